@@ -1,0 +1,52 @@
+// Package disk is what the journal asks of a file system, and its real
+// implementation on Linux. The power-cut lab has another implementation with a
+// durable shadow behind every page, so that the same journal code meets every
+// state that a cut can leave.
+package disk
+
+// FS is one journal folder. Its methods are safe for concurrent use.
+type FS interface {
+	// Names lists the files of the folder, in no order.
+	Names() ([]string, error)
+	// Create makes a file of size bytes whose blocks are written with zeros and
+	// synced: no hole and no unwritten extent is left, so that a later store to
+	// the map can neither run out of space nor need a metadata commit. The
+	// folder is not synced. pause is called now and then to let others at the
+	// device; a failed Create leaves no file behind.
+	Create(name string, size int64, pause func()) error
+	// Open opens an existing file for reading and writing.
+	Open(name string) (File, error)
+	Rename(from, to string) error
+	Remove(name string) error
+	// SyncDir makes creations, renames and removals durable.
+	SyncDir() error
+	// Free returns the bytes that the file system could still give.
+	Free() (uint64, error)
+}
+
+// File is one open file of the folder.
+type File interface {
+	// Size in bytes, as the file system tells it now.
+	Size() (int64, error)
+	// Map maps the whole file shared, once. write false maps it for reading.
+	Map(write bool) ([]byte, error)
+	// Populate makes the mapped range writable ahead of stores, so that a page
+	// fault neither stalls the only processor nor becomes a signal.
+	Populate(off, n int) error
+	// SyncRange writes the mapped range to the device and waits (msync).
+	// off and n are multiples of the page size.
+	SyncRange(off, n int) error
+	// WriteAt writes through the file, not the map. Used where nothing is mapped.
+	WriteAt(p []byte, off int64) (int, error)
+	// ReadAt reads through the page cache.
+	ReadAt(p []byte, off int64) (int, error)
+	// ReadCold reads from the device, past the page cache. p and off are
+	// multiples of 4096; p comes from Buffer.
+	ReadCold(p []byte, off int64) (int, error)
+	// Datasync makes all of the file durable (fdatasync).
+	Datasync() error
+	// DropCache asks the kernel to forget its cached pages of the file.
+	DropCache()
+	// Close unmaps and closes.
+	Close() error
+}

@@ -1,0 +1,373 @@
+package journal
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"posd/journal/internal/disk"
+)
+
+// Defaults of Options and CreateOptions.
+const (
+	DefaultSegmentSize = 4 << 20
+	defaultMaxBytes    = 4 << 30
+)
+
+// Opening appends the owner's state as of just before record seq. It stands at
+// the start of each segment, so that the owner can begin from the newest one.
+// It must not call the journal.
+type Opening func(dst []byte, seq uint64) []byte
+
+// Options are what the owner decides at each start.
+type Options struct {
+	Identity    Identity      // refused with ErrForeign if the journal is another terminal's; zero: not checked
+	SegmentSize int64         // bytes of new segments, 0 = 4 MiB
+	MaxBytes    int64         // budget of disk space for all segments, 0 = 4 GiB
+	Retention   time.Duration // settled segments are kept for so long
+	Opening     Opening       // nil: an empty state
+	Log         *slog.Logger  // nil: discarded
+
+	fs   disk.FS // the lab's; nil: the real one
+	boot string  // the lab's boot id
+	bug  bug     // planted by tests
+}
+
+// bug plants a mistake, so that tests can prove that they would see it.
+type bug uint8
+
+const (
+	bugEarlyAck     bug = 1 + iota // acknowledge before the sync
+	bugEarlySeal                   // seal while the previous group is being synced
+	bugEarlyPage0                  // store the next page 0 before the last sync
+	bugNoDirSync                   // no directory sync after a new segment
+	bugRetrySync                   // try a failed sync again
+	bugTruncateAny                 // take any damage for a torn tail
+	bugNoNote                      // the floor note never moves
+	bugCachedRead                  // recovery believes the page cache
+	bugAfterLastBug                // for loops
+)
+
+// Journal is the one writer of a journal folder. Its methods are safe for
+// concurrent use; Append orders the records.
+type Journal struct {
+	fs       disk.FS
+	lock     *disk.Lock // nil in the lab
+	closeFS  func() error
+	log      *slog.Logger
+	opening  Opening
+	opt      Options
+	id       ID
+	owner    Identity
+	inc      uint64
+	align    int
+	recover  string
+	note     noteFile
+	kick     chan struct{} // wakes the committer
+	kickPrep chan struct{} // wakes the segment maker
+	stop     chan struct{}
+	failed   chan struct{}
+	wg       sync.WaitGroup
+
+	mu       sync.Mutex
+	changed  *sync.Cond // after each sync, spare, failure
+	segs     []*segment // in use, oldest first; the last one is active
+	spare    uint32     // number of the spare file that is ready, 0 = none
+	spareErr error      // why there is none
+	urgent   bool       // someone waits for a spare
+	rolling  bool
+	mustRoll bool // begin a new segment before the next record
+	err      error
+	closed   bool
+
+	// the open group
+	off       int // where it begins in the active segment
+	fill      int // end of its last frame
+	populated int // pages made writable up to here
+	nrec      int
+	first     uint64 // its first record
+	durable   bool   // somebody waits, or a record wants it
+	since     time.Time
+	head      Head // after the last record appended
+	next      uint64
+	hash      hash.Hash
+
+	// the floor
+	syncing   bool
+	floorSeq  uint64
+	floorHead Head
+	lastOpen  uint64 // newest opening state
+	settled   uint64
+	waiters   []*waiter
+	noted     uint64 // floorSeq of the last note
+	wantNote  bool
+	lastSync  time.Time
+	stats     Stats
+}
+
+// CreateOptions describe a new journal.
+type CreateOptions struct {
+	Identity    Identity
+	MachineID   string // of the board, to notice a cloned disk; may be empty
+	PublicKey   []byte // of the terminal's signing key; may be empty
+	SegmentSize int64  // bytes, 0 = 4 MiB
+	Opening     Opening
+}
+
+// Create makes a journal at dir, which must not exist or be empty, with its
+// birth record and first opening state, durable when Create returns.
+func Create(dir string, o CreateOptions) (ID, error) {
+	if err := vacant(dir); err != nil {
+		return ID{}, err
+	}
+	tmp := dir + ".creating"
+	if err := os.RemoveAll(tmp); err != nil {
+		return ID{}, err
+	}
+	if err := os.MkdirAll(tmp, 0o750); err != nil {
+		return ID{}, err
+	}
+	d, err := disk.OpenDir(tmp)
+	if err != nil {
+		return ID{}, err
+	}
+	defer d.Close()
+	id, err := create(d, o)
+	if err != nil {
+		return ID{}, fmt.Errorf("create journal in %s: %w", dir, err)
+	}
+	// One rename makes it exist: a cut before leaves no journal, not half of one.
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return ID{}, err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return ID{}, err
+	}
+	return id, syncParent(dir)
+}
+
+func syncParent(dir string) error {
+	p, err := os.Open(filepath.Dir(filepath.Clean(dir)))
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return p.Sync()
+}
+
+func vacant(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	for _, e := range entries {
+		if segmentNo(e.Name()) != 0 {
+			return fmt.Errorf("%w in %s: a terminal keeps its journal for ever; nothing was changed", ErrExists, dir)
+		}
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s holds other files (%s …): choose an empty folder for the journal", dir, entries[0].Name())
+	}
+	return nil
+}
+
+// Open takes the journal at dir for writing and recovers its end. Errors:
+// ErrNoJournal, ErrLocked, ErrForeign, ErrNewer, *CorruptError, or what the
+// file system says.
+func Open(dir string, o Options) (*Journal, error) {
+	d, err := disk.OpenDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w in %s: is the data partition mounted? A new terminal is set up with posctl init", ErrNoJournal, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	lock, err := disk.AcquireLock(dir)
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	o.fs, o.boot = d, disk.BootID()
+	j, err := open(o, lock.Before())
+	if err != nil {
+		lock.Release()
+		d.Close()
+		return nil, fmt.Errorf("open journal in %s: %w", dir, err)
+	}
+	lock.Set("open")
+	j.lock, j.closeFS = lock, d.Close
+	j.start()
+	return j, nil
+}
+
+// open recovers the journal but starts nothing.
+func open(o Options, before disk.Owner) (*Journal, error) {
+	if o.SegmentSize == 0 {
+		o.SegmentSize = DefaultSegmentSize
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxBytes
+	}
+	if o.Opening == nil {
+		o.Opening = func(dst []byte, _ uint64) []byte { return dst }
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	j := &Journal{
+		fs: o.fs, log: o.Log, opening: o.Opening, opt: o,
+		kick: make(chan struct{}, 1), kickPrep: make(chan struct{}, 1),
+		stop: make(chan struct{}), failed: make(chan struct{}), hash: sha256.New(),
+	}
+	j.changed = sync.NewCond(&j.mu)
+	if err := j.recoverAll(before); err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+func (j *Journal) start() {
+	j.wg.Add(2)
+	go func() { defer j.wg.Done(); j.commitLoop() }()
+	go func() { defer j.wg.Done(); j.prepareLoop() }()
+}
+
+// ID of the journal.
+func (j *Journal) ID() ID { return j.id }
+
+// Identity of the terminal, from the birth of the journal's segments.
+func (j *Journal) Identity() Identity { return j.owner }
+
+// Incarnation counts the opens of this journal that wrote something.
+func (j *Journal) Incarnation() uint64 { return j.inc }
+
+// Recovered says what the last start had to do about an interrupted end, or "".
+func (j *Journal) Recovered() string { return j.recover }
+
+// Floor is the end of what is durable: the last sequence number and its head.
+func (j *Journal) Floor() (uint64, Head) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.floorSeq, j.floorHead
+}
+
+// Oldest is the first sequence number that is still held.
+func (j *Journal) Oldest() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.segs[0].firstSeq
+}
+
+// LastOpening is the sequence number of the newest opening state.
+func (j *Journal) LastOpening() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.lastOpen
+}
+
+// Failed is closed when a sync has failed: the process must end.
+func (j *Journal) Failed() <-chan struct{} { return j.failed }
+
+// Err is the latched failure, nil while all is well.
+func (j *Journal) Err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.err
+}
+
+// Settle says that head office has committed all records up to seq: their
+// segments may be freed when the other conditions hold too. It never goes back.
+func (j *Journal) Settle(seq uint64) {
+	j.mu.Lock()
+	if seq > j.floorSeq {
+		seq = j.floorSeq
+	}
+	j.settled = max(j.settled, seq)
+	j.mu.Unlock()
+	poke(j.kickPrep)
+}
+
+// Stats are counters since Open, and sizes now.
+type Stats struct {
+	Records, Groups, Syncs uint64
+	Bytes                  uint64 // synced to the device by commits
+	SyncNanos              uint64 // spent in these syncs
+	Segments               int    // in use
+	SegmentBytes           int64  // in use and spare
+	SpareReady             bool
+	Freed                  uint64 // segments given back
+	TornTails              uint64 // found at this start: 0 or 1
+	Oldest, FloorSeq       uint64
+	NextSeq, SettledSeq    uint64
+}
+
+// Stats returns a snapshot.
+func (j *Journal) Stats() Stats {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := j.stats
+	s.Segments = len(j.segs)
+	for _, seg := range j.segs {
+		s.SegmentBytes += int64(seg.size)
+	}
+	if s.SpareReady = j.spare != 0; s.SpareReady {
+		s.SegmentBytes += j.opt.SegmentSize
+	}
+	s.Oldest, s.FloorSeq, s.NextSeq, s.SettledSeq = j.segs[0].firstSeq, j.floorSeq, j.next, j.settled
+	return s
+}
+
+// Close makes what was appended durable, leaves the note of an orderly stop
+// and gives the journal back. A Reader that is still open keeps its segment.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closed = true
+	j.changed.Broadcast()
+	j.mu.Unlock()
+	close(j.stop)
+	j.wg.Wait()
+
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	err := j.err
+	if err == nil {
+		err = j.writeNoteLocked(true)
+	}
+	if j.lock != nil && err == nil {
+		j.lock.Set("closed")
+	}
+	for _, w := range j.waiters {
+		w.ch <- ErrClosed
+	}
+	j.waiters = nil
+	j.segs[len(j.segs)-1].drop() // others belong to readers
+	err = errors.Join(err, j.note.f.Close())
+	if j.closeFS != nil {
+		err = errors.Join(err, j.closeFS())
+	}
+	if j.lock != nil {
+		err = errors.Join(err, j.lock.Release())
+	}
+	return err
+}
+
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,121 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"posd/journal/internal/disk"
+)
+
+// The floor note is the witness for the last group: what lies below it had
+// been durable, so if it is gone, that is damage and not a torn tail. Two
+// pages of minAlign bytes, written in turn:
+//
+//	  0 magic "POSDNOTE"          8 B
+//	  8 version                   u16
+//	 10 flags, 1 = orderly stop   u16
+//	 12 segment number            u32
+//	 16 journal id               16 B
+//	 32 generation                u64
+//	 40 last durable sequence number   u64
+//	 48 end: offset after the last durable group   u32
+//	 52 reserved, 0               u32
+//	 56 head after that record   32 B
+//	 88 incarnation               u64
+//	 96 reserved, 0
+//	252 CRC-32C of bytes 0 to 251 u32
+const (
+	noteName  = "floor"
+	noteSize  = 256
+	noteFlags = 1 // orderly stop
+)
+
+var noteMagic = [8]byte{'P', 'O', 'S', 'D', 'N', 'O', 'T', 'E'}
+
+type note struct {
+	id          ID
+	gen         uint64
+	seq         uint64
+	segNo       uint32
+	end         uint32
+	head        Head
+	incarnation uint64
+	clean       bool // nothing was written after it
+}
+
+var errNote = errors.New("no valid floor note")
+
+func (n *note) encode(b []byte) {
+	clear(b)
+	copy(b, noteMagic[:])
+	le.PutUint16(b[8:], version)
+	if n.clean {
+		le.PutUint16(b[10:], noteFlags)
+	}
+	le.PutUint32(b[12:], n.segNo)
+	copy(b[16:], n.id[:])
+	le.PutUint64(b[32:], n.gen)
+	le.PutUint64(b[40:], n.seq)
+	le.PutUint32(b[48:], n.end)
+	copy(b[56:], n.head[:])
+	le.PutUint64(b[88:], n.incarnation)
+	le.PutUint32(b[252:], crc32.Checksum(b[:252], castagnoli))
+}
+
+func decodeNote(b []byte) (note, error) {
+	if len(b) < noteSize || [8]byte(b[:8]) != noteMagic {
+		return note{}, errNote
+	}
+	if crc32.Checksum(b[:252], castagnoli) != le.Uint32(b[252:]) {
+		return note{}, fmt.Errorf("%w: wrong checksum", errNote)
+	}
+	if v := le.Uint16(b[8:]); v > version {
+		return note{}, fmt.Errorf("%w: floor note of version %d", ErrNewer, v)
+	}
+	return note{
+		id: ID(b[16:32]), gen: le.Uint64(b[32:]), seq: le.Uint64(b[40:]),
+		segNo: le.Uint32(b[12:]), end: le.Uint32(b[48:]), head: Head(b[56:88]),
+		incarnation: le.Uint64(b[88:]), clean: le.Uint16(b[10:])&noteFlags != 0,
+	}, nil
+}
+
+// noteFile writes the two pages in turn, so that a cut leaves one of them.
+type noteFile struct {
+	f   disk.File
+	gen uint64
+	buf [minAlign]byte
+}
+
+func (nf *noteFile) write(n note) error {
+	n.gen = nf.gen + 1
+	n.encode(nf.buf[:noteSize])
+	if _, err := nf.f.WriteAt(nf.buf[:], int64(n.gen%2)*minAlign); err != nil {
+		return fmt.Errorf("write floor note: %w", err)
+	}
+	if err := nf.f.Datasync(); err != nil {
+		return fmt.Errorf("sync floor note: %w", err)
+	}
+	nf.gen = n.gen
+	return nil
+}
+
+// readNote returns the newest valid note of the journal, or none. An
+// unreadable or torn page counts as absent; the other one is older.
+func readNote(f disk.File, id ID) (n note, gen uint64, err error) {
+	buf := disk.Buffer(minAlign)
+	for i := range int64(2) {
+		if _, err := f.ReadCold(buf, i*minAlign); err != nil && !errors.Is(err, io.EOF) {
+			continue
+		}
+		m, err := decodeNote(buf)
+		if errors.Is(err, ErrNewer) {
+			return note{}, 0, err
+		}
+		if err == nil && m.id == id && m.gen > n.gen {
+			n = m
+		}
+	}
+	return n, n.gen, nil
+}

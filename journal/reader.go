@@ -1,0 +1,267 @@
+package journal
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+)
+
+// Reader walks the durable records in order. It holds one segment at a time:
+// the journal does not free it meanwhile. A Reader is for one goroutine.
+type Reader struct {
+	j     *Journal
+	seg   *segment
+	off   int    // of the next group
+	next  uint64 // next record
+	group group  // the current one
+	rest  []byte // its frames from next on
+	start mark   // of the walk that found from
+}
+
+// Group is a row of records that became durable together.
+type Group struct {
+	First, Last uint64
+	Head        Head   // after Last
+	Frames      []byte // a slice of the map
+}
+
+// Reader begins at record from, at most one beyond the floor. Errors: ErrFreed,
+// ErrBeyond, *CorruptError.
+func (j *Journal) Reader(from uint64) (*Reader, error) {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if from == 0 || from > j.floorSeq+1 {
+		defer j.mu.Unlock()
+		return nil, fmt.Errorf("%w: record %d of %d", ErrBeyond, from, j.floorSeq)
+	}
+	if from < j.segs[0].firstSeq {
+		defer j.mu.Unlock()
+		return nil, fmt.Errorf("%w: record %d, the oldest is %d", ErrFreed, from, j.segs[0].firstSeq)
+	}
+	i := len(j.segs) - 1
+	for j.segs[i].firstSeq > from {
+		i--
+	}
+	seg := j.segs[i]
+	if err := seg.hold(j.fs); err != nil {
+		j.mu.Unlock()
+		return nil, err
+	}
+	start := seg.before(from)
+	j.mu.Unlock()
+	r := &Reader{j: j, seg: seg, off: start.off, next: start.seq, start: start}
+	for r.next < from { // to the group of from, then to its record
+		if len(r.rest) == 0 {
+			if err := r.enter(); err != nil {
+				r.Close()
+				if err == io.EOF {
+					err = fmt.Errorf("%w: record %d", ErrBeyond, from)
+				}
+				return nil, err
+			}
+		}
+		if _, err := r.take(); err != nil {
+			r.Close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Next returns the next record, or io.EOF at the floor, after which it may be
+// called again. The record is valid until the next call.
+func (r *Reader) Next() (Record, error) {
+	if len(r.rest) == 0 {
+		if err := r.enter(); err != nil {
+			return Record{}, err
+		}
+	}
+	return r.take()
+}
+
+// NextGroup returns the rest of the current group, or the next one.
+func (r *Reader) NextGroup() (Group, error) {
+	if len(r.rest) == 0 {
+		if err := r.enter(); err != nil {
+			return Group{}, err
+		}
+	}
+	out := Group{First: r.next, Last: r.group.last(), Head: r.group.head, Frames: r.rest}
+	r.rest, r.next = nil, out.Last+1
+	return out, nil
+}
+
+func (r *Reader) take() (Record, error) {
+	rec, rest, err := NextFrame(r.rest)
+	if err != nil {
+		return Record{}, r.corrupt(err)
+	}
+	r.rest = rest
+	r.next = rec.Seq + 1
+	return rec, nil
+}
+
+func (r *Reader) where(off int) where {
+	return where{id: r.j.id, segNo: r.seg.no, off: off, end: int(r.seg.size), align: r.seg.align}
+}
+
+// enter goes to the group that begins with r.next. Its bytes are checked
+// before anyone sees them: an older segment was not read at start.
+func (r *Reader) enter() error {
+	if err := r.advance(); err != nil {
+		return err
+	}
+	g, err := r.load()
+	if err != nil {
+		return r.corrupt(err)
+	}
+	r.group = g
+	return nil
+}
+
+// advance steps into the next segment where this one has ended.
+func (r *Reader) advance() error {
+	j := r.j
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if r.next > j.floorSeq {
+		return io.EOF
+	}
+	if j.closed {
+		return ErrClosed
+	}
+	for i := len(j.segs) - 1; r.off >= r.seg.end && i > 0; i-- {
+		if j.segs[i].no != r.seg.no+1 {
+			continue
+		}
+		next := j.segs[i]
+		if err := next.hold(j.fs); err != nil {
+			return err
+		}
+		r.seg.drop()
+		r.seg, r.off = next, next.align
+		break
+	}
+	return nil
+}
+
+func (r *Reader) load() (g group, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the storage cannot read it: %v", p)
+		}
+	}()
+	if r.off+groupHeader > len(r.seg.data) {
+		return g, fmt.Errorf("%w: the segment ends here", errGroup)
+	}
+	g, err = decodeGroupHeader(r.seg.data[r.off:], r.where(r.off))
+	if err != nil {
+		return g, err
+	}
+	b := r.seg.data[r.off : r.off+g.size(r.seg.align)]
+	if err := g.check(b, r.seg.align); err != nil {
+		return g, err
+	}
+	if g.firstSeq != r.next {
+		return g, fmt.Errorf("%w: it begins with record %d, not %d", errGroup, g.firstSeq, r.next)
+	}
+	r.rest = b[groupHeader : groupHeader+g.bodyLen]
+	r.off += len(b)
+	return g, nil
+}
+
+func (r *Reader) corrupt(err error) error {
+	floor, _ := r.j.Floor()
+	return &CorruptError{File: segmentName(r.seg.no), Segment: r.seg.no, Offset: int64(r.off), First: r.next,
+		Last: floor, Witness: "the records were durable in this run or before it", Err: err}
+}
+
+// Close gives the held segment back.
+func (r *Reader) Close() error {
+	if r.seg == nil {
+		return nil
+	}
+	r.j.mu.Lock()
+	r.seg.drop()
+	r.j.mu.Unlock()
+	r.seg, r.rest = nil, nil
+	poke(r.j.kickPrep)
+	return nil
+}
+
+// Read calls fn with one record, whose slices are valid within fn only.
+func (j *Journal) Read(seq uint64, fn func(Record) error) error {
+	if floor, _ := j.Floor(); seq > floor {
+		return fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
+	}
+	r, err := j.Reader(seq)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	rec, err := r.Next()
+	if err != nil {
+		return err
+	}
+	return fn(rec)
+}
+
+// Head is the chain's head after record seq. Errors: ErrFreed, ErrBeyond.
+func (j *Journal) Head(seq uint64) (Head, error) {
+	if seq == 0 {
+		return j.id.Head0(), nil
+	}
+	j.mu.Lock()
+	floor, head := j.floorSeq, j.floorHead
+	if seq > floor {
+		j.mu.Unlock()
+		return Head{}, fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
+	}
+	for _, s := range j.segs { // the end of the segment before is in page 0
+		if s.firstSeq == seq+1 {
+			floor, head = seq, s.prevHead
+		}
+	}
+	j.mu.Unlock()
+	if seq == floor {
+		return head, nil
+	}
+	return j.headWithin(seq)
+}
+
+// headWithin walks group headers from the nearest mark and hashes within the
+// group that holds seq.
+func (j *Journal) headWithin(seq uint64) (Head, error) {
+	r, err := j.Reader(seq)
+	if err != nil {
+		return Head{}, err
+	}
+	defer r.Close()
+	head := r.start.head
+	for off := r.start.off; ; {
+		g, err := decodeGroupHeader(r.seg.data[off:], r.where(off))
+		if err != nil {
+			return Head{}, r.corrupt(err)
+		}
+		if g.last() <= seq {
+			if head = g.head; g.last() == seq {
+				return head, nil
+			}
+			off += g.size(r.seg.align)
+			continue
+		}
+		rest := r.seg.data[off+groupHeader : off+groupHeader+g.bodyLen]
+		for s := g.firstSeq; s <= seq; s++ {
+			rec, next, err := NextFrame(rest)
+			if err != nil {
+				return Head{}, r.corrupt(err)
+			}
+			head, rest = head.Next(rec.Frame), next
+		}
+		return head, nil
+	}
+}

@@ -1,0 +1,109 @@
+package journal
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"posd/journal/internal/disk"
+)
+
+const segmentSuffix = ".seg"
+
+func segmentName(no uint32) string { return fmt.Sprintf("%010d%s", no, segmentSuffix) }
+
+// segmentNo is the number in a segment's file name, 0 if it is none.
+func segmentNo(name string) uint32 {
+	digits, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(digits) != 10 {
+		return 0
+	}
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
+// segment is one segment in use. Its fields are guarded by Journal.mu, the
+// mapped bytes below the floor by nothing: they never change.
+type segment struct {
+	segmentHead
+	end   int // where its groups end; grows while it is the active one
+	refs  int // readers, and 1 for the journal while it is the active one
+	file  disk.File
+	data  []byte
+	count int    // groups seen so far by noteGroup
+	index []mark // sparse, so that a seek need not walk from the start
+}
+
+// mark says that the group at off begins with record seq, after head.
+type mark struct {
+	seq  uint64
+	off  int
+	head Head
+}
+
+// indexEvery is the number of groups between two marks.
+const indexEvery = 32
+
+// noteGroup adds a mark now and then; groups come in order.
+func (s *segment) noteGroup(m mark) {
+	if s.count++; s.count%indexEvery == 0 {
+		s.index = append(s.index, m)
+	}
+}
+
+// before returns the last known group start at or before seq.
+func (s *segment) before(seq uint64) mark {
+	m := mark{s.firstSeq, s.align, s.prevHead}
+	for _, i := range s.index {
+		if i.seq > seq {
+			break
+		}
+		m = i
+	}
+	return m
+}
+
+// hold maps the segment for a reader. Callers hold Journal.mu.
+func (s *segment) hold(fs disk.FS) error {
+	if s.data == nil {
+		if err := s.open(fs, false); err != nil {
+			return err
+		}
+	}
+	s.refs++
+	return nil
+}
+
+// drop gives a hold back; the last one unmaps.
+func (s *segment) drop() {
+	if s.refs--; s.refs > 0 || s.file == nil {
+		return
+	}
+	s.file.Close()
+	s.file, s.data = nil, nil
+}
+
+func (s *segment) open(fs disk.FS, write bool) error {
+	f, err := fs.Open(segmentName(s.no))
+	if err != nil {
+		return err
+	}
+	if size, err := f.Size(); err != nil || size != int64(s.size) {
+		f.Close()
+		if err == nil {
+			err = &CorruptError{File: segmentName(s.no), Segment: s.no, Offset: size, First: s.firstSeq,
+				Witness: "its page 0", Err: fmt.Errorf("the file has %d bytes, not %d", size, s.size)}
+		}
+		return err
+	}
+	data, err := f.Map(write)
+	if err != nil {
+		f.Close()
+		return err
+	}
+	s.file, s.data = f, data
+	return nil
+}
