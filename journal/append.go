@@ -91,6 +91,10 @@ func (j *Journal) room(n int) error {
 		case end-j.off > maxGroup || j.nrec == maxRecs:
 			// The group is full and the one before is still being synced.
 			j.durable = true
+			if j.manual {
+				j.commitAll()
+				continue
+			}
 			poke(j.kick)
 			j.changed.Wait()
 		default:
@@ -211,6 +215,10 @@ func (j *Journal) roll() error {
 func (j *Journal) drain() error {
 	for j.err == nil && (j.syncing || j.nrec > 0) {
 		j.durable = j.nrec > 0
+		if j.manual {
+			j.commitAll()
+			continue
+		}
 		poke(j.kick)
 		j.changed.Wait()
 	}
@@ -222,6 +230,13 @@ func (j *Journal) awaitSpare() error {
 	j.urgent, j.spareErr = true, nil
 	defer func() { j.urgent = false }()
 	for j.spare == 0 && j.spareErr == nil && j.err == nil && !j.closed {
+		if j.manual {
+			j.mu.Unlock()
+			err := j.prepare()
+			j.mu.Lock()
+			j.spareErr = err
+			continue
+		}
 		poke(j.kickPrep)
 		j.changed.Wait()
 	}

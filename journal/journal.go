@@ -83,6 +83,7 @@ type Journal struct {
 	spareErr error      // why there is none
 	urgent   bool       // someone waits for a spare
 	rolling  bool
+	manual   bool // the lab has no goroutines: waiting means doing
 	mustRoll bool // begin a new segment before the next record
 	err      error
 	closed   bool

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 )
 
 // Reader walks the durable records in order. It holds one segment at a time:
@@ -133,9 +134,10 @@ func (r *Reader) advance() error {
 	if j.closed {
 		return ErrClosed
 	}
-	for i := len(j.segs) - 1; r.off >= r.seg.end && i > 0; i-- {
-		if j.segs[i].no != r.seg.no+1 {
-			continue
+	for r.off >= r.seg.end { // a segment whose first group was torn is empty
+		i := slices.IndexFunc(j.segs, func(s *segment) bool { return s.no == r.seg.no+1 })
+		if i < 0 {
+			return nil // the bytes here will say what is wrong
 		}
 		next := j.segs[i]
 		if err := next.hold(j.fs); err != nil {
@@ -143,7 +145,6 @@ func (r *Reader) advance() error {
 		}
 		r.seg.drop()
 		r.seg, r.off = next, next.align
-		break
 	}
 	return nil
 }

@@ -371,8 +371,8 @@ func (j *Journal) judge(t *tail, n note) error {
 	case n.seq > t.seq:
 		e.Last, e.Witness = n.seq, fmt.Sprintf("the floor note names record %d", n.seq)
 		return e
-	case t.groups == 0 && len(j.segs) == 1:
-		e.Witness = "a journal's oldest segment always begins with a group"
+	case t.groups == 0 && t.seq+1 == j.segs[0].firstSeq:
+		e.Witness = "the oldest segment always begins with a group"
 		return e
 	}
 	return nil
@@ -386,15 +386,13 @@ func (j *Journal) adopt(active *segment, t *tail, s *survey) {
 	j.off, j.fill, j.populated = t.end, t.end+groupHeader, t.end
 	j.next, j.head = t.seq+1, t.head
 	j.floorSeq, j.floorHead = t.seq, t.head
-	from := active
-	if t.groups == 0 {
-		from = j.segs[len(j.segs)-2]
+	i := len(j.segs) - 1
+	for i > 0 && j.segs[i].end == j.segs[i].align {
+		i-- // empty: its first group was torn
 	}
-	j.lastOpen = from.firstSeq
-	if from.firstSeq == 1 {
+	if j.lastOpen = j.segs[i].firstSeq; j.lastOpen == 1 {
 		j.lastOpen = 2 // record 1 is the birth
 	}
-	j.stats.Records = 0
 }
 
 // settleTail decides whether writing may go on at X. Bytes of a group that was

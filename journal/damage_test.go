@@ -1,0 +1,273 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// folder is a closed journal of several segments that a test damages.
+type folder struct {
+	t   *testing.T
+	dir string
+}
+
+func (f folder) path(no uint32) string { return filepath.Join(f.dir, segmentName(no)) }
+
+func (f folder) edit(name string, fn func(b []byte) []byte) {
+	f.t.Helper()
+	p := filepath.Join(f.dir, name)
+	b, err := os.ReadFile(p)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.WriteFile(p, fn(b), 0o640); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f folder) segments() (nos []uint32) {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if no := segmentNo(e.Name()); no != 0 {
+			nos = append(nos, no)
+		}
+	}
+	return nos
+}
+
+// last is the newest segment in use and the offset of its last group.
+func (f folder) last() (no uint32, off int) {
+	for _, n := range f.segments() {
+		b, err := os.ReadFile(f.path(n))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		h, err := decodeSegmentHead(b)
+		if err != nil || h.no != n {
+			continue
+		}
+		no = n
+		for at := h.align; at < len(b); {
+			g, err := decodeGroupHeader(b[at:], where{h.id, n, at, len(b), h.align})
+			if err != nil {
+				break
+			}
+			off = at
+			at += g.size(h.align)
+		}
+	}
+	return no, off
+}
+
+func swap(f folder, a, b uint32) {
+	tmp := f.path(a) + ".tmp"
+	for _, mv := range [][2]string{{f.path(a), tmp}, {f.path(b), f.path(a)}, {tmp, f.path(b)}} {
+		if err := os.Rename(mv[0], mv[1]); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// TestRecovery damages a good journal; each row says what the start must say.
+// want "" means that it opens, keeps keep records fewer than before at most,
+// and goes on.
+func TestRecovery(t *testing.T) {
+	last := func(f folder, fn func(no uint32, off int)) { no, off := f.last(); fn(no, off) }
+	rows := []struct {
+		name   string
+		damage func(f folder)
+		want   string // in the *CorruptError; "" = opens
+		lose   uint64
+		torn   bool
+	}{
+		{name: "nothing", damage: func(folder) {}},
+		{name: "garbage behind the end, note gone", torn: true, damage: func(f folder) {
+			last(f, func(no uint32, off int) {
+				f.edit(segmentName(no), func(b []byte) []byte { b[off+minAlign+3] = 7; return b })
+			})
+			f.edit(noteName, func(b []byte) []byte { clear(b); return b })
+		}},
+		{name: "last group torn, no note saw it", torn: true, lose: 1, damage: func(f folder) {
+			last(f, func(no uint32, off int) {
+				f.edit(segmentName(no), func(b []byte) []byte { b[off+100] ^= 1; return b })
+			})
+			f.edit(noteName, func(b []byte) []byte { clear(b); return b })
+		}},
+		{name: "last group torn, the note saw it", want: "the floor note names record", damage: func(f folder) {
+			last(f, func(no uint32, off int) {
+				f.edit(segmentName(no), func(b []byte) []byte { b[off+100] ^= 1; return b })
+			})
+		}},
+		{name: "an earlier group is damaged", want: "a valid later group", damage: func(f folder) {
+			no, _ := f.last()
+			f.edit(segmentName(no), func(b []byte) []byte { b[minAlign+200] ^= 4; return b })
+		}},
+		{name: "last segment missing", want: "the floor note names record", damage: func(f folder) {
+			no, _ := f.last()
+			os.Remove(f.path(no))
+		}},
+		{name: "a segment in the middle missing", want: "the file is missing", damage: func(f folder) { os.Remove(f.path(2)) }},
+		{name: "two segments swapped", want: "the file holds segment 3", damage: func(f folder) { swap(f, 2, 3) }},
+		{name: "page 0 of an old segment zeroed", want: "page 0 is gone", damage: func(f folder) {
+			f.edit(segmentName(2), func(b []byte) []byte { clear(b[:minAlign]); return b })
+		}},
+		{name: "page 0 of the last segment zeroed", want: "a valid group at offset 4096", damage: func(f folder) {
+			no, _ := f.last()
+			f.edit(segmentName(no), func(b []byte) []byte { clear(b[:minAlign]); return b })
+		}},
+		{name: "page 0 of the last segment garbled", want: "a valid group at offset 4096", damage: func(f folder) {
+			no, _ := f.last()
+			f.edit(segmentName(no), func(b []byte) []byte { b[17] ^= 1; return b })
+		}},
+		{name: "page 0 of the spare torn", damage: func(f folder) {
+			no, _ := f.last()
+			f.edit(segmentName(no+1), func(b []byte) []byte { copy(b, "POSDSEG1 torn"); return b })
+		}},
+		{name: "spare half made", damage: func(f folder) {
+			no, _ := f.last()
+			f.edit(segmentName(no+1), func(b []byte) []byte { return b[:5000] })
+		}},
+		{name: "last segment cut short", want: "the file has", damage: func(f folder) {
+			no, _ := f.last()
+			f.edit(segmentName(no), func(b []byte) []byte { return b[:len(b)/2] })
+		}},
+		{name: "floor note file missing", want: "every journal has a floor note", damage: func(f folder) {
+			os.Remove(filepath.Join(f.dir, noteName))
+		}},
+		{name: "one note page torn", damage: func(f folder) {
+			f.edit(noteName, func(b []byte) []byte { b[40] ^= 1; return b })
+		}},
+		{name: "a segment of another journal", want: "it belongs to journal", damage: func(f folder) {
+			f.edit(segmentName(2), func(b []byte) []byte { b[16] ^= 1; reseal(b); return b })
+		}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) { recoverDamaged(t, row.damage, row.want, row.lose, row.torn) })
+	}
+}
+
+func recoverDamaged(t *testing.T, damage func(folder), want string, lose uint64, torn bool) {
+	o := testOptions()
+	j, dir := newJournal(t, o)
+	var seq uint64
+	for range 66 {
+		seq = mustAppend(t, j, bytes.Repeat([]byte("d"), 3000))
+	}
+	until(t, func() bool { return j.Stats().SpareReady })
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(dir, "lock")) // as after a reboot
+	damage(folder{t, dir})
+	before := snapshot(t, dir)
+	j, err := Open(dir, o)
+	if want != "" {
+		var ce *CorruptError
+		if !errors.As(err, &ce) || !strings.Contains(err.Error(), want) {
+			t.Fatalf("got %v, want a CorruptError with %q", err, want)
+		}
+		if after := snapshot(t, dir); !sameFiles(before, after) {
+			t.Fatal("the refused start changed a file")
+		}
+		if _, err := Verify(t.Context(), dir, VerifyOptions{}); !errors.As(err, &ce) && want != "every journal has a floor note" {
+			t.Fatalf("verify: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if floor, _ := j.Floor(); floor != seq-lose {
+		t.Fatalf("recovered %d, want %d", floor, seq-lose)
+	}
+	if (j.Recovered() != "") != torn || (j.Stats().TornTails == 1) != torn {
+		t.Fatalf("torn tail reported: %q", j.Recovered())
+	}
+	mustAppend(t, j, []byte("on it goes"))
+	contents(t, j)
+}
+
+func snapshot(t *testing.T, dir string) map[string][]byte {
+	got := map[string][]byte{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() == "lock" {
+			continue
+		}
+		if got[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return got
+}
+
+func sameFiles(a, b map[string][]byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for name := range a {
+		if !bytes.Equal(a[name], b[name]) {
+			return false
+		}
+	}
+	return true
+}
+
+// TestFileTruncatedUnderTheMap: a store into a page that is gone is SIGBUS; it
+// must come back as an error, and nothing may be acknowledged.
+func TestFileTruncatedUnderTheMap(t *testing.T) {
+	j, dir := newJournal(t, testOptions())
+	seq := mustAppend(t, j, []byte("safe"))
+	no, _ := folder{t, dir}.last()
+	if err := os.Truncate(filepath.Join(dir, segmentName(no)), minAlign); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for range 3 {
+		var s uint64
+		if s, err = j.Append(TypeOwner, Durable, 5000, payload(make([]byte, 5000))); err == nil {
+			err = j.Wait(t.Context(), s)
+		}
+		if err == nil {
+			t.Fatal("acknowledged into a truncated file")
+		}
+	}
+	if !errors.Is(err, ErrFailed) {
+		t.Fatalf("got %v, want ErrFailed", err)
+	}
+	select {
+	case <-j.Failed():
+	default:
+		t.Fatal("the failure is not announced")
+	}
+	if floor, _ := j.Floor(); floor != seq {
+		t.Fatalf("floor moved to %d", floor)
+	}
+	if err := j.Read(seq, func(Record) error { return nil }); err == nil {
+		t.Fatal("read a page that is gone")
+	}
+}
+
+// TestFolderGone: nobody may mistake an unmounted partition for a new terminal.
+func TestFolderGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data", "journal")
+	_, err := Open(dir, testOptions())
+	if !errors.Is(err, ErrNoJournal) || !strings.Contains(err.Error(), "mounted") {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal("Open made the folder")
+	}
+}
