@@ -199,6 +199,9 @@ func Open(dir string, o Options) (*Journal, error) {
 		return nil, err
 	}
 	o.fs, o.boot = d, disk.BootID()
+	if disk.Planted() == "early-ack" {
+		o.bug = bugEarlyAck
+	}
 	j, err := open(o, lock.Before())
 	if err != nil {
 		lock.Release()

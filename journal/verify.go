@@ -13,6 +13,9 @@ import (
 
 // VerifyOptions say what Verify does on the way.
 type VerifyOptions struct {
+	// From skips older records; segments wholly before it are not read, so
+	// nothing is proved about them. 0 = everything.
+	From uint64
 	// Each is called with every record in order and the head after it; its
 	// error ends the walk. The record is valid within the call only.
 	Each func(Record, Head) error
@@ -80,6 +83,9 @@ func (v *verifier) run() error {
 	}
 	total := int64(len(j.segs)) * int64(j.segs[0].size)
 	for i, seg := range j.segs {
+		if i+1 < len(j.segs) && j.segs[i+1].firstSeq <= v.o.From {
+			continue
+		}
 		if err := v.segment(j, i, seg, n); err != nil {
 			return err
 		}
@@ -140,7 +146,7 @@ func (v *verifier) segment(j *Journal, i int, seg *segment, n note) error {
 
 // each passes a record on, once even when a walk had to begin again.
 func (v *verifier) each(r Record, h Head) error {
-	if r.Seq <= v.done || v.o.Each == nil {
+	if r.Seq <= v.done || r.Seq < v.o.From || v.o.Each == nil {
 		return nil
 	}
 	if err := v.o.Each(r, h); err != nil {
@@ -149,4 +155,13 @@ func (v *verifier) each(r Record, h Head) error {
 	}
 	v.done = r.Seq
 	return v.ctx.Err()
+}
+
+// Identify returns the id of the journal in dir without verifying it.
+func Identify(dir string) (ID, error) {
+	j := &Journal{fs: disk.ReadOnly{Path: dir}, log: slog.New(slog.DiscardHandler)}
+	if _, err := j.survey(); err != nil {
+		return ID{}, err
+	}
+	return j.id, nil
 }

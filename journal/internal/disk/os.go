@@ -150,6 +150,9 @@ func (f *file) Map(write bool) ([]byte, error) {
 	if write {
 		prot = mmap.RDWR
 	}
+	if write && Lab {
+		prot = mmap.COPY
+	}
 	m, err := mmap.Map(f.f, prot, 0)
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", f.path, err)
@@ -186,7 +189,16 @@ func touch(b []byte) (err error) {
 	return nil
 }
 
-func (f *file) SyncRange(off, n int) error { return f.m[off : off+n].Flush() }
+func (f *file) SyncRange(off, n int) error {
+	if Lab {
+		labDelay()
+		if _, err := f.f.WriteAt(f.m[off:off+n], int64(off)); err != nil {
+			return err
+		}
+		return f.Datasync()
+	}
+	return f.m[off : off+n].Flush()
+}
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
 func (f *file) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"posd/journal"
+	"posd/pos/catalogue"
+	"posd/pos/config"
+	"posd/pos/register"
+)
+
+// Files of the data folder that posctl makes.
+const (
+	keyFile   = "terminal.key" // Ed25519 private key, PKCS #8 PEM
+	tokenFile = "tokens"
+	ownToken  = "posctl.token" // posctl's own, for status
+)
+
+// initTerminal makes the journal with its birth record, the signing key whose
+// public half that record names, and posctl's own token.
+func (t *tool) initTerminal(args []string) error {
+	if _, err := t.parse(t.flags("init"), args); err != nil {
+		return err
+	}
+	c, err := t.load()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(c.Data.Dir, "journal")
+	if _, err := os.Stat(dir); err == nil {
+		return fmt.Errorf("%w in %s: this terminal is set up already; nothing was changed", journal.ErrExists, dir)
+	}
+	if err := os.MkdirAll(c.Data.Dir, 0o750); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	public, err := signingKey(filepath.Join(c.Data.Dir, keyFile))
+	if err != nil {
+		return err
+	}
+	machine, _ := os.ReadFile("/etc/machine-id") // absent on some boards
+	id, err := journal.Create(dir, journal.CreateOptions{
+		Identity:  journal.Identity{Store: c.Terminal.Store, Terminal: c.Terminal.ID},
+		MachineID: strings.TrimSpace(string(machine)), PublicKey: public, SegmentSize: c.Data.Segment,
+		Opening: register.Opening(register.Start{Branch: 1, Currency: c.Terminal.Currency}),
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := t.ownToken(c); err != nil {
+		return err
+	}
+	if err := handOver(c.Data.Dir); err != nil {
+		return fmt.Errorf("give the files to the owner of the data folder: %w", err)
+	}
+	fmt.Fprintf(t.out, "terminal %s of store %s is set up\njournal  %s in %s\nkey      %s (back it up off this board)\nnext     posctl token add NAME, posctl catalogue import FILE, then start posd\n",
+		c.Terminal.ID, c.Terminal.Store, id, dir, filepath.Join(c.Data.Dir, keyFile))
+	return nil
+}
+
+// signingKey returns the public half of the key in path, made if absent.
+func signingKey(path string) (ed25519.PublicKey, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return nil, err
+		}
+		b := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		return key.Public().(ed25519.PublicKey), replaceFile(path, b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("%s is no PEM file; move it away to have a new key made", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	ed, ok := key.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s holds a %T, an Ed25519 key is needed", path, key)
+	}
+	return ed.Public().(ed25519.PublicKey), nil
+}
+
+// replaceFile writes path with mode 0600 so that a cut leaves the old or the
+// new content. The owner stays that of the folder, so that posd can read it.
+func replaceFile(path string, b []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	if st, err := os.Stat(filepath.Dir(path)); err == nil {
+		chownLike(tmp, st)
+	}
+	_, err = tmp.Write(b)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+var tokenName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,32}$`)
+
+func (t *tool) token(args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("%w: token add NAME, token list or token revoke NAME", errUsage)
+	}
+	verb, args := args[0], args[1:]
+	var want []string
+	if verb != "list" {
+		want = []string{"NAME"}
+	}
+	names, err := t.parse(t.flags("token "+verb), args, want...)
+	if err != nil {
+		return err
+	}
+	c, err := t.load()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.Data.Dir, tokenFile)
+	switch verb {
+	case "add":
+		token, err := addToken(path, names[0])
+		if err == nil {
+			fmt.Fprintln(t.out, token)
+		}
+		return err
+	case "revoke":
+		return revokeToken(path, names[0])
+	case "list":
+		lines, err := readTokens(path)
+		for _, l := range lines {
+			if f := strings.Fields(l); len(f) >= 3 {
+				fmt.Fprintf(t.out, "%-32s  made %s\n", f[0], f[2])
+			}
+		}
+		return err
+	}
+	return fmt.Errorf("%w: token has no verb %q", errUsage, verb)
+}
+
+// addToken appends a line `name sha256 time`; the token itself is not kept.
+func addToken(path, name string) (string, error) {
+	if !tokenName.MatchString(name) {
+		return "", fmt.Errorf("token name %q: use 1 to 32 letters, digits, dots, dashes or underscores", name)
+	}
+	lines, err := readTokens(path)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range lines {
+		if strings.HasPrefix(l, name+" ") {
+			return "", fmt.Errorf("a token named %q exists; revoke it first, or choose another name", name)
+		}
+	}
+	raw := make([]byte, 32)
+	rand.Read(raw)
+	token := base64.RawURLEncoding.EncodeToString(raw)
+	sum := sha256.Sum256([]byte(token))
+	lines = append(lines, fmt.Sprintf("%s %s %s", name, hex.EncodeToString(sum[:]), time.Now().UTC().Format(time.RFC3339)))
+	return token, replaceFile(path, []byte(strings.Join(lines, "\n")+"\n"))
+}
+
+func revokeToken(path, name string) error {
+	lines, err := readTokens(path)
+	if err != nil {
+		return err
+	}
+	var keep []string
+	for _, l := range lines {
+		if !strings.HasPrefix(l, name+" ") {
+			keep = append(keep, l)
+		}
+	}
+	if len(keep) == len(lines) {
+		return fmt.Errorf("no token is named %q; see posctl token list", name)
+	}
+	return replaceFile(path, []byte(strings.Join(append(keep, ""), "\n")))
+}
+
+func readTokens(path string) ([]string, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var lines []string
+	for l := range strings.Lines(string(b)) {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	return lines, err
+}
+
+// ownToken returns posctl's own token, made at its first use.
+func (t *tool) ownToken(c *config.Config) (string, error) {
+	path := filepath.Join(c.Data.Dir, ownToken)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		return string(bytes.TrimSpace(b)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := revokeToken(filepath.Join(c.Data.Dir, tokenFile), "posctl"); errors.Is(err, fs.ErrPermission) {
+		return "", err
+	}
+	token, err := addToken(filepath.Join(c.Data.Dir, tokenFile), "posctl")
+	if err != nil {
+		return "", err
+	}
+	return token, replaceFile(path, []byte(token+"\n"))
+}
+
+func (t *tool) catalogue(args []string) error {
+	if len(args) == 0 || args[0] != "import" {
+		return fmt.Errorf("%w: catalogue import FILE", errUsage)
+	}
+	files, err := t.parse(t.flags("catalogue import"), args[1:], "FILE")
+	if err != nil {
+		return err
+	}
+	c, err := t.load()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(files[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rep, err := t.importItems(t.ctx, f, c)
+	if err != nil {
+		return fmt.Errorf("import %s: %w", files[0], err)
+	}
+	fmt.Fprintf(t.out, "%d items imported, version %s; a running posd uses them within a second\n", rep.Items, rep.Version)
+	return nil
+}
+
+func (t *tool) importItems(ctx context.Context, f *os.File, c *config.Config) (catalogue.ImportReport, error) {
+	taxes := map[string]bool{}
+	for _, tax := range c.Taxes {
+		taxes[tax.Code] = true
+	}
+	return catalogue.Import(ctx, f, filepath.Join(c.Data.Dir, "catalogue.db"),
+		catalogue.ImportOptions{Taxes: taxes, Currency: c.Terminal.Currency})
+}
