@@ -1,0 +1,115 @@
+package event
+
+import (
+	"time"
+
+	"posd/pos"
+)
+
+// Version is the schema version that this release writes.
+const Version = 1
+
+// RecordType is the journal's record type for a JSON event of this package.
+const RecordType = 0x0100
+
+// Names of event types. They are stable for ever.
+const (
+	TypeTerminalStarted = "terminal.started"
+	TypeTerminalStopped = "terminal.stopped"
+	TypeClockStepped    = "clock.stepped"
+	TypeShiftOpened     = "shift.opened"
+	TypeShiftClosed     = "shift.closed"
+	TypeSaleCompleted   = "sale.completed"
+)
+
+// Clock says how far an event's wall time can be trusted. Order is the
+// sequence number; the wall clock never decides anything.
+type Clock string
+
+const (
+	ClockSynced   Clock = "synced"   // the kernel says that the clock is disciplined (adjtimex)
+	ClockUnsynced Clock = "unsynced" // plausible, not disciplined
+	ClockBehind   Clock = "behind"   // earlier than a time already seen: a reset clock, 1970
+)
+
+// Header is what all events carry beside their data.
+type Header struct {
+	V     int
+	Type  string
+	Time  time.Time // UTC, written with milliseconds
+	Clock Clock
+	Key   string // Idempotency-Key of the call, if any
+	Hash  string // lower-case hex SHA-256 of the call's canonical body, with Key
+	Front string // name of the front end's token, if any
+	Trace string // W3C traceparent of the call, if any
+}
+
+// SaleCompleted is self-contained: everything that head office, a reprint or an
+// auditor needs stands in it, however the basket was made.
+type SaleCompleted struct {
+	Sale         string // sale id, unique for ever: SaleID(journal id, seq)
+	Receipt      string // <terminal>-<branch>-<n>, gapless per terminal and branch
+	Number       uint64 // n of the receipt
+	Store        string
+	Terminal     string
+	Shift        uint64
+	BusinessDate string // YYYY-MM-DD
+	Operator     string
+	Currency     pos.Currency
+	Prices       pos.PriceMode
+	Rounding     pos.Rounding
+	Lines        []pos.Line
+	Taxes        []pos.TaxTotal
+	Total        pos.Money // what the customer owes, tax included
+	Tenders      []pos.Tender
+	Change       pos.Money // Σ tenders − Total, cash only
+	Perpetual    pos.Money // grand total of the terminal after this sale; never reset
+}
+
+// ShiftOpened begins a shift. Implicit: no one opened it, the first sale did.
+type ShiftOpened struct {
+	Shift        uint64
+	BusinessDate string
+	Operator     string
+	Implicit     bool
+	Currency     pos.Currency
+}
+
+// ShiftClosed ends a shift with its totals.
+type ShiftClosed struct {
+	Shift        uint64
+	BusinessDate string
+	Implicit     bool
+	Currency     pos.Currency
+	Totals       ShiftTotals
+}
+
+// ShiftTotals are the running sums of one shift.
+type ShiftTotals struct {
+	Sales     uint64 // completed sales
+	Gross     pos.Money
+	Taxes     []pos.TaxTotal // in the order in which the codes first appeared
+	Cash      pos.Money      // taken in cash, change deducted
+	Card      pos.Money
+	Perpetual pos.Money
+}
+
+// TerminalStarted is written at each start of the daemon.
+type TerminalStarted struct {
+	Release     string // of posd
+	Incarnation uint64
+	Config      string // lower-case hex SHA-256 of the configuration in force
+	Recovered   string // "" or what recovery had to do, for example "torn tail kept in …"
+}
+
+// TerminalStopped is written at an orderly stop.
+type TerminalStopped struct {
+	Reason string
+}
+
+// ClockStepped is written when the wall clock jumped by more than two seconds
+// against the monotonic clock.
+type ClockStepped struct {
+	FromMilli int64 // Unix time expected, milliseconds
+	ToMilli   int64 // Unix time found, milliseconds
+}
