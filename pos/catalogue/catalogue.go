@@ -1,0 +1,352 @@
+package catalogue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// checkEvery is how often a lookup looks whether the file was replaced.
+const checkEvery = time.Second
+
+// lockWait is how long opening waits for an import that is about to let go of the
+// file it has just published.
+const lockWait = 50 * time.Millisecond
+
+// Catalogue answers lookups from the file at one path, whichever version of it is
+// there. It is safe for concurrent use.
+type Catalogue struct {
+	path  string
+	every time.Duration
+	next  atomic.Int64 // when to look at the file again, on the clock of start
+	start time.Time
+
+	mu     sync.Mutex
+	now    *snapshot   // nil: there is no catalogue
+	err    error       // why the file at path is not the one in use
+	bad    fs.FileInfo // the file that err is about: it is not tried again
+	closed bool
+}
+
+// ErrClosed means that the catalogue was closed.
+var ErrClosed = errors.New("catalogue is closed")
+
+// Open opens the catalogue at path. A missing file is an empty catalogue, which
+// becomes a full one when an import makes the file.
+func Open(path string) (*Catalogue, error) {
+	c := &Catalogue{path: path, every: checkEvery, start: time.Now()}
+	s, err := openSnapshot(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	c.now = s
+	c.next.Store(int64(c.every))
+	return c, nil
+}
+
+// Lookup finds an item by its code. Errors: ErrCorrupt for this item or page,
+// ErrClosed; the catalogue stays usable for other items.
+func (c *Catalogue) Lookup(code string) (Item, bool, error) {
+	c.refresh()
+	s, err := c.acquire()
+	if s == nil || err != nil {
+		return Item{}, false, err
+	}
+	defer c.release(s)
+	return s.lookup(code)
+}
+
+// Version is the first 16 hex digits of the CSV file's SHA-256 and the time of its
+// import; empty without a catalogue.
+func (c *Catalogue) Version() string { return c.info().version }
+
+// Currency is the ISO 4217 code that the prices are in; empty without a catalogue.
+func (c *Catalogue) Currency() string { return c.info().currency }
+
+// Len is the number of items.
+func (c *Catalogue) Len() int { return c.info().count }
+
+// Err says why the file at the path is not the one in use; nil if it is.
+func (c *Catalogue) Err() error {
+	c.refresh()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the use of the file once running lookups have returned.
+func (c *Catalogue) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return c.replace(nil)
+}
+
+func (c *Catalogue) info() snapshotInfo {
+	c.refresh()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now == nil {
+		return snapshotInfo{}
+	}
+	return c.now.snapshotInfo
+}
+
+// refresh opens the file again if it is another one than before, at most once in
+// every period. One caller does it; others go on with what there is.
+func (c *Catalogue) refresh() {
+	now := int64(time.Since(c.start))
+	next := c.next.Load()
+	if now < next || !c.next.CompareAndSwap(next, now+int64(c.every)) {
+		return
+	}
+	st, err := os.Stat(c.path)
+	c.mu.Lock()
+	old, bad := c.now, c.bad
+	c.mu.Unlock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && old == nil:
+		return
+	case err == nil && old != nil && sameFile(old.stat, st):
+		c.settle(nil, nil, nil)
+		return
+	case err == nil && bad != nil && sameFile(bad, st):
+		return
+	}
+	s, err := openSnapshot(c.path)
+	if errors.Is(err, berrors.ErrTimeout) {
+		return // an import is about to close it; next time
+	}
+	if err != nil && old != nil {
+		err = fmt.Errorf("the former catalogue %s stays in use: %w", old.version, err)
+	}
+	c.settle(s, err, st)
+}
+
+// settle puts s in use, if any, and notes err about the file st.
+func (c *Catalogue) settle(s *snapshot, err error, st fs.FileInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err, c.bad = err, nil
+	switch {
+	case err != nil:
+		c.bad = st
+	case s == nil:
+	case c.closed:
+		s.close()
+	default:
+		c.replace(s)
+	}
+}
+
+// replace needs c.mu.
+func (c *Catalogue) replace(s *snapshot) error {
+	old := c.now
+	c.now = s
+	if old == nil {
+		return nil
+	}
+	old.retired = true
+	if old.users == 0 {
+		return old.close()
+	}
+	return nil
+}
+
+func (c *Catalogue) acquire() (*snapshot, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	if c.now != nil {
+		c.now.users++
+	}
+	return c.now, nil
+}
+
+func (c *Catalogue) release(s *snapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.users--
+	if s.retired && s.users == 0 {
+		s.close() // read-only: nothing can be lost
+	}
+}
+
+// snapshotInfo is what the meta bucket says.
+type snapshotInfo struct {
+	version  string
+	currency string
+	count    int
+}
+
+// snapshot is one version of the file, open.
+type snapshot struct {
+	snapshotInfo
+	db   *bolt.DB
+	stat fs.FileInfo
+
+	// users and retired belong to Catalogue.mu.
+	users   int
+	retired bool
+
+	// free holds readers between lookups: one may not be used by two goroutines at
+	// once, and a new one for each lookup would cost ten allocations.
+	mu     sync.Mutex
+	free   []reader
+	broken bool // bbolt panicked while it held its locks
+}
+
+type reader struct {
+	tx    *bolt.Tx
+	items *bolt.Bucket
+}
+
+// sameFile tells whether a name still means what it did.
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// openSnapshot opens the file and reads its meta bucket.
+func openSnapshot(path string) (*snapshot, error) {
+	s := &snapshot{}
+	err := s.open(path)
+	if err == nil {
+		if err = s.readMetaGuarded(); err != nil {
+			s.db.Close()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open catalogue %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func (s *snapshot) open(path string) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer guard(&err)
+	// Note what is opened, not what the name means a moment earlier or later.
+	open := func(name string, flag int, perm os.FileMode) (*os.File, error) {
+		f, err := os.OpenFile(name, flag, perm)
+		if err != nil {
+			return nil, err
+		}
+		s.stat, err = f.Stat()
+		if err == nil && s.stat.Size() == 0 { // bbolt would take it for a new database
+			err = fmt.Errorf("%w: the file is empty", ErrCorrupt)
+		}
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		return f, nil
+	}
+	s.db, err = bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockWait, OpenFile: open, NoStatistics: true})
+	if errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch) {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+func (s *snapshot) readMetaGuarded() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer guard(&err)
+	return s.db.View(s.readMeta)
+}
+
+func (s *snapshot) readMeta(tx *bolt.Tx) error {
+	meta, items := tx.Bucket(bucketMeta), tx.Bucket(bucketItems)
+	if meta == nil || items == nil {
+		return fmt.Errorf("%w: not a complete catalogue", ErrCorrupt)
+	}
+	if got := string(meta.Get(keySchema)); got != schema {
+		return fmt.Errorf("schema is %q, this release reads %q; import the catalogue again with this release's posctl", clip(got), schema)
+	}
+	n, used := binary.Uvarint(meta.Get(keyCount))
+	if used <= 0 || n > 1<<31 {
+		return fmt.Errorf("%w: bad item count", ErrCorrupt)
+	}
+	s.count = int(n)
+	s.version = string(meta.Get(keyVersion))
+	s.currency = string(meta.Get(keyCurrency))
+	return nil
+}
+
+// guard turns a panic into ErrCorrupt: bbolt panics on a page that is not what its
+// parent says, and a file that was shortened in place faults on access. Neither
+// may take down a till.
+func guard(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+	}
+}
+
+func (s *snapshot) lookup(code string) (it Item, ok bool, err error) {
+	if len(code) == 0 || len(code) > maxCode {
+		return it, false, nil
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer guard(&err)
+	r, err := s.begin()
+	if err != nil {
+		return it, false, err
+	}
+	defer s.end(r)
+	var key [maxCode]byte
+	value := r.items.Get(key[:copy(key[:], code)])
+	if value == nil {
+		return it, false, nil
+	}
+	it, _, err = decodeItem(value)
+	it.Code = code
+	return it, err == nil, err
+}
+
+func (s *snapshot) begin() (r reader, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken {
+		return r, ErrCorrupt
+	}
+	if n := len(s.free); n > 0 {
+		r = s.free[n-1]
+		s.free = s.free[:n-1]
+		return r, nil
+	}
+	// A panic in here leaves bbolt's locks taken: whoever begins or closes after it
+	// would wait for ever.
+	s.broken = true
+	if r.tx, err = s.db.Begin(false); err == nil {
+		r.items = r.tx.Bucket(bucketItems)
+	}
+	s.broken = false
+	return r, err
+}
+
+func (s *snapshot) end(r reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, r)
+}
+
+// close needs to be the last user. A broken one is left open: see begin.
+func (s *snapshot) close() error {
+	if s.broken {
+		return nil
+	}
+	for _, r := range s.free {
+		r.tx.Rollback()
+	}
+	s.free = nil
+	return s.db.Close()
+}
