@@ -1,0 +1,179 @@
+// Poshub is the cloud side of posd: it takes in what terminals ship and tells
+// them what is safe.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"posd/sync/hub"
+)
+
+const usage = `poshub takes in what terminals ship and keeps it in a ledger.
+
+Usage:
+
+  poshub serve --data DIR [flags]    run the hub
+  poshub version                     print the release
+
+Run "poshub serve --help" for the flags.
+`
+
+const serveUsage = `Usage: poshub serve --data DIR [flags]
+
+Runs the hub in the foreground until SIGTERM or SIGINT. The first start makes
+DIR with a ledger, the token of the HTTP interface (DIR/api.token) and the token
+with which terminals connect (DIR/nats.token), both readable by the owner only.
+
+Flags:
+`
+
+// Exit codes: 1 the hub failed, 2 it was called wrongly.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	switch args[0] {
+	case "serve":
+		return serveCommand(args[1:], stdout, stderr)
+	case "version", "--version":
+		fmt.Fprintln(stdout, "poshub", release())
+		return 0
+	case "help", "--help", "-h":
+		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	fmt.Fprintf(stderr, "poshub: there is no command %q\n\n%s", args[0], usage)
+	return exitUsage
+}
+
+func release() string {
+	if i, ok := debug.ReadBuildInfo(); ok && i.Main.Version != "" {
+		return i.Main.Version
+	}
+	return "(devel)"
+}
+
+func serveCommand(args []string, stdout, stderr io.Writer) int {
+	f := flag.NewFlagSet("serve", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	var o hub.Options
+	listen := f.String("listen", "127.0.0.1:8090", "`address` of the HTTP interface")
+	stores := f.String("stores", "", "accept only these stores, `list` separated by commas; others go to quarantine (default: all)")
+	level := f.String("log", "info", "least `level` to log: debug, info, warn or error")
+	f.StringVar(&o.Dir, "data", "", "data `folder`, made if missing (required)")
+	f.StringVar(&o.NATSListen, "nats", "127.0.0.1:4222", "`address` of the NATS server inside")
+	f.StringVar(&o.NATSURL, "nats-url", "", "use the NATS servers at this `URL` instead of the one inside")
+	f.StringVar(&o.NATSCreds, "nats-creds", "", "credentials `file` for --nats-url")
+	f.IntVar(&o.Shard, "shard", 0, "`number` of the shard to take in")
+	f.IntVar(&o.Replicas, "replicas", 1, "copies that a NATS cluster keeps of the stream, `number`")
+	f.DurationVar(&o.MaxAge, "max-age", 400*24*time.Hour, "how long the stream keeps parcels; longer than any terminal's time offline and than your backups")
+	f.Int64Var(&o.MaxBytes, "max-bytes", 0, "how many `bytes` the stream may take before it refuses more (default: no limit)")
+	fail := func(code int, format string, a ...any) int {
+		fmt.Fprintf(stderr, "poshub: "+format+"\n", a...)
+		return code
+	}
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, serveUsage)
+		f.SetOutput(stdout)
+		f.PrintDefaults()
+		return 0
+	} else if err != nil {
+		return fail(exitUsage, "%v; see poshub serve --help", err)
+	}
+	var l slog.Level
+	switch {
+	case f.NArg() > 0:
+		return fail(exitUsage, "unexpected argument %q; see poshub serve --help", f.Arg(0))
+	case o.Dir == "":
+		return fail(exitUsage, "--data is missing: name the folder that keeps the ledger")
+	case o.NATSCreds != "" && o.NATSURL == "":
+		return fail(exitUsage, "--nats-creds is for --nats-url, which is missing")
+	case o.Shard < 0:
+		return fail(exitUsage, "--shard must be 0 or more")
+	case l.UnmarshalText([]byte(*level)) != nil:
+		return fail(exitUsage, "--log %q: must be debug, info, warn or error", *level)
+	}
+	for s := range strings.SplitSeq(*stores, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			o.Stores = append(o.Stores, s)
+		}
+	}
+	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: l}))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := serve(ctx, o, *listen, stdout); err != nil {
+		return fail(exitFailed, "%v", err)
+	}
+	return 0
+}
+
+// serve runs the hub until ctx ends.
+func serve(ctx context.Context, o hub.Options, listen string, stdout io.Writer) (err error) {
+	h, err := hub.Open(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return fmt.Errorf("HTTP interface: %w", err)
+	}
+	srv := &http.Server{
+		Handler: h.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 2)
+	go func() { ended <- srv.Serve(l) }()
+	go func() { ended <- h.Run(ctx) }()
+	fmt.Fprintf(stdout, "HTTP on http://%s\nNATS on %s\n", l.Addr(), h.NATSURL())
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		o.Log.Warn("systemd was not told that the hub is ready", "error", err)
+	}
+	var first error
+	left := 2
+	select {
+	case <-ctx.Done():
+	case first = <-ended:
+		left--
+	}
+	daemon.SdNotify(false, daemon.SdNotifyStopping) // nothing depends on it
+	cancel()
+	sctx, done := context.WithTimeout(context.Background(), 5*time.Second)
+	defer done()
+	if srv.Shutdown(sctx) != nil {
+		srv.Close() // a reader that does not read must not keep the hub alive
+	}
+	for range left {
+		if e := <-ended; first == nil && !errors.Is(e, http.ErrServerClosed) {
+			first = e
+		}
+	}
+	if errors.Is(first, http.ErrServerClosed) {
+		first = nil
+	}
+	return first
+}

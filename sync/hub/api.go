@@ -1,0 +1,329 @@
+package hub
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"posd/journal"
+)
+
+// One short read transaction of an answer takes at most this much.
+const (
+	pageEvents = 256
+	pageBytes  = 1 << 20
+)
+
+// Handler serves the hub's HTTP interface. /livez and /readyz are open; all
+// else needs the bearer token in the file api.token.
+func (h *Hub) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", h.readyz)
+	for pattern, f := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"GET /v1/status":     h.status,
+		"GET /v1/terminals":  h.terminals,
+		"GET /v1/events":     h.events,
+		"GET /v1/quarantine": h.quarantine,
+		"GET /metrics":       func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
+	} {
+		mux.Handle(pattern, h.authorized(f))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path)
+	})
+	return mux
+}
+
+// badRequest is an error whose text is for the caller.
+type badRequest struct{ detail string }
+
+func (b *badRequest) Error() string { return b.detail }
+
+// authorized compares digests, so that the time taken tells nothing of the token.
+func (h *Hub) authorized(f func(http.ResponseWriter, *http.Request) error) http.Handler {
+	want := sha256.Sum256([]byte(h.api))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(strings.TrimSpace(token)))
+		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			h.m.auth.Inc()
+			w.Header().Set("WWW-Authenticate", `Bearer realm="poshub"`)
+			problem(w, http.StatusUnauthorized, "send the token of the file api.token as: Authorization: Bearer <token>")
+			return
+		}
+		err := f(w, r)
+		var bad *badRequest
+		switch {
+		case err == nil:
+		case errors.As(err, &bad):
+			problem(w, http.StatusBadRequest, bad.detail)
+		default:
+			h.log.Error("http", "path", r.URL.Path, "error", err)
+			problem(w, http.StatusInternalServerError, "the hub could not answer; its log says why")
+		}
+	})
+}
+
+// problem answers with RFC 9457 problem details.
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
+}
+
+func reply(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
+}
+
+func (h *Hub) readyz(w http.ResponseWriter, _ *http.Request) {
+	if !h.reading.Load() || !h.nc.IsConnected() {
+		why, _ := h.lastErr.Load().(string)
+		if why == "" {
+			why = "starting"
+		}
+		problem(w, http.StatusServiceUnavailable, "not taking in: "+why)
+		return
+	}
+	w.Write([]byte("ok\n"))
+}
+
+type statusReply struct {
+	Ledger      string `json:"ledger"`
+	Shard       int    `json:"shard"`
+	Stream      string `json:"stream"`
+	Position    uint64 `json:"position"` // stream sequence committed
+	Ingesting   bool   `json:"ingesting"`
+	LastError   string `json:"last_error,omitempty"`
+	Journals    int    `json:"journals"`
+	Terminals   int    `json:"terminals"`
+	Records     uint64 `json:"records"`
+	Events      uint64 `json:"events"`
+	Lost        uint64 `json:"lost"`    // records declared lost by terminals
+	Waiting     int    `json:"waiting"` // journals with a gap
+	Held        int    `json:"held"`    // journals whose parcels are set aside
+	Quarantined uint64 `json:"quarantined"`
+}
+
+func (h *Hub) status(w http.ResponseWriter, _ *http.Request) error {
+	s := statusReply{Ledger: h.ledger.ID().String(), Shard: h.opt.Shard, Stream: h.opt.Stream,
+		Position: h.at.Load(), Ingesting: h.reading.Load()}
+	s.LastError, _ = h.lastErr.Load().(string)
+	terminals := make(map[string]bool)
+	err := h.ledger.View(func(tx Tx) (err error) {
+		if s.Quarantined, err = tx.QuarantineCount(); err != nil {
+			return err
+		}
+		return tx.Chains(func(c Chain) error {
+			s.Journals++
+			terminals[c.Store+"."+c.Terminal] = true
+			s.Records += c.Records
+			s.Events += c.Events
+			s.Lost += c.Lost
+			if c.Want != 0 {
+				s.Waiting++
+			}
+			if c.Held != "" {
+				s.Held++
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	s.Terminals = len(terminals)
+	return reply(w, s)
+}
+
+type terminalReply struct {
+	Journal string `json:"journal"`
+	Chain
+	Head string `json:"head"`
+}
+
+func (h *Hub) terminals(w http.ResponseWriter, _ *http.Request) error {
+	all := []terminalReply{}
+	err := h.ledger.View(func(tx Tx) error {
+		return tx.Chains(func(c Chain) error {
+			all = append(all, terminalReply{c.Journal.String(), c, c.Head.String()})
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, all)
+}
+
+// filter is what /v1/events was asked for.
+type filter struct {
+	store, terminal string
+	from            Cursor
+	limit           uint64
+}
+
+func parseFilter(r *http.Request) (f filter, err error) {
+	q := r.URL.Query()
+	for name := range q {
+		switch name {
+		case "store", "terminal", "journal", "after", "limit":
+		default:
+			return f, &badRequest{fmt.Sprintf("unknown parameter %q: there are store, terminal, journal, after and limit", name)}
+		}
+	}
+	f.store, f.terminal, f.limit = q.Get("store"), q.Get("terminal"), ^uint64(0)
+	if s := q.Get("limit"); s != "" {
+		if f.limit, err = strconv.ParseUint(s, 10, 64); err != nil || f.limit == 0 {
+			return f, &badRequest{"limit must be a positive number"}
+		}
+	}
+	if s := q.Get("journal"); s != "" {
+		if f.from.Journal, err = journal.ParseID(s); err != nil {
+			return f, &badRequest{err.Error()}
+		}
+		f.from.Only = true
+	}
+	return f, f.parseAfter(q.Get("after"))
+}
+
+// parseAfter reads "<seq>", with journal, or "<journal id>:<seq>", without.
+func (f *filter) parseAfter(s string) (err error) {
+	if s == "" {
+		return nil
+	}
+	if id, seq, ok := strings.Cut(s, ":"); ok {
+		if f.from.Only {
+			return &badRequest{"after must be a number when journal is given"}
+		}
+		if f.from.Journal, err = journal.ParseID(id); err != nil {
+			return &badRequest{"after: " + err.Error()}
+		}
+		s = seq
+	} else if !f.from.Only {
+		return &badRequest{"after must be <journal id>:<seq> unless journal is given"}
+	}
+	if f.from.Seq, err = strconv.ParseUint(s, 10, 64); err != nil {
+		return &badRequest{"after: the sequence number is not a number"}
+	}
+	return nil
+}
+
+// events streams JSON lines, page by page: a slow reader holds no transaction.
+func (h *Hub) events(w http.ResponseWriter, r *http.Request) error {
+	f, err := parseFilter(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	var buf []byte
+	for f.limit > 0 {
+		var more bool
+		if buf, more, err = h.page(buf[:0], &f); err != nil {
+			return h.cutShort(w, r, err)
+		}
+		if _, err := w.Write(buf); err != nil || !more {
+			return nil // the reader went away, or that was all
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// cutShort ends an answer that has begun in a way that its reader notices.
+func (h *Hub) cutShort(_ http.ResponseWriter, r *http.Request, err error) error {
+	h.log.Error("http: events cut short", "path", r.URL.Path, "error", err)
+	panic(http.ErrAbortHandler)
+}
+
+// page appends the lines of one read transaction and moves the filter on.
+func (h *Hub) page(buf []byte, f *filter) ([]byte, bool, error) {
+	seen, more := 0, false
+	var c Chain
+	var hit bool
+	err := h.ledger.View(func(tx Tx) error {
+		return tx.Events(f.from, func(e Event) (bool, error) {
+			if more = seen == pageEvents || len(buf) >= pageBytes; more {
+				return false, nil
+			}
+			if seen++; c.Journal != e.Journal || seen == 1 {
+				var err error
+				if c, _, err = tx.Chain(e.Journal); err != nil {
+					return false, err
+				}
+				hit = (f.store == "" || f.store == c.Store) && (f.terminal == "" || f.terminal == c.Terminal)
+			}
+			if !hit { // pass over the whole journal
+				f.from.Seq, f.from.Journal = ^uint64(0)-1, e.Journal
+				more = !f.from.Only
+				return false, nil
+			}
+			f.from.Journal, f.from.Seq = e.Journal, e.Seq
+			buf = appendLine(buf, &c, &e)
+			f.limit--
+			return f.limit > 0, nil
+		})
+	})
+	return buf, more, err
+}
+
+func appendLine(buf []byte, c *Chain, e *Event) []byte {
+	buf = append(buf, `{"store":"`...)
+	buf = append(buf, c.Store...) // tokens of [A-Za-z0-9_-]: nothing to escape
+	buf = append(buf, `","terminal":"`...)
+	buf = append(buf, c.Terminal...)
+	buf = append(buf, `","journal":"`...)
+	buf = hex.AppendEncode(buf, e.Journal[:])
+	buf = append(buf, `","seq":`...)
+	buf = strconv.AppendUint(buf, e.Seq, 10)
+	buf = append(buf, `,"head":"`...)
+	buf = hex.AppendEncode(buf, e.Head[:])
+	if v := jsontext.Value(e.Payload); !v.IsValid() { // keep the line whole, whatever a terminal wrote
+		buf = append(buf, `","raw":"`...)
+		buf = hex.AppendEncode(buf, e.Payload)
+		return append(buf, "\"}\n"...)
+	}
+	buf = append(buf, `","event":`...)
+	if bytes.ContainsAny(e.Payload, "\r\n") {
+		var one bytes.Buffer
+		json.Compact(&one, e.Payload)
+		buf = append(buf, one.Bytes()...)
+	} else {
+		buf = append(buf, e.Payload...)
+	}
+	return append(buf, "}\n"...)
+}
+
+type quarantineReply struct {
+	Key string `json:"key"`
+	Quarantined
+	Bytes int `json:"bytes"`
+}
+
+func (h *Hub) quarantine(w http.ResponseWriter, _ *http.Request) error {
+	all := []quarantineReply{}
+	err := h.ledger.View(func(tx Tx) error {
+		return tx.Quarantine(func(q Quarantined) error {
+			r := quarantineReply{hex.EncodeToString(q.Key[:]), q, len(q.Body)}
+			r.Body = nil
+			all = append(all, r)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, all)
+}

@@ -1,0 +1,33 @@
+// Package hub is the cloud side: it takes the parcels of all terminals of a
+// shard from a JetStream stream, enters their records in a ledger, and tells
+// each terminal how far its records are safe.
+//
+// # What is guaranteed
+//
+//   - A record is entered once, in order, without a gap, or not at all. The
+//     ledger is idempotent on a record's name (journal id, seq, head): a parcel
+//     that comes again, from a retry, a stream made anew or a restored backup,
+//     changes nothing.
+//   - A watermark is published only after the transaction that holds all
+//     records up to it is on disk.
+//   - The place in the stream is kept in that same transaction. A ledger
+//     restored from a backup reads again what it lacks; a stream that was
+//     recreated or rolled back is read from its start.
+//   - What cannot be entered is set aside in the quarantine, with the reason and
+//     all its bytes, counted and visible, never dropped and never merged: a
+//     parcel that cannot be decoded, another history under a known journal id
+//     (a fork: a copied or restored disk), a journal whose birth record names
+//     another terminal than the subject it came on, a store that this hub was
+//     told not to accept.
+//   - Records that are missing are asked for (want); what the terminal declares
+//     lost is entered as a hole and counted.
+//   - SIGKILL at any moment leaves a ledger that opens and is consistent.
+//
+// # What it does not do
+//
+// One process owns a data folder; there is no fail-over between hubs. The
+// quarantine can be read but not yet worked off. A terminal that holds its
+// journal's history and its credentials can append what it likes: the chain
+// shows changes, not lies. The HTTP interface is plain HTTP: put it behind a
+// reverse proxy with TLS.
+package hub

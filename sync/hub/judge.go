@@ -1,0 +1,284 @@
+package hub
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"posd/journal"
+	"posd/pos/event"
+	"posd/sync/wire"
+)
+
+// Causes of quarantine, stable for alarms and scripts.
+const (
+	CauseUndecodable = "undecodable" // subject or body makes no sense
+	CauseFork        = "fork"        // another history under a known journal id
+	CauseIdentity    = "identity"    // journal, birth record and subject disagree
+	CauseStore       = "store"       // this hub was told not to accept the store
+	CauseHole        = "hole"        // records that had been declared lost
+)
+
+type verdict uint8
+
+const (
+	entered verdict = iota // something new is in the ledger
+	known                  // all of it was there already
+	gap                    // records before it are missing
+	aside                  // quarantined
+)
+
+// refusal is why a message goes to quarantine.
+type refusal struct{ cause, reason string }
+
+func refuse(cause, format string, a ...any) *refusal {
+	return &refusal{cause, fmt.Sprintf(format, a...)}
+}
+
+// message is one parcel from the stream, prepared outside the transaction.
+type message struct {
+	subject string
+	seq     uint64 // in the stream
+	body    []byte
+
+	store, terminal string
+	id              journal.ID
+	parcel          wire.Parcel
+	heads           []journal.Head // head after each record
+	refused         *refusal       // known to be wrong before the ledger is asked
+}
+
+// prepare decodes and verifies a message. It never fails: what is wrong stands in refused.
+func prepare(subject string, seq uint64, body []byte) message {
+	m := message{subject: subject, seq: seq, body: body}
+	var err error
+	if _, m.store, m.terminal, m.id, err = wire.ParseUpSubject(subject); err != nil {
+		m.refused = refuse(CauseUndecodable, "%v", err)
+		return m
+	}
+	if m.parcel, err = wire.Decode(body, nil); err != nil {
+		m.refused = refuse(CauseUndecodable, "%v", err)
+		return m
+	}
+	p := &m.parcel
+	if p.Journal != m.id {
+		m.refused = refuse(CauseIdentity, "parcel of journal %s on the subject of journal %s", p.Journal, m.id)
+		return m
+	}
+	if p.Hole {
+		return m
+	}
+	m.heads = make([]journal.Head, 0, p.Count())
+	last, err := p.Walk(func(_ journal.Record, h journal.Head) error {
+		m.heads = append(m.heads, h)
+		return nil
+	})
+	switch {
+	case err != nil:
+		m.refused = refuse(CauseUndecodable, "%v", err)
+	case last != p.Head:
+		m.refused = refuse(CauseUndecodable, "%v", p.Verify())
+	}
+	return m
+}
+
+// judge decides about messages, within a transaction of the ledger.
+type judge struct {
+	stream  string
+	accepts func(store string) bool
+	now     func() time.Time
+	bug     bug
+}
+
+// apply takes one message into the ledger. The chain is that of its journal
+// after the message, touched only if there is a terminal to tell about it.
+func (g *judge) apply(tx Tx, m *message) (c Chain, v verdict, touched bool, err error) {
+	if m.refused != nil && m.store == "" {
+		_, err = tx.PutQuarantine(g.quarantined(m, m.refused))
+		return c, aside, false, err
+	}
+	c, exists, err := tx.Chain(m.id)
+	if err != nil {
+		return c, aside, false, err
+	}
+	if !exists {
+		c = Chain{Journal: m.id, Store: m.store, Terminal: m.terminal, Head: m.id.Head0(), Updated: g.now()}
+	}
+	before := c
+	r := m.refused
+	if r == nil {
+		r = g.admit(&c, m)
+	}
+	if r == nil {
+		v, r, err = g.enter(tx, &c, m)
+	}
+	switch {
+	case err != nil:
+		return c, v, false, err
+	case r != nil:
+		return g.setAside(tx, before, exists, m, r)
+	case v != gap:
+		c.Held = ""
+	}
+	return c, v, true, tx.PutChain(c)
+}
+
+// setAside quarantines m. The chain keeps what it had, but for the word to the
+// terminal that sending more is useless until somebody has decided.
+func (g *judge) setAside(tx Tx, c Chain, exists bool, m *message, r *refusal) (Chain, verdict, bool, error) {
+	if _, err := tx.PutQuarantine(g.quarantined(m, r)); err != nil {
+		return c, aside, false, err
+	}
+	if exists && (c.Store != m.store || c.Terminal != m.terminal) {
+		return c, aside, false, nil // not this terminal's journal: nothing of it is told there
+	}
+	if r.cause == CauseStore || r.cause == CauseIdentity {
+		c.Held = r.cause + ": " + r.reason
+	}
+	if !exists && c.Held == "" {
+		return c, aside, true, nil // no row in the ledger for noise
+	}
+	return c, aside, true, tx.PutChain(c)
+}
+
+func (g *judge) quarantined(m *message, r *refusal) Quarantined {
+	return Quarantined{
+		Key:     sha256.Sum256(append([]byte(m.subject+"\x00"), m.body...)),
+		Subject: m.subject, Stream: g.stream, Seq: m.seq, Cause: r.cause, Reason: r.reason,
+		First: m.parcel.First, Last: m.parcel.Last, At: g.now(), Body: m.body,
+	}
+}
+
+// admit checks whether the journal may come on this subject at all.
+func (g *judge) admit(c *Chain, m *message) *refusal {
+	if c.Store != m.store || c.Terminal != m.terminal {
+		return refuse(CauseIdentity, "journal %s belongs to terminal %s of store %s, it came from terminal %s of store %s",
+			m.id, c.Terminal, c.Store, m.terminal, m.store)
+	}
+	if !g.accepts(m.store) {
+		return refuse(CauseStore, "this hub does not accept store %s (see --stores)", m.store)
+	}
+	return nil
+}
+
+// enter compares a parcel with the chain and enters what is new.
+func (g *judge) enter(tx Tx, c *Chain, m *message) (verdict, *refusal, error) {
+	p := &m.parcel
+	switch {
+	case p.First > c.Last+1:
+		c.Want = c.Last + 1
+		return gap, nil, nil
+	case p.Last <= c.Last && g.bug != bugNotIdempotent:
+		r, err := g.compare(tx, c, p)
+		return known, r, err
+	case p.Hole:
+		return g.enterHole(tx, c, p)
+	}
+	// The head before the first new record decides: equal heads mean equal histories.
+	fresh := c.Last + 1
+	if g.bug == bugNotIdempotent {
+		fresh = p.First
+	} else if at := m.headAt(c.Last); at != c.Head {
+		return aside, refuse(CauseFork, "record %d has head %s here and %s in the parcel: a copied or restored journal", c.Last, c.Head, at), nil
+	}
+	if fresh == 1 {
+		if r := checkBirth(m); r != nil {
+			return aside, r, nil
+		}
+	}
+	if err := putRecords(tx, c, m, fresh); err != nil {
+		return aside, nil, err
+	}
+	c.Last, c.Head, c.Want, c.Updated = p.Last, p.Head, 0, g.now()
+	return entered, nil, nil
+}
+
+// compare looks at a parcel that lies wholly behind the chain's end.
+func (g *judge) compare(tx Tx, c *Chain, p *wire.Parcel) (*refusal, error) {
+	h, ok, err := tx.Head(c.Journal, p.Last)
+	switch {
+	case err != nil:
+		return nil, err
+	case ok && h != p.Head:
+		return refuse(CauseFork, "record %d has head %s here and %s in the parcel: a copied or restored journal", p.Last, h, p.Head), nil
+	case !ok && !p.Hole:
+		return refuse(CauseHole, "records %d to %d had been declared lost, and come now", p.First, p.Last), nil
+	}
+	return nil, nil
+}
+
+func (g *judge) enterHole(tx Tx, c *Chain, p *wire.Parcel) (verdict, *refusal, error) {
+	if p.First == c.Last+1 && p.Prev != (journal.Head{}) && p.Prev != c.Head {
+		return aside, refuse(CauseFork, "a hole behind record %d whose head is %s here and %s in the parcel", c.Last, c.Head, p.Prev), nil
+	}
+	if err := tx.PutHole(Hole{Journal: c.Journal, First: c.Last + 1, Last: p.Last, At: g.now()}); err != nil {
+		return aside, nil, err
+	}
+	c.Lost += p.Last - c.Last
+	c.Last, c.Head, c.Want, c.Updated = p.Last, p.Head, 0, g.now()
+	return entered, nil, nil
+}
+
+// headAt is the head after record seq, which is First-1 or inside the parcel.
+func (m *message) headAt(seq uint64) journal.Head {
+	if seq < m.parcel.First {
+		return m.parcel.Prev
+	}
+	return m.heads[seq-m.parcel.First]
+}
+
+// errStop ends a walk.
+var errStop = errors.New("stop")
+
+// checkBirth compares record 1 with the subject.
+func checkBirth(m *message) (r *refusal) {
+	m.parcel.Walk(func(rec journal.Record, _ journal.Head) error {
+		b, err := journal.ParseBirth(rec.Payload)
+		switch {
+		case rec.Type != journal.TypeBirth:
+			r = refuse(CauseIdentity, "record 1 is no birth record but of type %d", rec.Type)
+		case err != nil:
+			r = refuse(CauseIdentity, "%v", err)
+		case b.Store != m.store || b.Terminal != m.terminal || b.Journal != m.id.String():
+			r = refuse(CauseIdentity, "born as journal %s of terminal %s of store %s, came as journal %s of terminal %s of store %s",
+				b.Journal, b.Terminal, b.Store, m.id, m.terminal, m.store)
+		}
+		return errStop
+	})
+	return r
+}
+
+// putRecords enters the records from fresh on.
+func putRecords(tx Tx, c *Chain, m *message, fresh uint64) error {
+	rest := m.parcel.Frames
+	for i, h := range m.heads {
+		rec, r, err := journal.NextFrame(rest)
+		if err != nil {
+			return err // cannot be: prepare has walked them
+		}
+		rest = r
+		if rec.Seq != m.parcel.First+uint64(i) || rec.Seq < fresh {
+			continue
+		}
+		var payload []byte
+		if rec.Type == event.RecordType {
+			payload = append(make([]byte, 0, len(rec.Payload)), rec.Payload...)
+			c.Events++
+		}
+		if err := tx.PutRecord(c.Journal, rec.Seq, h, payload); err != nil {
+			return err
+		}
+		c.Records++
+	}
+	return nil
+}
+
+// bug plants a mistake, so that tests can prove that they would see it.
+type bug uint8
+
+const (
+	noBug bug = iota
+	bugNotIdempotent
+	bugPositionFirst // the position is committed before the records
+)

@@ -1,0 +1,132 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"posd/sync/wire"
+)
+
+const (
+	serverStart = 30 * time.Second // a long stream is checked at start
+	maxPayload  = 1<<20 + 1<<16    // a parcel of MaxRaw that would not compress, and its headers
+)
+
+// startServer runs a NATS server inside this process. It syncs every message
+// before it acknowledges: JetStream's default of two minutes loses what it
+// acknowledged when the power goes, and then terminals have to send it again.
+func startServer(dir, listen, token string, log *slog.Logger) (*server.Server, error) {
+	host, portText, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil, fmt.Errorf("NATS address %q: %w", listen, err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil || port < 0 || port > 65535 {
+		return nil, fmt.Errorf("NATS address %q: port must be 0 to 65535", listen)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "poshub", Host: host, Port: port, Authorization: token,
+		JetStream: true, StoreDir: dir, SyncAlways: true, MaxPayload: maxPayload,
+		NoSigs: true, DisableJetStreamBanner: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("NATS server: %w", err)
+	}
+	s.SetLoggerV2(natsLog{log}, false, false, false)
+	s.Start()
+	if !s.ReadyForConnections(serverStart) {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, fmt.Errorf("NATS server does not listen on %s: is the address in use?", listen)
+	}
+	return s, nil
+}
+
+// natsLog passes the server's warnings and errors on.
+type natsLog struct{ log *slog.Logger }
+
+func (l natsLog) Noticef(f string, a ...any) { l.log.Debug("nats: " + fmt.Sprintf(f, a...)) }
+func (l natsLog) Warnf(f string, a ...any)   { l.log.Warn("nats: " + fmt.Sprintf(f, a...)) }
+func (l natsLog) Errorf(f string, a ...any)  { l.log.Error("nats: " + fmt.Sprintf(f, a...)) }
+func (l natsLog) Fatalf(f string, a ...any)  { l.log.Error("nats: " + fmt.Sprintf(f, a...)) }
+func (l natsLog) Debugf(string, ...any)      {}
+func (l natsLog) Tracef(string, ...any)      {}
+
+// dial connects the hub's own client, in process or over the network.
+func (h *Hub) dial() (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.Name("poshub"), nats.MaxReconnects(-1), nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort(),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				h.log.Warn("lost the connection to NATS", "error", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { h.log.Warn("nats", "error", err) }),
+	}
+	url := h.opt.NATSURL
+	if h.srv != nil {
+		url = h.srv.ClientURL()
+		opts = append(opts, nats.InProcessServer(h.srv), nats.Token(h.token))
+	} else if h.opt.NATSCreds != "" {
+		opts = append(opts, nats.UserCredentials(h.opt.NATSCreds))
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)
+	}
+	return nc, nil
+}
+
+// prepareStreams makes the stream of the shard and the bucket of notices, or
+// brings them up to this release's settings.
+func (h *Hub) prepareStreams(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err := h.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: h.opt.Stream, Description: "parcels of terminals, made by poshub",
+		Subjects:  []string{wire.UpPrefix(h.opt.Shard) + ">"},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+		MaxMsgs: -1, MaxBytes: h.opt.MaxBytes, MaxAge: h.opt.MaxAge, MaxMsgsPerSubject: -1, MaxConsumers: -1,
+		Replicas: h.opt.Replicas, AllowDirect: true, DenyDelete: true,
+	})
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", h.opt.Stream, err)
+	}
+	kv := jetstream.KeyValueConfig{
+		Bucket: wire.Bucket, Description: "what poshub tells terminals", History: 1,
+		Storage: jetstream.FileStorage, Replicas: h.opt.Replicas,
+		RePublish: &jetstream.RePublish{Source: wire.BucketPrefix + ">", Destination: wire.LivePrefix + ">"},
+	}
+	if _, err = h.js.CreateOrUpdateKeyValue(ctx, kv); err != nil {
+		return fmt.Errorf("bucket %s: %w", wire.Bucket, err)
+	}
+	return nil
+}
+
+// place asks what the stream is now.
+func (h *Hub) place(ctx context.Context) (created time.Time, last uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	s, err := h.js.Stream(ctx, h.opt.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return created, 0, fmt.Errorf("%w: %s was deleted", errStreamChanged, h.opt.Stream)
+	}
+	if err != nil {
+		return created, 0, fmt.Errorf("ask for stream %s: %w", h.opt.Stream, err)
+	}
+	i := s.CachedInfo()
+	return i.Created.UTC(), i.State.LastSeq, nil
+}

@@ -1,0 +1,222 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"posd/journal"
+	"posd/sync/wire"
+)
+
+// seek makes seq the next record to ship.
+func (u *Uplink) seek(seq uint64) {
+	u.closeReader()
+	u.next, u.prevOK = seq, false
+}
+
+func (u *Uplink) closeReader() {
+	if u.reader != nil {
+		u.reader.Close()
+	}
+	u.reader, u.ahead = nil, nil
+}
+
+// shrink gives memory back while there is nothing to send.
+func (u *Uplink) shrink() {
+	if cap(u.raw) > firstTarget {
+		u.raw = nil
+		u.enc.Release()
+	}
+}
+
+// fill makes the next parcel of whole groups, as many as the target allows, at
+// least one. ok is false at the end of the journal.
+func (u *Uplink) fill() (p wire.Parcel, ok bool, err error) {
+	if floor, _ := u.j.Floor(); u.next > floor {
+		return p, false, nil
+	}
+	if oldest := u.j.Oldest(); u.next < oldest {
+		return u.hole(oldest - 1)
+	}
+	if !u.prevOK {
+		if u.prev, err = u.j.Head(u.next - 1); err != nil {
+			return p, false, err
+		}
+		u.prevOK = true
+	}
+	if u.reader == nil {
+		if u.reader, err = u.j.Reader(u.next); err != nil {
+			return p, false, err
+		}
+	}
+	p = wire.Parcel{Journal: u.j.ID(), First: u.next, Prev: u.prev}
+	u.raw = u.raw[:0]
+	for {
+		g, err := u.group()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return p, false, err
+		}
+		if len(u.raw) > 0 && len(u.raw)+len(g.Frames) > u.target {
+			u.ahead = g
+			break
+		}
+		if err := u.take(g.Frames); err != nil {
+			return p, false, err
+		}
+		p.Last, p.Head = g.Last, g.Head
+	}
+	p.Frames = u.raw
+	return p, len(u.raw) > 0, nil
+}
+
+// group is the one that did not fit last time, or the next, or io.EOF.
+func (u *Uplink) group() (*journal.Group, error) {
+	if g := u.ahead; g != nil {
+		u.ahead = nil
+		return g, nil
+	}
+	g, err := u.reader.NextGroup()
+	if err != nil {
+		return nil, err
+	}
+	return &g, nil
+}
+
+// take copies frames out of the map. A page that the disk can no longer read
+// is an error here, not the end of the process.
+func (u *Uplink) take(frames []byte) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the storage cannot read record %d and behind: %v", u.next, p)
+		}
+	}()
+	if need := len(u.raw) + len(frames); need > cap(u.raw) {
+		u.raw = slices.Grow(u.raw, len(frames))
+	}
+	u.raw = append(u.raw, frames...)
+	return nil
+}
+
+// hole declares the records up to last, which are no longer held.
+func (u *Uplink) hole(last uint64) (wire.Parcel, bool, error) {
+	h, err := u.j.Head(last)
+	if err != nil {
+		return wire.Parcel{}, false, err
+	}
+	u.log.Error("uplink: the hub asks for records that this terminal no longer holds", "first", u.next, "last", last)
+	u.m.holes.Inc()
+	u.note(func(s *Status) { s.Holes++ })
+	return wire.Parcel{Journal: u.j.ID(), First: u.next, Last: last, Hole: true, Head: h}, true, nil
+}
+
+// ship publishes one parcel and moves on by its answer.
+func (u *Uplink) ship(ctx context.Context, p *wire.Parcel) error {
+	body, err := u.enc.Encode(p)
+	if err != nil {
+		return err
+	}
+	a, err := u.publish(ctx, p, body)
+	switch {
+	case err != nil:
+		return err
+	case a.code == codeWrongLast:
+		return u.fenceFailed(ctx, &a)
+	case a.code != 0:
+		return fmt.Errorf("the server refuses a parcel: %s (%d)", a.text, a.code)
+	case a.stream != u.opt.Stream:
+		return fmt.Errorf("subject %s belongs to stream %s, not %s: check the hub's configuration", u.subject, a.stream, u.opt.Stream)
+	}
+	u.shipped(p, &a, len(body))
+	if floor, _ := u.j.Floor(); u.next <= floor && u.opt.Pace != nil {
+		return u.opt.Pace(ctx)
+	}
+	return nil
+}
+
+// publish sends the message and waits for the answer. The same message goes
+// again while the server is still deciding about the one before.
+func (u *Uplink) publish(ctx context.Context, p *wire.Parcel, body []byte) (pubAck, error) {
+	m := &nats.Msg{Subject: u.subject, Header: make(nats.Header, 6), Data: body}
+	p.SetHeaders(m.Header)
+	if u.opt.bug != bugNoFence {
+		m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(u.fence, 10)}
+	}
+	for try := 1; ; try++ {
+		rctx, cancel := context.WithTimeout(ctx, u.opt.t.ack)
+		r, err := u.nc.RequestMsgWithContext(rctx, m)
+		late := rctx.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err != nil {
+			if late {
+				u.target = max(u.target/2, minTarget)
+			}
+			return pubAck{}, fmt.Errorf("send records %d to %d: %w", p.First, p.Last, cause(ctx, err))
+		}
+		a, err := parseAck(r.Data)
+		if err != nil || a.code != codeWrongLastPending || try == 20 {
+			return a, err
+		}
+		sleep(ctx, time.Duration(try)*50*time.Millisecond)
+	}
+}
+
+// fenceFailed: something is in the stream that we did not know of, most often
+// our own parcel whose acknowledgement was lost.
+func (u *Uplink) fenceFailed(ctx context.Context, a *pubAck) error {
+	seq, ok := a.trueLast()
+	if u.blind && ok {
+		u.fence = seq
+		u.seek(u.next)
+		return nil
+	}
+	if err := u.sync(ctx); err != nil {
+		return err
+	}
+	if ok && u.fence != seq {
+		return fmt.Errorf("the server says that our last parcel is %d and shows %d", seq, u.fence) // a replica that lags
+	}
+	return nil
+}
+
+// shipped takes note of an acknowledged parcel.
+func (u *Uplink) shipped(p *wire.Parcel, a *pubAck, n int) {
+	backlog := u.ahead != nil
+	u.fence, u.next, u.prev, u.prevOK = a.seq, p.Last+1, p.Head, true
+	if p.Hole {
+		u.closeReader()
+	}
+	if u.rewound {
+		u.rewound, u.rewindAt = false, a.seq
+	}
+	if u.confirmed >= p.First-1 { // the first parcel under way: its wait begins now
+		u.lastMove = time.Now()
+	}
+	u.probed = u.fruitless >= 2
+	u.getFails, u.blind, u.connecting = 0, false, 0
+	if backlog {
+		u.target = min(2*u.target, maxTarget)
+	}
+	if u.opt.bug == bugFreeOnSent {
+		u.settle(p.Last, p.Head)
+	}
+	u.m.parcels.Inc()
+	u.m.raw.Add(len(p.Frames))
+	u.m.wire.Add(n)
+	u.note(func(s *Status) {
+		s.Sent, s.LastError = p.Last, ""
+		s.Parcels++
+		s.Raw += uint64(len(p.Frames))
+		s.Wire += uint64(n)
+	})
+}

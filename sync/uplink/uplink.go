@@ -1,0 +1,301 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/nats-io/nats.go"
+
+	"posd/journal"
+	"posd/sync/wire"
+)
+
+// Options of an uplink. Journal, URLs, Store, Terminal and StatePath are required.
+type Options struct {
+	Journal     *journal.Journal
+	URLs        []string // of NATS servers, for example tls://hub.example:4222
+	Store       string
+	Terminal    string
+	Shard       int
+	Stream      string                      // "" = POS_UP_<shard>
+	Credentials string                      // NATS credentials file, or "": read at each connect
+	TokenFile   string                      // file with a token, or "": read at each connect
+	CAFile      string                      // PEM file of the authority to trust, "" = the system's
+	StatePath   string                      // file of the uplink's own state
+	Pace        func(context.Context) error // called between parcels of a backlog; nil: no pacing
+	Metrics     *metrics.Set                // nil: none
+	Log         *slog.Logger                // nil: discarded
+
+	t   times
+	bug bug
+}
+
+// times are the waits, shorter in tests.
+type times struct {
+	request   time.Duration // for an answer to a small request
+	ack       time.Duration // for the acknowledgement of a parcel
+	backoff   time.Duration // longest pause between attempts
+	firstWait time.Duration // longest pause before the second attempt
+	stuck     time.Duration // settled may stand still so long before anything is done
+	save      time.Duration // between writes of the state
+	pulse     time.Duration // a hub not heard of for so long is not alive
+}
+
+var defaultTimes = times{
+	request: 10 * time.Second, ack: 20 * time.Second, backoff: time.Minute, firstWait: 250 * time.Millisecond,
+	stuck: 30 * time.Second, save: 10 * time.Second, pulse: 30 * time.Second,
+}
+
+const (
+	minTarget   = 16 << 10 // bytes of records in a parcel
+	firstTarget = 64 << 10
+	maxTarget   = 256 << 10
+	maxStuck    = 10 * time.Minute
+)
+
+// bug plants a mistake, so that tests can prove that they would see it.
+type bug uint8
+
+const (
+	noBug         bug = iota
+	bugNoFence        // parcels without the expected last sequence
+	bugTrustLast      // believe the stream's last message without comparing heads
+	bugFreeOnSent     // settle on the acknowledgement
+)
+
+// Uplink ships one journal. Run is its one goroutine; Status may be called from any.
+type Uplink struct {
+	opt     Options
+	j       *journal.Journal
+	log     *slog.Logger
+	subject string
+	m       *meters
+	mail    mailbox
+	floor   chan struct{} // the journal has grown
+
+	// Owned by Run.
+	nc         *nats.Conn
+	reader     *journal.Reader // nil, or about to read record next+held groups
+	ahead      *journal.Group  // read, but did not fit into the last parcel
+	raw        []byte
+	enc        wire.Encoder
+	target     int
+	next       uint64       // record to ship next
+	prev       journal.Head // head(next-1), if prevOK
+	prevOK     bool
+	fence      uint64 // stream sequence of our subject's last message
+	blind      bool   // the last message could not be fetched: believe what 10071 names
+	getFails   int
+	rewound    bool   // nothing acknowledged since the last rewind
+	rewindAt   uint64 // stream sequence of the first parcel after it
+	fruitless  int    // rewinds without progress since
+	probed     bool   // one parcel is out while probing
+	confirmed  uint64 // seq of the newest watermark of the present ledger
+	lastMove   time.Time
+	stuckWait  time.Duration
+	pulse      wire.Pulse
+	pulseTime  time.Time
+	state      wire.Watermark // newest watermark believed; State.Seq is settled
+	dirty      bool
+	saved      time.Time
+	connecting int // attempts without success
+
+	mu sync.Mutex
+	st Status
+}
+
+// Status is a snapshot of an uplink.
+type Status struct {
+	Connected bool
+	Server    string // connected to
+	Ledger    string // id of the hub's ledger, "" if never heard of
+	Sent      uint64 // last record that the stream has acknowledged
+	Settled   uint64 // last record that the ledger has committed
+	Unsent    uint64 // durable records not yet acknowledged
+	Unsettled uint64 // durable records not yet committed
+	Parcels   uint64 // acknowledged since the start
+	Raw       uint64 // their bytes before compression
+	Wire      uint64 // their bytes as sent
+	Resyncs   uint64 // times the place in the stream was asked for
+	Rewinds   uint64 // times records were sent again
+	Holes     uint64 // declarations of records no longer held
+	Held      string // why the hub sets this terminal's parcels aside, "" if it does not
+	Fork      string // why nothing is shipped any more, "" if all is well
+	LastError string
+}
+
+// New prepares an uplink from its state file. A missing or unreadable file
+// costs nothing but the knowledge of what is settled, which the hub will tell
+// again; so it is a warning. The error is about Options only.
+func New(o Options) (*Uplink, error) {
+	if o.Journal == nil || len(o.URLs) == 0 || o.StatePath == "" || o.Shard < 0 {
+		return nil, errors.New("uplink: journal, hub URLs, shard and state file must be given")
+	}
+	subject := wire.UpSubject(o.Shard, o.Store, o.Terminal, o.Journal.ID())
+	if _, _, _, _, err := wire.ParseUpSubject(subject); err != nil {
+		return nil, fmt.Errorf("uplink: store %q and terminal %q must be 1 to 32 of A-Z a-z 0-9 _ -: %w", o.Store, o.Terminal, err)
+	}
+	if o.Stream == "" {
+		o.Stream = fmt.Sprintf("POS_UP_%d", o.Shard)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.t == (times{}) {
+		o.t = defaultTimes
+	}
+	u := &Uplink{
+		opt: o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
+		mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
+		stuckWait: o.t.stuck, lastMove: time.Now(), saved: time.Now(),
+	}
+	u.m = newMeters(o.Metrics, u)
+	u.load()
+	return u, nil
+}
+
+// Run ships until ctx ends; it returns nil then, after writing the state. No
+// failure of network, server or state file ends it.
+func (u *Uplink) Run(ctx context.Context) error {
+	done := make(chan struct{})
+	wctx, stop := context.WithCancel(ctx)
+	go func() { defer close(done); u.watchFloor(wctx) }()
+	defer func() { stop(); <-done }()
+	defer u.save()
+	for ctx.Err() == nil {
+		err := u.session(ctx)
+		u.rest(err)
+		if errors.Is(err, errFork) {
+			u.stayForked(ctx)
+			break
+		}
+		sleep(ctx, u.pause())
+	}
+	return nil
+}
+
+// rest gives back what a session held.
+func (u *Uplink) rest(err error) {
+	u.closeReader()
+	u.raw = nil
+	u.enc.Release()
+	u.mail.clear()
+	if errors.Is(err, context.Canceled) {
+		err = nil // we were told to stop
+	}
+	u.note(func(s *Status) {
+		s.Connected, s.Server = false, ""
+		if err != nil {
+			s.LastError = err.Error()
+		}
+	})
+	if err != nil && u.connecting == 0 { // the first of a row: an offline day must not fill the log
+		u.log.Warn("uplink: interrupted, will be tried again", "error", err)
+	} else {
+		u.log.Debug("uplink: session ended", "error", err)
+	}
+}
+
+// stayForked repeats the alarm until ctx ends.
+func (u *Uplink) stayForked(ctx context.Context) {
+	for ctx.Err() == nil {
+		u.log.Error("uplink: this journal has another history than head office knows: a copied disk or a restored backup; "+
+			"selling goes on, nothing is shipped", "reason", u.Status().Fork, "journal", u.j.ID())
+		sleep(ctx, time.Hour)
+	}
+}
+
+// pause is a back-off with full jitter: quick at first, then up to a minute, so
+// that a thousand terminals do not come back in the same second.
+func (u *Uplink) pause() time.Duration {
+	limit := u.opt.t.firstWait << min(u.connecting, 20)
+	u.connecting++
+	return rand.N(min(limit, u.opt.t.backoff) + 1)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// watchFloor turns the journal's growth into a signal.
+func (u *Uplink) watchFloor(ctx context.Context) {
+	for {
+		seq, _ := u.j.Floor()
+		signal(u.floor)
+		if u.j.WaitBeyond(ctx, seq) != nil {
+			return // ctx ended, or the journal did: what is durable can still be shipped
+		}
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// Status returns a snapshot.
+func (u *Uplink) Status() Status {
+	floor, _ := u.j.Floor()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s := u.st
+	s.Unsent, s.Unsettled = floor-min(s.Sent, floor), floor-min(s.Settled, floor)
+	return s
+}
+
+// note changes the status.
+func (u *Uplink) note(f func(*Status)) {
+	u.mu.Lock()
+	f(&u.st)
+	u.mu.Unlock()
+}
+
+func (u *Uplink) settled() uint64 { return u.state.Seq }
+
+type meters struct {
+	parcels, raw, wire, resyncs, rewinds, holes, connects *metrics.Counter
+}
+
+func newMeters(s *metrics.Set, u *Uplink) *meters {
+	if s == nil {
+		s = metrics.NewSet()
+	}
+	gauge := func(name string, f func(Status) float64) {
+		s.NewGauge(name, func() float64 { return f(u.Status()) })
+	}
+	yes := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	gauge("posd_uplink_connected", func(s Status) float64 { return yes(s.Connected) })
+	gauge("posd_uplink_forked", func(s Status) float64 { return yes(s.Fork != "") })
+	gauge("posd_uplink_held", func(s Status) float64 { return yes(s.Held != "") })
+	gauge("posd_uplink_sent_seq", func(s Status) float64 { return float64(s.Sent) })
+	gauge("posd_uplink_settled_seq", func(s Status) float64 { return float64(s.Settled) })
+	gauge("posd_uplink_unsent_records", func(s Status) float64 { return float64(s.Unsent) })
+	gauge("posd_uplink_unsettled_records", func(s Status) float64 { return float64(s.Unsettled) })
+	return &meters{
+		parcels:  s.NewCounter("posd_uplink_parcels_total"),
+		raw:      s.NewCounter("posd_uplink_raw_bytes_total"),
+		wire:     s.NewCounter("posd_uplink_wire_bytes_total"),
+		resyncs:  s.NewCounter("posd_uplink_resyncs_total"),
+		rewinds:  s.NewCounter("posd_uplink_rewinds_total"),
+		holes:    s.NewCounter("posd_uplink_holes_total"),
+		connects: s.NewCounter("posd_uplink_connects_total"),
+	}
+}
