@@ -1,0 +1,332 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"posd/cgroup"
+	"posd/journal"
+	"posd/pos/catalogue"
+	"posd/pos/config"
+	"posd/pos/httpapi"
+	"posd/pos/register"
+	"posd/pos/view"
+	"posd/sync/uplink"
+)
+
+const (
+	stopTime   = 5 * time.Second // for the whole stop
+	answerTime = 3 * time.Second // of it, for answers under way
+)
+
+// errSlowStop: the stop took longer than stopTime. Nothing is lost by it.
+var errSlowStop = errors.New("the stop took too long and was cut short")
+
+// terminal is the running daemon: its parts, in the order of their start.
+type terminal struct {
+	c   *config.Config
+	log *slog.Logger
+	set *metrics.Set
+
+	limits    httpapi.Limits
+	journal   *journal.Journal
+	catalogue *catalogue.Catalogue
+	view      *view.View
+	register  *register.Register
+	http      *httpapi.Server
+	uplink    *uplink.Uplink // nil: no hub is configured
+
+	ended   chan error // of a part that ended by itself
+	running []part     // newest last
+}
+
+// part is one goroutine: cancel ends it, done is closed when it has ended.
+type part struct {
+	name   string
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+}
+
+// run is posd from a good configuration to the end.
+func run(c *config.Config, log *slog.Logger) (err error) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	t := &terminal{c: c, log: log, set: metrics.NewSet(), ended: make(chan error, 8)}
+	t.applyLimits()
+	if err := t.open(); err != nil {
+		return errors.Join(err, t.close())
+	}
+	if err := t.begin(); err != nil {
+		return errors.Join(err, t.stop("start failed"))
+	}
+	notify(log, daemon.SdNotifyReady)
+	reason, cause := t.wait(signals)
+	notify(log, daemon.SdNotifyStopping)
+	log.Info("stopping", "because", reason)
+	return t.stopWithin(reason, cause)
+}
+
+// applyLimits makes Go fit the slice, and says so.
+func (t *terminal) applyLimits() {
+	l, err := cgroup.Read("/")
+	if err != nil {
+		t.log.Warn("some limits cannot be read", "error", err)
+	}
+	a := cgroup.Apply(l, t.c.Limits.Memory)
+	differs := l.Differs(t.c.Limits.ExpectCPU, t.c.Limits.ExpectMemory)
+	for _, d := range differs {
+		t.log.Warn("limits are not as configured", "what", d)
+	}
+	t.log.Info("limits", "found", l.String(), "set", a.Reasons)
+	t.limits = httpapi.Limits{
+		SliceMemory: l.MemoryMax.Value, CPUPercent: l.CPU.Percent(), Procs: a.GOMAXPROCS, Differs: differs,
+	}
+	if a.MemoryLimit != math.MaxInt64 {
+		t.limits.GoMemory = a.MemoryLimit
+	}
+	t.set.RegisterMetricsWriter(func(w io.Writer) { writeUsage(w, l) })
+}
+
+// writeUsage writes what the kernel did about the limits.
+func writeUsage(w io.Writer, l cgroup.Limits) {
+	u, _ := l.Usage() // what cannot be read is 0, and was logged at the start
+	for _, m := range []struct {
+		name  string
+		value int64
+	}{
+		{"posd_cpu_periods_total", u.Periods},
+		{"posd_cpu_throttled_periods_total", u.Throttled},
+		{"posd_cpu_throttled_microseconds_total", u.ThrottledMicros},
+		{"posd_memory_bytes", u.MemoryCurrent},
+		{"posd_memory_high_total", u.MemoryHigh},
+		{"posd_memory_max_total", u.MemoryMax},
+		{"posd_memory_oom_kills_total", u.OOMKills},
+		{`posd_pressure_microseconds_total{resource="cpu"}`, u.CPUPressure.SomeMicros},
+		{`posd_pressure_microseconds_total{resource="memory"}`, u.MemoryPressure.SomeMicros},
+		{`posd_pressure_microseconds_total{resource="io"}`, u.IOPressure.SomeMicros},
+	} {
+		metrics.WriteGaugeUint64(w, m.name, uint64(max(0, m.value)))
+	}
+}
+
+// open opens everything that lies on the disk, and binds the addresses.
+func (t *terminal) open() (err error) {
+	c, dir := t.c, t.c.Data.Dir
+	var opener register.Opener
+	if t.journal, err = journal.Open(filepath.Join(dir, "journal"), journal.Options{
+		Identity:    journal.Identity{Store: c.Terminal.Store, Terminal: c.Terminal.ID},
+		SegmentSize: c.Data.Segment, MaxBytes: c.Data.MaxBytes, Retention: c.Data.Retention,
+		Opening: opener.Opening, Log: t.log,
+	}); err != nil {
+		return err
+	}
+	floor, _ := t.journal.Floor()
+	t.log.Info("journal is open", "id", t.journal.ID().String(), "records", floor, "oldest", t.journal.Oldest(), "recovered", t.journal.Recovered())
+	if t.view, err = view.Open(filepath.Join(dir, "view.db"), t.journal, view.Options{Log: t.log}); err != nil {
+		return err
+	}
+	if t.register, err = register.Open(t.journal, t.view, register.Options{
+		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Operator: c.Terminal.Operator,
+		Currency: c.Terminal.Currency, Rounding: c.Terminal.Rounding,
+		TimeZone: c.Terminal.TimeZone, DayStart: c.Terminal.DayStart,
+		Release: releaseName(), Config: c.Hash(), Opener: &opener, Log: t.log,
+	}); err != nil {
+		return err
+	}
+	if t.catalogue, err = catalogue.Open(filepath.Join(dir, "catalogue.db")); err != nil {
+		return err
+	}
+	if err := t.openUplink(); err != nil {
+		return err
+	}
+	o := httpapi.Options{
+		Terminal: c.Terminal, Taxes: c.Taxes, HTTP: c.HTTP, Journal: t.journal, View: t.view, Register: t.register,
+		Catalogue: t.catalogue, Tokens: filepath.Join(dir, "tokens"), Limits: t.limits, Release: releaseName(),
+		Metrics: t.set, Log: t.log,
+	}
+	if t.uplink != nil {
+		o.Uplink = t.uplinkStatus
+	}
+	if t.http, err = httpapi.New(o); err != nil {
+		return err
+	}
+	return t.http.Listen()
+}
+
+func (t *terminal) openUplink() (err error) {
+	h := &t.c.Hub
+	if len(h.URLs) == 0 {
+		t.log.Info("no hub is configured: the terminal works alone")
+		return nil
+	}
+	t.uplink, err = uplink.New(uplink.Options{
+		Journal: t.journal, URLs: h.URLs, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
+		Shard: h.Shard, Stream: h.Stream, Credentials: h.Credentials, TokenFile: h.TokenFile, CAFile: h.CAFile,
+		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Metrics: t.set, Log: t.log,
+	})
+	return err
+}
+
+func (t *terminal) uplinkStatus() httpapi.UplinkStatus {
+	s := t.uplink.Status()
+	return httpapi.UplinkStatus{
+		Connected: s.Connected, Server: s.Server, Ledger: s.Ledger, Sent: s.Sent, Settled: s.Settled,
+		Unsettled: s.Unsettled, Held: s.Held, Fork: s.Fork, LastError: s.LastError,
+	}
+}
+
+// begin starts the goroutines.
+func (t *terminal) begin() error {
+	t.goDo("index", t.view.Run)
+	t.goDo("register", t.register.Run)
+	if t.uplink != nil {
+		t.goDo("uplink", t.uplink.Run)
+	}
+	t.goDo("http", func(context.Context) error { return t.http.Serve() })
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	if err := t.register.Alive(ctx); err != nil {
+		return fmt.Errorf("the command loop does not answer: %w", err)
+	}
+	if period, err := daemon.SdWatchdogEnabled(false); err == nil && period > 0 {
+		t.goDo("watchdog", func(ctx context.Context) error { t.watchdog(ctx, period); return nil })
+	}
+	t.log.Info("ready", "address", t.http.Addr().String(), "release", releaseName())
+	return nil
+}
+
+func (t *terminal) goDo(name string, run func(context.Context) error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p := part{name: name, cancel: cancel, done: make(chan struct{})}
+	t.running = append(t.running, p)
+	go func() {
+		defer close(p.done)
+		err := run(ctx)
+		if ctx.Err() == nil {
+			t.ended <- fmt.Errorf("%s ended: %w", name, errors.Join(err, errEnded))
+		}
+	}()
+}
+
+// errEnded: a part ended that nobody had told to.
+var errEnded = errors.New("this was not asked for")
+
+// watchdog tells systemd that the command loop answers. Looking costs no write.
+func (t *terminal) watchdog(ctx context.Context, period time.Duration) {
+	tick := time.NewTicker(period / 3)
+	defer tick.Stop()
+	for {
+		ask, cancel := context.WithTimeout(ctx, period/3)
+		err := t.register.Alive(ask)
+		cancel()
+		switch {
+		case err == nil || errors.Is(err, register.ErrBusy):
+			notify(t.log, daemon.SdNotifyWatchdog)
+		case ctx.Err() == nil:
+			t.log.Error("the command loop does not answer, the watchdog is not fed", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd cannot be told", "state", state, "error", err)
+	}
+}
+
+// wait returns why posd ends; cause is nil if somebody asked for it.
+func (t *terminal) wait(signals <-chan os.Signal) (reason string, cause error) {
+	for {
+		select {
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return sig.String(), nil
+			}
+			t.http.ReloadTokens()
+			t.log.Info("tokens and catalogue were read again", "items", t.catalogue.Len(), "catalogue", t.catalogue.Version())
+		case err := <-t.ended:
+			if failed := t.journal.Err(); failed != nil {
+				return "storage failed", failed
+			}
+			return "a part ended", err
+		case <-t.journal.Failed():
+			return "storage failed", t.journal.Err()
+		}
+	}
+}
+
+// stopWithin stops in order, or ends without if that takes too long.
+func (t *terminal) stopWithin(reason string, cause error) error {
+	done := make(chan error, 1)
+	go func() { done <- t.stop(reason) }()
+	limit := time.NewTimer(stopTime)
+	defer limit.Stop()
+	select {
+	case err := <-done:
+		if cause != nil {
+			return cause
+		}
+		if err == nil {
+			t.log.Info("stopped")
+		}
+		return err
+	case <-limit.C:
+		if cause != nil {
+			return cause
+		}
+		return errSlowStop
+	}
+}
+
+// stop ends the parts, newest first, then closes the files.
+func (t *terminal) stop(reason string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	err := t.http.Shutdown(ctx)
+	if err != nil {
+		t.log.Warn("not every answer could be given", "error", err)
+	}
+	for i := len(t.running) - 1; i >= 0; i-- {
+		p := t.running[i]
+		p.cancel(errors.New(reason))
+		<-p.done
+	}
+	return t.close()
+}
+
+// close closes what is open, newest first.
+func (t *terminal) close() (err error) {
+	if t.http != nil && len(t.running) == 0 {
+		err = t.http.Shutdown(context.Background())
+	}
+	if t.catalogue != nil {
+		err = errors.Join(err, t.catalogue.Close())
+	}
+	if t.view != nil {
+		if e := t.view.Close(); e != nil {
+			t.log.Warn("the index was not written to its end, the next start catches up", "error", e)
+		}
+	}
+	if t.journal != nil {
+		err = errors.Join(err, t.journal.Close())
+	}
+	return err
+}

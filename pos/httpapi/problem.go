@@ -1,0 +1,122 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+
+	"posd/pos/event"
+	"posd/pos/register"
+)
+
+// kind is one type of problem. slug and status are part of the interface.
+type kind struct {
+	slug    string
+	status  int
+	title   string
+	meaning string // for docs/problems.md: when, and what the caller does
+}
+
+// problem is one answer of a kind.
+type problem struct {
+	kind       *kind
+	detail     string
+	pointer    string // JSON pointer into the request's body, or empty
+	retryAfter int    // seconds, 0: no header
+}
+
+const urn = "urn:posd:problem:"
+
+// kinds holds all problems. Their order is that of the document.
+var kinds = []kind{
+	{"malformed-json", 400, "Body is not JSON", "The body cannot be parsed, or something follows it. Correct the front end."},
+	{"invalid-utf8", 400, "Body is not UTF-8", "JSON is UTF-8. Correct the front end's encoding."},
+	{"duplicate-member", 400, "Member given twice", "An object names a member twice, so that nobody can tell which counts."},
+	{"unknown-member", 400, "Unknown member", "The pointer names a member that this release does not know: a typing error, or a newer front end."},
+	{"wrong-type", 400, "Wrong JSON type", "The pointer names a value of the wrong JSON type."},
+	{"idempotency-key-missing", 400, "Idempotency-Key missing", "Each checkout needs one Idempotency-Key header: a random value, kept until the answer has come."},
+	{"idempotency-key-invalid", 400, "Idempotency-Key invalid", "The key has to be 1 to 128 printable ASCII characters, once."},
+	{"query-invalid", 400, "Query invalid", "The query has to name what is looked for, and nothing else."},
+	{"unauthorized", 401, "Token missing or unknown", "Send Authorization: Bearer with a token made by posctl token add."},
+	{"origin-not-allowed", 403, "Origin not allowed", "The web page's origin is not in http.origins of the configuration."},
+	{"host-not-allowed", 403, "Host not allowed", "The Host header is not a name of this terminal: use 127.0.0.1, localhost, or the address that it listens on."},
+	{"not-found", 404, "No such resource", "There is nothing at this path."},
+	{"sale-not-found", 404, "No such sale", "This terminal's journal holds no such sale (any more)."},
+	{"method-not-allowed", 405, "Method not allowed", "The Allow header lists the methods."},
+	{"idempotency-key-reused", 409, "Idempotency-Key reused", "The key belongs to a request with another body. A new sale needs a new key; a repeated one the same bytes."},
+	{"body-too-large", 413, "Body too large", "The body is larger than http.max_body. Split the sale."},
+	{"unsupported-media-type", 415, "Content type not supported", "Send application/json, without a content encoding."},
+	{"no-lines", 422, "Sale without lines", "A sale has at least one line."},
+	{"too-many-lines", 422, "Too many lines", "A sale has at most 500 lines. Split it."},
+	{"too-many-tenders", 422, "Too many tenders", "A sale has at most 20 tenders."},
+	{"sale-too-large", 422, "Sale too large", "The sale does not fit into one record of the journal (128 KiB). Split it."},
+	{"unknown-item", 422, "Unknown item", "The catalogue has no such code. Import it, or send the line without item but with description, tax and price."},
+	{"unknown-tax", 422, "Unknown tax code", "The tax code is not in the configuration's tax table."},
+	{"price-required", 422, "Price required", "The line has no price: give price per unit, or amount for the whole line."},
+	{"price-and-amount", 422, "Price and amount", "Give either price or amount."},
+	{"description-required", 422, "Description required", "A line without item needs a description."},
+	{"tax-required", 422, "Tax code required", "A line without item needs a tax code."},
+	{"fractional-money", 422, "Money is not an integer", "Money is an integer number of minor units: 299 for 2.99."},
+	{register.CodeNegative, 422, "Amount below zero", "Prices, amounts and quantities are zero or more."},
+	{register.CodeOverflow, 422, "Number too large", "Amounts go up to 10^15 minor units, quantities up to 10^12 units, and so do their products and sums."},
+	{"quantity-invalid", 422, "Quantity invalid", "A quantity is an integer or a decimal string with at most 3 decimals, above zero: 2 or \"1.250\"."},
+	{"currency-mismatch", 422, "Other currency", "The terminal sells in the currency of its configuration only."},
+	{"value-invalid", 422, "Value not allowed", "The pointer names a value outside of those listed in the detail."},
+	{"text-invalid", 422, "Text not allowed", "The text is empty, too long, or holds control characters."},
+	{register.CodeTender, 422, "Tender not acceptable", "A tender is cash or card, above zero, and a card needs the reference of its slip."},
+	{register.CodeUnderpaid, 422, "Tenders below the total", "Add a tender for the rest."},
+	{register.CodeOverpaid, 422, "Change without cash", "Change comes from cash only. Lower the card's amount."},
+	{"busy", 429, "Too many sales at once", "Nothing happened. Try again after Retry-After with the same key."},
+	{"internal", 500, "Internal error", "The log says more. Try again with the same key."},
+	{"no-space", 503, "No space left for sales", "Nothing happened. Free space on the data partition or connect the terminal to head office, which lets it free sales that have arrived there."},
+	{"outcome-unknown", 503, "Not durable in time", "The sale may have been made or not. Send the same request with the same key until it is answered."},
+	{"journal-failed", 503, "Storage failed", "The device did not take the sale. posd ends; the sale may have been made or not: ask again with the same key when it runs again."},
+	{"stopping", 503, "Stopping", "Nothing happened. Try again with the same key when posd runs again."},
+	{"index-behind", 503, "Index not up to date", "The index of sales is being built or its device is slow. Try again after Retry-After."},
+	{"not-ready", 503, "Not ready", "The reasons say why no sale can be taken."},
+}
+
+// kindOf returns the kind of a slug. A slug that is not in the table is a bug of
+// this package, which a test excludes.
+func kindOf(slug string) *kind {
+	for i := range kinds {
+		if kinds[i].slug == slug {
+			return &kinds[i]
+		}
+	}
+	return kindOf("internal")
+}
+
+func refuse(slug, detail string) *problem { return &problem{kind: kindOf(slug), detail: detail} }
+
+func (p *problem) at(pointer string) *problem {
+	p.pointer = pointer
+	return p
+}
+
+func (p *problem) retry(seconds int) *problem {
+	p.retryAfter = seconds
+	return p
+}
+
+// write answers with the problem and returns its status.
+func (p *problem) write(w http.ResponseWriter) int {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	w.WriteHeader(p.kind.status)
+	w.Write(p.append(make([]byte, 0, 512)))
+	return p.kind.status
+}
+
+func (p *problem) append(b []byte) []byte {
+	b = append(append(append(b, `{"type":"`+urn...), p.kind.slug...), `","title":`...)
+	b = event.AppendString(b, p.kind.title)
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.kind.status), 10)
+	b = event.AppendString(append(b, `,"detail":`...), p.detail)
+	if p.pointer != "" {
+		b = event.AppendString(append(b, `,"pointer":`...), p.pointer)
+	}
+	return append(b, "}\n"...)
+}

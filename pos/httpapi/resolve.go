@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"strconv"
+
+	"posd/pos"
+)
+
+// resolve turns the request's lines into the sale's, with the price, the texts
+// and the tax rate in force now. Lines are appended to dst.
+func (s *Server) resolve(dst []pos.Line, req *request) ([]pos.Line, pos.PriceMode, *problem) {
+	prices := s.o.Terminal.Prices
+	if req.prices != "" {
+		var err error
+		if prices, err = pos.ParsePriceMode(req.prices); err != nil {
+			return dst, 0, refuse("value-invalid", err.Error()).at("/prices")
+		}
+	}
+	if c := s.o.Terminal.Currency.Code; req.currency != "" && req.currency != c {
+		return dst, 0, refuse("currency-mismatch", "this terminal sells in "+c+"; leave currency out or send that").at("/currency")
+	}
+	if len(req.lines) == 0 {
+		return dst, 0, refuse("no-lines", "a sale has at least one line").at("/lines")
+	}
+	for i := range req.lines {
+		dst = append(dst, pos.Line{})
+		if bad := s.line(&dst[len(dst)-1], &req.lines[i], i); bad != nil {
+			return dst, 0, bad
+		}
+	}
+	return dst, prices, nil
+}
+
+func (s *Server) line(l *pos.Line, r *requestLine, i int) *problem {
+	*l = pos.Line{
+		Item: r.item, Description: r.description, Department: r.department, Unit: r.unit,
+		Tax: r.tax, Qty: r.qty, Price: r.price, Fixed: r.fixed, Amount: r.amount,
+	}
+	if r.priced && r.fixed {
+		return refuse("price-and-amount", "line "+strconv.Itoa(i+1)+" has a price and an amount; send one of them").at(linePointer(i, "amount"))
+	}
+	if l.Qty == 0 {
+		l.Qty = 1000
+	}
+	if r.item != "" {
+		if bad := s.fromCatalogue(l, r, i); bad != nil {
+			return bad
+		}
+	} else if bad := openLine(r, i); bad != nil {
+		return bad
+	}
+	if l.Unit == "" {
+		l.Unit = "pc"
+	}
+	rate, ok := s.rates[l.Tax]
+	if !ok {
+		return refuse("unknown-tax", "line "+strconv.Itoa(i+1)+": tax code "+strconv.Quote(l.Tax)+
+			" is not in the tax table of the terminal's configuration").at(linePointer(i, "tax"))
+	}
+	l.Rate = rate
+	return nil
+}
+
+// fromCatalogue fills in what the request leaves open.
+func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int) *problem {
+	item, ok, err := s.o.Catalogue.Lookup(r.item)
+	if err != nil {
+		s.o.Log.Error("catalogue cannot be read", "error", err)
+		return refuse("internal", "the catalogue cannot be read; import it again with posctl catalogue import").at(linePointer(i, "item"))
+	}
+	if !ok {
+		return refuse("unknown-item", "line "+strconv.Itoa(i+1)+": the catalogue has no item "+strconv.Quote(r.item)+
+			"; import it, or send description, tax and price instead of item").at(linePointer(i, "item"))
+	}
+	setDefault(&l.Description, item.Description)
+	setDefault(&l.Department, item.Department)
+	setDefault(&l.Unit, item.Unit)
+	setDefault(&l.Tax, item.Tax)
+	switch {
+	case r.priced || r.fixed:
+	case item.Open:
+		return refuse("price-required", "line "+strconv.Itoa(i+1)+": item "+strconv.Quote(r.item)+
+			" has no fixed price; send price or amount").at(linePointer(i, "price"))
+	default:
+		l.Price = item.Price
+	}
+	return nil
+}
+
+func openLine(r *requestLine, i int) *problem {
+	n := "line " + strconv.Itoa(i+1) + " has no item; "
+	switch {
+	case r.description == "":
+		return refuse("description-required", n+"send its description").at(linePointer(i, "description"))
+	case r.tax == "":
+		return refuse("tax-required", n+"send its tax code").at(linePointer(i, "tax"))
+	case !r.priced && !r.fixed:
+		return refuse("price-required", n+"send its price or amount").at(linePointer(i, "price"))
+	}
+	return nil
+}
+
+func setDefault(s *string, to string) {
+	if *s == "" {
+		*s = to
+	}
+}

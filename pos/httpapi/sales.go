@@ -1,0 +1,296 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"posd/journal"
+	"posd/pos"
+	"posd/pos/event"
+	"posd/pos/register"
+)
+
+// exchange holds what one checkout needs; it is used again by others.
+type exchange struct {
+	body bytes.Buffer
+	dec  decoder
+	req  request
+	line []pos.Line
+	out  []byte
+}
+
+func (s *Server) exchange() *exchange {
+	x := s.pool.Get().(*exchange)
+	x.body.Reset()
+	x.line = x.line[:0]
+	x.out = x.out[:0]
+	return x
+}
+
+// done gives x back, unless it has grown for a rare large sale.
+func (s *Server) done(x *exchange) {
+	if x.body.Cap() > keepBuffer || cap(x.out) > keepBuffer || cap(x.line) > 64 {
+		return
+	}
+	x.req.reset()
+	clear(x.line)
+	s.pool.Put(x)
+}
+
+// checkout makes a sale. A repeated request is answered before anything else is
+// looked at: the item may be gone from the catalogue by now, the sale is not.
+func (s *Server) checkout(w http.ResponseWriter, r *http.Request, front string) int {
+	key, bad := keyOf(r)
+	if bad == nil {
+		bad = contentOf(r, s.o.HTTP.MaxBody)
+	}
+	if bad != nil {
+		return s.refused(w, bad)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+	defer cancel()
+	x := s.exchange()
+	defer s.done(x)
+	release, bad := s.admit(ctx, r.ContentLength)
+	if bad != nil {
+		return s.refused(w, bad)
+	}
+	defer release()
+	if bad := s.readBody(w, r, x); bad != nil {
+		return s.refused(w, bad)
+	}
+	hash := sha256.Sum256(x.body.Bytes())
+	a, known, err := s.o.Register.Replay(ctx, key, hash)
+	if err == nil && !known {
+		a, bad, err = s.sell(ctx, x, register.Checkout{Key: key, Hash: hash, Front: front, Trace: traceOf(r)})
+		if bad != nil {
+			return s.refused(w, bad)
+		}
+	}
+	if err != nil {
+		return s.refused(w, s.problemOf(err))
+	}
+	if x.out, err = s.appendSale(x.out, a.Seq); err != nil {
+		s.o.Log.Error("a sale that was made cannot be read", "seq", a.Seq, "error", err)
+		return s.refused(w, refuse("outcome-unknown", "the sale "+a.Sale+" is durable but could not be read for the answer; send the same request with the same key").retry(1))
+	}
+	return s.answerSale(w, x.out, a)
+}
+
+// sell decodes and resolves the request and hands it to the register.
+func (s *Server) sell(ctx context.Context, x *exchange, c register.Checkout) (a register.Answer, bad *problem, err error) {
+	if bad = x.dec.decode(x.body.Bytes(), &x.req); bad != nil {
+		return a, bad, nil
+	}
+	if x.line, c.Prices, bad = s.resolve(x.line, &x.req); bad != nil {
+		return a, bad, nil
+	}
+	c.Operator, c.Lines, c.Tenders = x.req.operator, x.line, x.req.tenders
+	a, err = s.o.Register.Checkout(ctx, c)
+	s.noSpace.Store(errors.Is(err, journal.ErrNoSpace))
+	return a, nil, err
+}
+
+func (s *Server) answerSale(w http.ResponseWriter, body []byte, a register.Answer) int {
+	h := w.Header()
+	status := http.StatusCreated
+	h.Set("Location", salePath+a.Sale)
+	if a.Replayed {
+		status = http.StatusOK
+		h.Set("Idempotency-Replayed", "true")
+		s.meters.replays.Inc()
+	} else {
+		s.meters.sales.Inc()
+	}
+	return writeJSON(w, status, body)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) int {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	w.Write(body) // an error means that the client has gone; it will ask again
+	return status
+}
+
+// keyOf returns the idempotency key.
+func keyOf(r *http.Request) (string, *problem) {
+	v := r.Header["Idempotency-Key"]
+	if len(v) == 0 || len(v) == 1 && v[0] == "" {
+		return "", refuse("idempotency-key-missing", "send an Idempotency-Key header: a new random value for each sale, the same one when the request is repeated")
+	}
+	if len(v) > 1 || len(v[0]) > 128 {
+		return "", refuse("idempotency-key-invalid", "send one Idempotency-Key of 1 to 128 characters")
+	}
+	for i := 0; i < len(v[0]); i++ {
+		if c := v[0][i]; c < 0x20 || c > 0x7e {
+			return "", refuse("idempotency-key-invalid", "the Idempotency-Key may hold printable ASCII characters only")
+		}
+	}
+	return v[0], nil
+}
+
+// contentOf refuses a body by what its headers say.
+func contentOf(r *http.Request, most int64) *problem {
+	media := r.Header.Get("Content-Type")
+	if media != "application/json" {
+		base, params, err := mime.ParseMediaType(media)
+		charset := params["charset"]
+		if err != nil || base != "application/json" || charset != "" && charset != "utf-8" && charset != "UTF-8" {
+			return refuse("unsupported-media-type", "send Content-Type: application/json")
+		}
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return refuse("unsupported-media-type", "send the body without Content-Encoding")
+	}
+	if r.ContentLength > most {
+		return tooLarge(most)
+	}
+	return nil
+}
+
+func tooLarge(most int64) *problem {
+	return refuse("body-too-large", "a body has at most "+strconv.FormatInt(most, 10)+" bytes; split the sale")
+}
+
+// admit bounds the memory of all large bodies together.
+func (s *Server) admit(ctx context.Context, length int64) (release func(), bad *problem) {
+	if length >= 0 && length <= smallBody {
+		return func() {}, nil
+	}
+	select {
+	case s.large <- struct{}{}:
+		return func() { <-s.large }, nil
+	case <-ctx.Done():
+		return nil, refuse("busy", "too many large requests at once; nothing happened, try again with the same key").retry(1)
+	}
+}
+
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, x *exchange) *problem {
+	if n := r.ContentLength; n > 0 {
+		x.body.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := x.body.ReadFrom(http.MaxBytesReader(w, r.Body, s.o.HTTP.MaxBody))
+	if err == nil {
+		return nil
+	}
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		return tooLarge(over.Limit)
+	}
+	return refuse("malformed-json", "the body could not be read to its end; send it again with the same key")
+}
+
+// problemOf says what an error of the register means to the caller.
+func (s *Server) problemOf(err error) *problem {
+	var refused *register.RefusalError
+	switch {
+	case errors.As(err, &refused):
+		return refuse(refused.Code, refused.Detail).at(refused.Field)
+	case errors.Is(err, register.ErrKeyReused):
+		return refuse("idempotency-key-reused", "this Idempotency-Key belongs to a sale made with another body; use a new key for a new sale, or the same bytes for a repeated request")
+	case errors.Is(err, register.ErrBusy):
+		return refuse("busy", "too many sales at once; nothing happened, try again with the same key").retry(1)
+	case errors.Is(err, journal.ErrNoSpace):
+		return refuse("no-space", "there is no room for another sale, nothing happened; free space on the data partition or connect the terminal to head office").retry(noSpaceRetry)
+	case errors.Is(err, journal.ErrFailed):
+		return refuse("journal-failed", "the storage device failed; the sale may have been made or not: ask again with the same key when posd runs again")
+	case errors.Is(err, register.ErrStopping), errors.Is(err, journal.ErrClosed):
+		return refuse("stopping", "posd is stopping; nothing happened, try again with the same key").retry(stoppingRetry)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return refuse("outcome-unknown", "the sale was not durable in time, it may have been made or not; send the same request with the same key").retry(1)
+	}
+	s.o.Log.Error("a checkout failed", "error", err)
+	return refuse("internal", "the sale was not made because of an error inside posd, see its log; try again with the same key")
+}
+
+// appendSale appends the answer for a sale: its event's place, and its data as
+// they stand in the journal.
+func (s *Server) appendSale(dst []byte, seq uint64) ([]byte, error) {
+	id := s.o.Journal.ID()
+	dst = hex.AppendEncode(append(dst, `{"event":{"journal":"`...), id[:])
+	dst = strconv.AppendUint(append(dst, `","seq":`...), seq, 10)
+	dst = append(dst, `},"sale":`...)
+	err := s.o.Journal.Read(seq, func(rec journal.Record) error {
+		data, err := dataOf(rec)
+		dst = append(dst, data...)
+		return err
+	})
+	return append(dst, "}\n"...), err
+}
+
+// dataOf returns the data of a sale's event. It is the last member of an object
+// that this package's release wrote without blanks, and no string can hold the
+// bytes before it, since its quotes would be escaped.
+func dataOf(rec journal.Record) ([]byte, error) {
+	const head, mark = `{"v":1,"type":"` + event.TypeSaleCompleted + `",`, `,"data":`
+	p := rec.Payload
+	if rec.Type == event.RecordType && bytes.HasPrefix(p, []byte(head)) && p[len(p)-1] == '}' {
+		if i := bytes.Index(p, []byte(mark)); i > 0 {
+			return p[i+len(mark) : len(p)-1], nil
+		}
+	}
+	if rec.Type != event.RecordType {
+		return nil, errors.New("the record is not an event")
+	}
+	h, data, err := event.Parse(p)
+	if err == nil && h.Type != event.TypeSaleCompleted {
+		err = errors.New("the event is not a sale")
+	}
+	return data, err
+}
+
+// bySale answers GET /v1/sales/{id}.
+func (s *Server) bySale(w http.ResponseWriter, r *http.Request) int {
+	id := r.URL.Path[len(salePath):]
+	return s.found(w, r, func() (uint64, bool, error) { return s.o.View.BySale(id) })
+}
+
+// byReceipt answers GET /v1/sales?receipt=.
+func (s *Server) byReceipt(w http.ResponseWriter, r *http.Request) int {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	receipt := q.Get("receipt")
+	if err != nil || len(q) != 1 || len(q["receipt"]) != 1 || receipt == "" {
+		return s.refused(w, refuse("query-invalid", "name one receipt: /v1/sales?receipt=T1-1-42"))
+	}
+	return s.found(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(receipt) })
+}
+
+// found answers with what the index finds, once it knows every sale that was
+// answered before this request.
+func (s *Server) found(w http.ResponseWriter, r *http.Request, find func() (uint64, bool, error)) int {
+	floor, _ := s.o.Journal.Floor()
+	ctx, cancel := context.WithTimeout(r.Context(), answerTime/2)
+	defer cancel()
+	behind := refuse("index-behind", "the index of sales is not up to date yet; try again").retry(1)
+	if err := s.o.View.WaitApplied(ctx, floor); err != nil {
+		return s.refused(w, behind)
+	}
+	seq, ok, err := find()
+	if err != nil {
+		return s.refused(w, behind)
+	}
+	missing := refuse("sale-not-found", "the journal of this terminal holds no such sale; older ones are at head office")
+	if !ok {
+		return s.refused(w, missing)
+	}
+	x := s.exchange()
+	defer s.done(x)
+	x.out, err = s.appendSale(x.out, seq)
+	switch {
+	case errors.Is(err, journal.ErrFreed):
+		return s.refused(w, missing)
+	case err != nil:
+		s.o.Log.Error("a sale cannot be read", "seq", seq, "error", err)
+		return s.refused(w, refuse("internal", "the sale cannot be read, see posd's log"))
+	}
+	return writeJSON(w, http.StatusOK, x.out)
+}

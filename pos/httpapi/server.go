@@ -1,0 +1,349 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"posd/journal"
+	"posd/pos"
+	"posd/pos/catalogue"
+	"posd/pos/config"
+	"posd/pos/register"
+	"posd/pos/view"
+)
+
+const (
+	headerBytes   = 16 << 10
+	tcpConns      = 96
+	socketConns   = 32
+	readTime      = 10 * time.Second
+	writeTime     = 30 * time.Second
+	idleTime      = 2 * time.Minute
+	answerTime    = 10 * time.Second // for durability, or for the index
+	smallBody     = 32 << 10
+	largeBodies   = 8 // in memory at a time
+	defaultMax    = 256 << 10
+	socketMode    = 0o660
+	keepBuffer    = 64 << 10 // larger ones are not pooled
+	noSpaceRetry  = 30
+	stoppingRetry = 5
+)
+
+// Options of a server. Terminal, Journal, View, Register and Catalogue are
+// required.
+type Options struct {
+	Terminal  config.Terminal
+	Taxes     []pos.Tax
+	HTTP      config.HTTP
+	Journal   *journal.Journal
+	View      *view.View
+	Register  *register.Register
+	Catalogue *catalogue.Catalogue
+	Tokens    string              // path of the tokens file
+	Uplink    func() UplinkStatus // nil: the terminal works alone
+	Limits    Limits
+	Release   string
+	Metrics   *metrics.Set // nil: one of its own
+	Log       *slog.Logger
+}
+
+// Limits is what the process may use, as posd found it at its start; 0 is no limit.
+type Limits struct {
+	GoMemory, SliceMemory int64 // bytes
+	CPUPercent            int64 // of one core
+	Procs                 int   // GOMAXPROCS
+	Differs               []string
+}
+
+// UplinkStatus is what the status page tells about the way to head office.
+type UplinkStatus struct {
+	Connected                bool
+	Server, Ledger           string
+	Sent, Settled, Unsettled uint64
+	Held, Fork, LastError    string
+}
+
+// Server is the HTTP interface.
+type Server struct {
+	o          Options
+	rates      map[string]pos.Rate
+	tokens     *tokens
+	meters     *meters
+	http       *http.Server
+	listenHost string
+	listeners  []*limited
+	socket     string // path to remove at the end
+	pool       sync.Pool
+	large      chan struct{}
+	noSpace    atomic.Bool // the last sale found no room
+	wg         sync.WaitGroup
+}
+
+// New prepares a server; it listens on nothing yet.
+func New(o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.HTTP.MaxBody <= 0 {
+		o.HTTP.MaxBody = defaultMax
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	if o.Journal == nil || o.View == nil || o.Register == nil || o.Catalogue == nil {
+		return nil, errors.New("httpapi: journal, view, register and catalogue must be given")
+	}
+	s := &Server{
+		o: o, rates: make(map[string]pos.Rate, len(o.Taxes)), large: make(chan struct{}, largeBodies),
+		tokens: newTokens(o.Tokens, o.Log),
+	}
+	for _, t := range o.Taxes {
+		s.rates[t.Code] = t.Rate
+	}
+	s.meters = newMeters(o.Metrics, s)
+	s.pool.New = func() any { return &exchange{} }
+	if host, _, err := net.SplitHostPort(o.HTTP.Listen); err == nil {
+		s.listenHost = strings.Trim(host, "[]")
+	}
+	only1 := new(http.Protocols)
+	only1.SetHTTP1(true)
+	s.http = &http.Server{
+		Handler: s, ReadHeaderTimeout: readTime, ReadTimeout: readTime, WriteTimeout: writeTime,
+		IdleTimeout: idleTime, MaxHeaderBytes: headerBytes, DisableGeneralOptionsHandler: true,
+		Protocols: only1, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	return s, nil
+}
+
+// Listen takes the configured address and socket. Errors wrap
+// syscall.EADDRINUSE and fs.ErrPermission.
+func (s *Server) Listen() error {
+	if at := s.o.HTTP.Listen; at != "" {
+		ln, err := net.Listen("tcp", at)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", at, err)
+		}
+		s.listeners = append(s.listeners, limit(ln, tcpConns))
+	}
+	if at := s.o.HTTP.Socket; at != "" {
+		ln, err := listenSocket(at)
+		if err != nil {
+			s.closeListeners()
+			return fmt.Errorf("listen on socket %s: %w", at, err)
+		}
+		s.listeners = append(s.listeners, limit(ln, socketConns))
+	}
+	if len(s.listeners) == 0 {
+		return errors.New("neither http.listen nor http.socket is configured: no front end could reach posd")
+	}
+	return nil
+}
+
+// listenSocket replaces a socket that a dead process left behind. The file is
+// for the owner and the group.
+func listenSocket(at string) (net.Listener, error) {
+	if info, err := os.Lstat(at); err == nil && info.Mode()&fs.ModeSocket != 0 {
+		c, err := net.DialTimeout("unix", at, time.Second)
+		if err == nil {
+			c.Close()
+			return nil, syscall.EADDRINUSE
+		}
+		if err := os.Remove(at); err != nil {
+			return nil, err
+		}
+	}
+	ln, err := net.Listen("unix", at)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(at, socketMode); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range s.listeners {
+		l.Close()
+	}
+}
+
+// Addr is where the first listener listens; nil before Listen.
+func (s *Server) Addr() net.Addr {
+	if len(s.listeners) == 0 {
+		return nil
+	}
+	return s.listeners[0].Addr()
+}
+
+// Serve answers until Shutdown, then returns nil.
+func (s *Server) Serve() error {
+	failed := make(chan error, len(s.listeners))
+	for _, l := range s.listeners {
+		s.wg.Add(1)
+		go func() {
+			defer s.wg.Done()
+			failed <- s.http.Serve(l)
+		}()
+	}
+	err := <-failed
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	} else {
+		s.http.Close() // one listener is lost: a half-reachable terminal helps nobody
+	}
+	s.wg.Wait()
+	return err
+}
+
+// Shutdown takes no more connections and waits for the answers under way, until
+// ctx ends; what is left then is cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("answers under way were cut: %w", err), s.http.Close())
+	}
+	s.closeListeners()
+	return err
+}
+
+// ReloadTokens reads the tokens file now.
+func (s *Server) ReloadTokens() { s.tokens.look(true) }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	route := routeOf(r.URL.Path)
+	bad, done := s.guard(w, r)
+	status := http.StatusNoContent
+	if bad != nil {
+		status = s.refused(w, bad)
+	} else if !done {
+		status = s.serve(w, r, route)
+	}
+	s.meters.answered(route, status, time.Since(began))
+}
+
+// routes are the names of the metrics' labels too.
+type route uint8
+
+const (
+	routeStatic route = iota
+	routeCheckout
+	routeSale
+	routeFind
+	routeStatus
+	routeLive
+	routeReady
+	routeMetrics
+	routeSchema
+	routeNone
+	routeCount
+)
+
+var routeNames = [routeCount]string{
+	"static", "checkout", "sale", "find", "status", "livez", "readyz", "metrics", "schema", "none",
+}
+
+const salePath = "/v1/sales/"
+
+func routeOf(path string) route {
+	switch path {
+	case "/v1/checkout":
+		return routeCheckout
+	case "/v1/sales":
+		return routeFind
+	case "/v1/status":
+		return routeStatus
+	case "/livez":
+		return routeLive
+	case "/readyz":
+		return routeReady
+	case "/metrics":
+		return routeMetrics
+	case "/debug/schema":
+		return routeSchema
+	}
+	if id, ok := strings.CutPrefix(path, salePath); ok && id != "" && !strings.Contains(id, "/") {
+		return routeSale
+	}
+	if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/debug/") {
+		return routeNone
+	}
+	return routeStatic
+}
+
+// serve answers one request that the guard let through.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
+	switch at {
+	case routeStatic:
+		return s.static(w, r)
+	case routeNone:
+		return s.refused(w, refuse("not-found", "there is nothing at this path; /debug/schema describes what there is"))
+	}
+	allow := "GET, HEAD"
+	if at == routeCheckout {
+		allow = "POST"
+	}
+	if !allowed(allow, r.Method) {
+		return notAllowed(w, allow)
+	}
+	front := ""
+	if at == routeCheckout || at == routeSale || at == routeFind || at == routeStatus ||
+		(at == routeMetrics || at == routeSchema) && !near(r) {
+		name, bad := s.authorize(w, r)
+		if bad != nil {
+			return s.refused(w, bad)
+		}
+		front = name
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	switch at {
+	case routeCheckout:
+		return s.checkout(w, r, front)
+	case routeSale:
+		return s.bySale(w, r)
+	case routeFind:
+		return s.byReceipt(w, r)
+	case routeStatus:
+		return s.status(w)
+	case routeLive:
+		return s.live(w)
+	case routeReady:
+		return s.ready(w, r)
+	case routeMetrics:
+		return s.metrics(w)
+	default:
+		return schema(w)
+	}
+}
+
+func allowed(allow, method string) bool {
+	return method == http.MethodPost && allow == "POST" ||
+		(method == http.MethodGet || method == http.MethodHead) && allow != "POST"
+}
+
+func notAllowed(w http.ResponseWriter, allow string) int {
+	w.Header().Set("Allow", allow)
+	return refuse("method-not-allowed", "use "+allow).write(w)
+}
+
+// refused answers with a problem and counts it.
+func (s *Server) refused(w http.ResponseWriter, p *problem) int {
+	s.meters.refused(p.kind)
+	return p.write(w)
+}

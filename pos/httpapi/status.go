@@ -1,0 +1,204 @@
+package httpapi
+
+import (
+	"context"
+	_ "embed"
+	"net/http"
+	"strconv"
+	"time"
+
+	"posd/pos/event"
+)
+
+//go:embed openapi.json
+var openAPI []byte
+
+func schema(w http.ResponseWriter) int { return writeJSON(w, http.StatusOK, openAPI) }
+
+// readyWait is how long the command loop may take to answer.
+const readyWait = time.Second
+
+func (s *Server) live(w http.ResponseWriter) int {
+	if err := s.o.Journal.Err(); err != nil {
+		return s.refused(w, refuse("journal-failed", "the storage device failed, posd is ending: "+err.Error()))
+	}
+	return writeJSON(w, http.StatusOK, []byte("{\"status\":\"ok\"}\n"))
+}
+
+// ready is 200 when a sale can be taken.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) int {
+	reasons := s.reasons(r.Context())
+	if len(reasons) == 0 {
+		return writeJSON(w, http.StatusOK, []byte("{\"status\":\"ok\"}\n"))
+	}
+	p := refuse("not-ready", reasons[0])
+	for _, more := range reasons[1:] {
+		p.detail += "; " + more
+	}
+	return s.refused(w, p.retry(stoppingRetry))
+}
+
+// reasons says why no sale can be taken.
+func (s *Server) reasons(ctx context.Context) (why []string) {
+	if err := s.o.Journal.Err(); err != nil {
+		why = append(why, "the storage device failed: "+err.Error())
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	if err := s.o.Register.Alive(ctx); err != nil {
+		why = append(why, "the command loop does not answer: "+err.Error())
+	}
+	if s.noSpace.Load() && !s.o.Journal.Stats().SpareReady {
+		why = append(why, "no space left for sales: free space on the data partition, or connect the terminal to head office")
+	}
+	if s.tokens.count() == 0 {
+		why = append(why, "no front end has a token: posctl token add NAME")
+	}
+	return why
+}
+
+// object appends members to one JSON object.
+type object struct {
+	b     []byte
+	first bool
+}
+
+func (o *object) open(name string) {
+	if name != "" {
+		o.name(name)
+	}
+	o.b, o.first = append(o.b, '{'), true
+}
+
+func (o *object) close() { o.b, o.first = append(o.b, '}'), false }
+
+func (o *object) name(name string) {
+	if !o.first && len(o.b) > 0 {
+		o.b = append(o.b, ',')
+	}
+	o.first = false
+	o.b = append(event.AppendString(o.b, name), ':')
+}
+
+func (o *object) text(name, v string) {
+	o.name(name)
+	o.b = event.AppendString(o.b, v)
+}
+
+func (o *object) uint(name string, v uint64) {
+	o.name(name)
+	o.b = strconv.AppendUint(o.b, v, 10)
+}
+
+func (o *object) int(name string, v int64) {
+	o.name(name)
+	o.b = strconv.AppendInt(o.b, v, 10)
+}
+
+func (o *object) bool(name string, v bool) {
+	o.name(name)
+	o.b = strconv.AppendBool(o.b, v)
+}
+
+func (o *object) texts(name string, v []string) {
+	o.name(name)
+	o.b = append(o.b, '[')
+	for i, t := range v {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = event.AppendString(o.b, t)
+	}
+	o.b = append(o.b, ']')
+}
+
+func (s *Server) status(w http.ResponseWriter) int {
+	var o object
+	t := &s.o.Terminal
+	o.open("")
+	o.text("release", s.o.Release)
+	o.open("terminal")
+	o.text("store", t.Store)
+	o.text("id", t.ID)
+	o.close()
+	s.journalStatus(&o)
+	s.registerStatus(&o)
+	s.uplinkStatus(&o)
+	c := s.o.Catalogue
+	o.open("catalogue")
+	o.int("items", int64(c.Len()))
+	o.text("version", c.Version())
+	if err := c.Err(); err != nil {
+		o.text("error", err.Error())
+	}
+	o.close()
+	l := &s.o.Limits
+	o.open("limits")
+	o.int("go_memory_bytes", l.GoMemory)
+	o.int("slice_memory_bytes", l.SliceMemory)
+	o.int("cpu_percent", l.CPUPercent)
+	o.int("gomaxprocs", int64(l.Procs))
+	o.texts("differs", l.Differs)
+	o.close()
+	o.close()
+	return writeJSON(w, http.StatusOK, append(o.b, '\n'))
+}
+
+func (s *Server) journalStatus(o *object) {
+	j := s.o.Journal
+	floor, head := j.Floor()
+	st := j.Stats()
+	o.open("journal")
+	o.text("id", j.ID().String())
+	o.uint("incarnation", j.Incarnation())
+	o.uint("floor", floor)
+	o.text("head", head.String())
+	o.uint("oldest", j.Oldest())
+	o.int("segments", int64(st.Segments))
+	o.int("bytes", st.SegmentBytes)
+	o.bool("spare_ready", st.SpareReady)
+	o.text("recovered", j.Recovered())
+	o.uint("indexed", s.o.View.Applied())
+	o.close()
+}
+
+func (s *Server) registerStatus(o *object) {
+	st := s.o.Register.Status()
+	o.open("clock")
+	o.text("now", st.Now.UTC().Format("2006-01-02T15:04:05.000Z"))
+	o.text("trust", string(st.Clock))
+	o.text("time_zone", s.o.Terminal.TimeZone.String())
+	o.close()
+	o.open("shift")
+	o.uint("number", st.Shift)
+	o.bool("open", st.Open)
+	o.bool("implicit", st.Implicit)
+	o.text("business_date", st.BusinessDate)
+	o.text("currency", st.Currency.Code)
+	o.name("totals")
+	o.b = st.Totals.AppendData(o.b)
+	o.close()
+	o.open("receipts")
+	o.uint("branch", st.Branch)
+	o.uint("last", st.Receipt)
+	o.int("perpetual", int64(st.Perpetual))
+	o.close()
+}
+
+func (s *Server) uplinkStatus(o *object) {
+	o.open("uplink")
+	o.bool("configured", s.o.Uplink != nil)
+	if s.o.Uplink != nil {
+		u := s.o.Uplink()
+		o.bool("connected", u.Connected)
+		o.text("server", u.Server)
+		o.text("ledger", u.Ledger)
+		o.uint("sent", u.Sent)
+		o.uint("settled", u.Settled)
+		o.uint("unsettled", u.Unsettled)
+		o.text("held", u.Held)
+		o.text("fork", u.Fork)
+		o.text("last_error", u.LastError)
+	}
+	o.close()
+}

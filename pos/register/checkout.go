@@ -1,0 +1,301 @@
+package register
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"posd/journal"
+	"posd/pos"
+	"posd/pos/event"
+)
+
+// Checkout is a sale to be made. The lines' prices and tax rates are filled in;
+// their amounts are computed unless Fixed. No slice of it is kept.
+type Checkout struct {
+	Key      string   // idempotency key; empty: none
+	Hash     [32]byte // SHA-256 of the call's body
+	Front    string   // who asks
+	Trace    string   // W3C traceparent
+	Operator string   // empty: the configured one
+	Prices   pos.PriceMode
+	Lines    []pos.Line
+	Tenders  []pos.Tender
+}
+
+// Answer names a sale that is durable.
+type Answer struct {
+	Seq      uint64
+	Sale     string
+	Replayed bool // the sale was made by an earlier call with this key
+}
+
+type command struct {
+	ctx  context.Context
+	ping bool
+	id   keyID
+	h    event.Header
+	e    event.SaleCompleted
+	size int
+	held atomic.Int32 // free, taken by the loop, or given up by its caller
+	done chan result
+}
+
+const (
+	free int32 = iota
+	taken
+	givenUp
+)
+
+type result struct {
+	seq    uint64
+	replay bool
+	err    error
+}
+
+type saleRecord struct {
+	id journal.ID
+	e  *event.SaleCompleted
+	h  event.Header
+}
+
+// AppendRecord implements journal.Encoder: only here the sale learns its name.
+func (s *saleRecord) AppendRecord(dst []byte, seq uint64) ([]byte, error) {
+	s.e.Sale = event.SaleID(s.id, seq)
+	return s.e.AppendEvent(dst, s.h)
+}
+
+// Replay returns the answer to an earlier call with this key, and false if there
+// was none. It is for callers that would otherwise refuse a repeated request
+// because the world has changed since. Errors: ErrKeyReused, or as Checkout.
+func (r *Register) Replay(ctx context.Context, key string, hash [32]byte) (Answer, bool, error) {
+	seq, ok := r.find(key, idOf(key))
+	if !ok {
+		return Answer{}, false, nil
+	}
+	a, err := r.replay(ctx, seq, key, hash)
+	return a, err == nil, err
+}
+
+// Checkout makes the sale, or finds the one that its key has made, and returns
+// when it is durable. Errors: *RefusalError, ErrKeyReused, ErrBusy, ErrStopping,
+// journal.ErrNoSpace: nothing happened. journal.ErrFailed, or ctx's error: the
+// sale may have been made or not, and only the same key may be used again.
+func (r *Register) Checkout(ctx context.Context, c Checkout) (Answer, error) {
+	cmd := r.pool.Get().(*command)
+	if err := r.prepare(cmd, &c); err != nil {
+		r.pool.Put(cmd)
+		return Answer{}, err
+	}
+	cmd.ctx = ctx
+	res, err := r.submit(cmd)
+	if err == nil {
+		err = res.err
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	if res.replay {
+		return r.replay(ctx, res.seq, c.Key, c.Hash)
+	}
+	if err := r.j.Wait(ctx, res.seq); err != nil {
+		return Answer{}, fmt.Errorf("sale is not known to be durable: %w", err)
+	}
+	return Answer{Seq: res.seq, Sale: event.SaleID(r.j.ID(), res.seq)}, nil
+}
+
+// Alive returns when the loop has answered: for a watchdog.
+func (r *Register) Alive(ctx context.Context) error {
+	cmd := r.pool.Get().(*command)
+	cmd.ctx, cmd.ping = ctx, true
+	res, err := r.submit(cmd)
+	if err != nil {
+		return err
+	}
+	return res.err
+}
+
+// submit hands cmd to the loop and waits. When ctx ends first, the loop leaves
+// the command alone; if it has taken it already, its answer is waited for, so
+// that no slice of the caller is in use when submit returns.
+func (r *Register) submit(cmd *command) (result, error) {
+	r.gate.RLock()
+	if r.closed {
+		r.gate.RUnlock()
+		return result{}, ErrStopping
+	}
+	select {
+	case r.queue <- cmd:
+		r.gate.RUnlock()
+	default:
+		r.gate.RUnlock()
+		return result{}, ErrBusy
+	}
+	select {
+	case res := <-cmd.done:
+		return r.recycle(cmd, res), nil
+	case <-cmd.ctx.Done():
+	}
+	if cmd.held.CompareAndSwap(free, givenUp) {
+		return result{}, fmt.Errorf("sale was given up before it was begun: %w", cmd.ctx.Err())
+	}
+	return r.recycle(cmd, <-cmd.done), nil
+}
+
+func (r *Register) recycle(cmd *command, res result) result {
+	cmd.ctx, cmd.ping, cmd.h, cmd.e = nil, false, event.Header{}, event.SaleCompleted{}
+	cmd.held.Store(free)
+	r.pool.Put(cmd)
+	return res
+}
+
+// prepare does what needs no state: the sums and the tenders.
+func (r *Register) prepare(cmd *command, c *Checkout) error {
+	t, err := pos.Compute(c.Lines, pos.ComputeOptions{Prices: c.Prices, Rounding: r.o.Rounding})
+	if err != nil {
+		return refusal(err, "/lines")
+	}
+	change, err := pos.CheckTenders(t.Total, c.Tenders)
+	if err != nil {
+		return refusal(err, "/tenders")
+	}
+	operator := c.Operator
+	if operator == "" {
+		operator = r.o.Operator
+	}
+	cmd.e = event.SaleCompleted{
+		Store: r.o.Store, Terminal: r.o.Terminal, Operator: operator, Currency: r.o.Currency,
+		Prices: c.Prices, Rounding: r.o.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
+		Tenders: c.Tenders, Change: change,
+	}
+	cmd.h = event.Header{Key: c.Key, Front: c.Front, Trace: c.Trace}
+	if c.Key != "" {
+		cmd.id = idOf(c.Key)
+		cmd.h.Hash = hex.EncodeToString(c.Hash[:])
+	}
+	cmd.size = sizeOf(&cmd.e, &cmd.h)
+	return nil
+}
+
+// sizeOf is a little more than the event's bytes, unless its texts are full of
+// quotes. More than needed would make the journal touch pages for nothing.
+func sizeOf(e *event.SaleCompleted, h *event.Header) int {
+	n := 800 + len(h.Key) + len(h.Front) + len(h.Trace) + len(e.Operator) + len(e.Store) + 2*len(e.Terminal)
+	for i := range e.Lines {
+		l := &e.Lines[i]
+		n += 160 + len(l.Item) + len(l.Description) + len(l.Department) + len(l.Unit) + len(l.Tax)
+	}
+	for i := range e.Tenders {
+		n += 56 + len(e.Tenders[i].Reference)
+	}
+	return n + 110*len(e.Taxes)
+}
+
+// handle is one turn of the loop.
+func (r *Register) handle(c *command) result {
+	if c.ping {
+		return result{}
+	}
+	if c.h.Key != "" {
+		if seq, ok := r.find(c.h.Key, c.id); ok {
+			return result{seq: seq, replay: true}
+		}
+	}
+	if !r.state.room(c.e.Total) {
+		return result{err: &RefusalError{Code: CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
+	}
+	now, trust := r.lookAtClock()
+	if err := r.roll(now, trust, c.e.Operator); err != nil {
+		return result{err: err}
+	}
+	return r.sell(c, now, trust)
+}
+
+// find looks for the sale of a key, first in memory, then in the index. An index
+// that cannot be asked does not hold up the sale.
+func (r *Register) find(key string, id keyID) (seq uint64, ok bool) {
+	if r.bugDropKey || key == "" {
+		return 0, false
+	}
+	if seq, ok = r.pending.find(id); ok {
+		return seq, true
+	}
+	seq, _, ok, err := r.v.ByKey(key)
+	if err != nil {
+		r.o.Log.Warn("an idempotency key could not be looked up in the index", "error", err)
+	}
+	return seq, ok && err == nil
+}
+
+// roll makes sure that a shift of today is open.
+func (r *Register) roll(now time.Time, trust event.Clock, operator string) error {
+	date := r.businessDate(now, trust)
+	h := event.Header{Time: now, Clock: trust}
+	s := &r.state
+	if s.open && s.implicit && date != s.date {
+		e := event.ShiftClosed{Shift: s.shift, BusinessDate: s.date, Implicit: true, Currency: s.currency, Totals: s.totals}
+		if _, err := r.append(journal.Soon, &e, h, 1024+160*len(s.totals.Taxes)); err != nil {
+			return err
+		}
+		r.change(func(s *state) { s.saw(stamped(h)); s.closed(&e) })
+	}
+	if s.open {
+		return nil
+	}
+	e := event.ShiftOpened{Shift: s.shift + 1, BusinessDate: date, Operator: operator, Implicit: true, Currency: r.o.Currency}
+	if _, err := r.append(journal.Soon, &e, h, 1024); err != nil {
+		return err
+	}
+	r.change(func(s *state) { s.saw(stamped(h)); s.opened(&e) })
+	return nil
+}
+
+// sell gives the sale its numbers and journals it.
+func (r *Register) sell(c *command, now time.Time, trust event.Clock) result {
+	s, e := &r.state, &c.e
+	c.h.Time, c.h.Clock = now, trust
+	e.Number = s.receipt + 1
+	r.receipt = r.appendReceipt(r.receipt[:0], e.Number)
+	e.Receipt = string(r.receipt)
+	e.Shift, e.BusinessDate = s.shift, s.date
+	e.Perpetual = s.perpetual + e.Total
+	r.sale = saleRecord{id: r.j.ID(), e: e, h: c.h}
+	seq, err := r.j.Append(event.RecordType, journal.Durable, c.size, &r.sale)
+	r.sale = saleRecord{}
+	if err != nil {
+		return result{err: refusal(err, "")}
+	}
+	r.mu.Lock()
+	s.saw(stamped(c.h))
+	s.sold(seq, c.h, e)
+	r.mu.Unlock()
+	if c.h.Key != "" && !r.pending.add(usedKey{c.id, seq}, r.v.Applied()) {
+		r.o.Log.Error("the index stands still: repeated requests older than the last sales may be taken for new ones", "kept", mostPending)
+	}
+	return result{seq: seq}
+}
+
+// replay answers with the sale that a key has made, once that is durable.
+func (r *Register) replay(ctx context.Context, seq uint64, key string, hash [32]byte) (Answer, error) {
+	if err := r.j.Wait(ctx, seq); err != nil {
+		return Answer{}, fmt.Errorf("sale is not known to be durable: %w", err)
+	}
+	want := hex.EncodeToString(hash[:])
+	err := r.j.Read(seq, func(rec journal.Record) error {
+		h, _, err := event.Parse(rec.Payload)
+		if err == nil && (h.Key != key || h.Hash != want) {
+			err = ErrKeyReused
+		}
+		return err
+	})
+	if errors.Is(err, ErrKeyReused) {
+		return Answer{}, ErrKeyReused
+	}
+	if err != nil {
+		return Answer{}, fmt.Errorf("read the sale of a repeated request: %w", err)
+	}
+	return Answer{Seq: seq, Sale: event.SaleID(r.j.ID(), seq), Replayed: true}, nil
+}

@@ -1,0 +1,83 @@
+package register
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"posd/pos/event"
+)
+
+const (
+	// stepLimit is how far the wall clock may move against the monotonic one, and
+	// back against a time already seen, before that is worth a record. Slewing by
+	// a time daemon stays below it between two looks.
+	stepLimit  = 2 * time.Second
+	lookAtTime = 30 * time.Second
+)
+
+// buildFloor is earlier than any release: a clock before it was reset.
+var buildFloor = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// uptime is the time since boot, suspension included.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// synced asks the kernel whether something disciplines its clock.
+func synced() bool {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	const timeError = 5 // TIME_ERROR
+	return err == nil && state != timeError && t.Status&unix.STA_UNSYNC == 0
+}
+
+// clock watches the wall clock against the monotonic one.
+type clock struct {
+	wall time.Time
+	up   time.Duration
+}
+
+// look returns what the wall clock should show now, and whether it has jumped.
+func (c *clock) look(wall time.Time, up time.Duration) (expected time.Time, jumped bool) {
+	expected = c.wall.Add(up - c.up)
+	off := wall.Sub(expected)
+	first := c.wall.IsZero()
+	c.wall, c.up = wall, up
+	return expected, !first && (off > stepLimit || off < -stepLimit)
+}
+
+// trust says how far an event's time can be trusted.
+func (r *Register) trust(now time.Time) event.Clock {
+	switch {
+	case now.Before(buildFloor):
+		return event.ClockBehind
+	case r.o.Synced():
+		return event.ClockSynced
+	case now.UnixMilli() < r.state.wall-stepLimit.Milliseconds():
+		return event.ClockBehind
+	}
+	return event.ClockUnsynced
+}
+
+// businessDate is the date that a sale made now belongs to. It comes from the
+// wall clock if that is plausible, and never goes back.
+func (r *Register) businessDate(now time.Time, trust event.Clock) string {
+	if trust == event.ClockBehind && r.state.date != "" {
+		return r.state.date
+	}
+	local := now.In(r.o.TimeZone)
+	hour, minute, second := local.Clock()
+	since := time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second
+	if since < r.o.DayStart {
+		local = time.Date(local.Year(), local.Month(), local.Day()-1, 12, 0, 0, 0, time.UTC)
+	}
+	if year := local.Year(); year < 0 || year > 9999 {
+		return max(r.state.date, "1970-01-01")
+	}
+	return max(r.state.date, local.Format(time.DateOnly))
+}

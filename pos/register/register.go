@@ -1,0 +1,309 @@
+package register
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"posd/journal"
+	"posd/pos"
+	"posd/pos/event"
+	"posd/pos/view"
+)
+
+// Options of a register.
+type Options struct {
+	Store, Terminal string
+	Operator        string // of a shift or a sale whose request names none
+	Currency        pos.Currency
+	Rounding        pos.Rounding
+	TimeZone        *time.Location // nil: UTC
+	DayStart        time.Duration  // after local midnight; before it, a sale belongs to the day before
+	Release         string         // for terminal.started
+	Config          string         // hash of the configuration, for terminal.started
+	Queue           int            // sales that may wait for the loop, default 256
+	Opener          *Opener        // the one whose method the journal was opened with
+	Log             *slog.Logger
+
+	Now    func() time.Time     // wall clock; nil: the system's
+	Uptime func() time.Duration // monotonic clock; nil: the system's
+	Synced func() bool          // whether the wall clock is disciplined; nil: asks the kernel
+}
+
+// Register is the command loop and its state.
+type Register struct {
+	j       *journal.Journal
+	v       *view.View
+	o       Options
+	queue   chan *command
+	pool    sync.Pool
+	pending pending
+	clock   clock
+
+	gate   sync.RWMutex // held for reading while a command is put in the queue
+	closed bool
+
+	mu    sync.Mutex // guards state against Status; only the loop changes it
+	state state
+
+	record  record     // reused by the loop
+	sale    saleRecord // reused by the loop
+	receipt []byte
+
+	bugDropKey bool // a mistake that the tests plant and must see
+}
+
+// Open folds the journal from its newest opening state on. It writes nothing.
+// Errors: ErrCurrency, or a journal whose events do not fit together.
+func Open(j *journal.Journal, v *view.View, o Options) (*Register, error) {
+	o.fill()
+	r := &Register{j: j, v: v, o: o, queue: make(chan *command, o.Queue), bugDropKey: planted("dropped-key")}
+	r.pool.New = func() any { return &command{done: make(chan result, 1)} }
+	if err := r.load(); err != nil {
+		return nil, fmt.Errorf("read the terminal's state from its journal: %w", err)
+	}
+	if c := r.state.currency; c.Code != "" && c != o.Currency {
+		return nil, fmt.Errorf("%w: %s, configured is %s; a terminal changes its currency with a new journal (posctl init)",
+			ErrCurrency, c.Code, o.Currency.Code)
+	}
+	if o.Opener != nil {
+		o.Opener.r.Store(r)
+	}
+	return r, nil
+}
+
+func (o *Options) fill() {
+	if o.TimeZone == nil {
+		o.TimeZone = time.UTC
+	}
+	if o.Queue <= 0 {
+		o.Queue = 256
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Uptime == nil {
+		o.Uptime = uptime
+	}
+	if o.Synced == nil {
+		o.Synced = synced
+	}
+}
+
+// load is the fold. Keys are kept until the index is seen to know them.
+func (r *Register) load() error {
+	s, err := foldFrom(r.j, max(r.j.LastOpening(), 1), r.o.Log, func(k usedKey) { r.pending.add(k, 0) })
+	r.state = s
+	return err
+}
+
+// foldFrom folds all durable records from the given one on, which is an opening
+// state, or the journal's first record.
+func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedKey)) (s state, err error) {
+	rd, err := j.Reader(from)
+	if err != nil {
+		return s, err
+	}
+	defer rd.Close()
+	for begun := false; ; {
+		rec, err := rd.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return s, err
+		}
+		before := len(s.keys)
+		switch {
+		case rec.Type == journal.TypeOpening && !begun:
+			s, err = parseState(rec.Payload)
+			begun = true
+			for _, k := range s.keys {
+				used(k)
+			}
+		case rec.Type == event.RecordType:
+			var known bool
+			if known, err = s.fold(rec.Seq, rec.Payload); err == nil && !known {
+				log.Warn("an event of a kind that this release does not know changes nothing here", "seq", rec.Seq)
+			}
+			if n := len(s.keys); n > 0 && n != before {
+				used(s.keys[n-1])
+			}
+		}
+		if err != nil {
+			return s, fmt.Errorf("record %d: %w", rec.Seq, err)
+		}
+	}
+	return s, s.checkBegun()
+}
+
+// checkBegun refuses a journal without an opening state, made by something else
+// than posctl.
+func (s *state) checkBegun() error {
+	if s.branch == 0 {
+		return errors.New("there is no opening state; make the journal with posctl init")
+	}
+	return nil
+}
+
+// Status is a snapshot for people and for metrics.
+type Status struct {
+	Branch, Receipt uint64 // last receipt number given
+	Perpetual       pos.Money
+	Currency        pos.Currency
+	Shift           uint64
+	Open, Implicit  bool
+	Operator        string
+	BusinessDate    string
+	Totals          event.ShiftTotals
+	Clock           event.Clock
+	Now             time.Time
+	Waiting         int // sales in the queue
+}
+
+// Status returns a snapshot. Totals.Taxes is the caller's own.
+func (r *Register) Status() Status {
+	now := r.o.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.state
+	st := Status{
+		Branch: s.branch, Receipt: s.receipt, Perpetual: s.perpetual, Currency: r.o.Currency,
+		Shift: s.shift, Open: s.open, Implicit: s.implicit, Operator: s.operator, BusinessDate: s.date,
+		Totals: s.totals, Clock: r.trust(now), Now: now, Waiting: len(r.queue),
+	}
+	st.Totals.Taxes = append([]pos.TaxTotal(nil), s.totals.Taxes...)
+	return st
+}
+
+// Run is the loop. It returns nil when ctx ends, after a terminal.stopped that
+// says context.Cause; or journal.ErrFailed.
+func (r *Register) Run(ctx context.Context) error {
+	defer r.shut()
+	r.started()
+	tick := time.NewTicker(lookAtTime)
+	defer tick.Stop()
+	for {
+		select {
+		case c := <-r.queue:
+			if c.held.CompareAndSwap(free, taken) {
+				c.done <- r.handle(c)
+			}
+		case <-tick.C:
+			r.lookAtClock()
+		case <-r.j.Failed():
+			return r.j.Err()
+		case <-ctx.Done():
+			r.shut()
+			return r.stopped(context.Cause(ctx))
+		}
+	}
+}
+
+// shut answers what waits and lets nothing more in.
+func (r *Register) shut() {
+	r.gate.Lock()
+	r.closed = true
+	r.gate.Unlock()
+	for {
+		select {
+		case c := <-r.queue:
+			if c.held.CompareAndSwap(free, taken) {
+				c.done <- result{err: ErrStopping}
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (r *Register) started() {
+	now, trust := r.lookAtClock()
+	e := event.TerminalStarted{
+		Release: r.o.Release, Incarnation: r.j.Incarnation(), Config: r.o.Config, Recovered: r.j.Recovered(),
+	}
+	r.note(&e, now, trust)
+}
+
+func (r *Register) stopped(cause error) error {
+	reason := "stopped"
+	if cause != nil && !errors.Is(cause, context.Canceled) {
+		reason = cause.Error()
+	}
+	now, trust := r.lookAtClock()
+	r.note(&event.TerminalStopped{Reason: reason}, now, trust)
+	if err := r.j.Err(); errors.Is(err, journal.ErrFailed) {
+		return err
+	}
+	return nil
+}
+
+// lookAtClock records a step of the wall clock, and returns the time.
+func (r *Register) lookAtClock() (time.Time, event.Clock) {
+	now := r.o.Now()
+	trust := r.trust(now)
+	if expected, jumped := r.clock.look(now, r.o.Uptime()); jumped {
+		r.o.Log.Warn("the clock was stepped", "expected", expected.UTC().Format(time.RFC3339), "found", now.UTC().Format(time.RFC3339))
+		r.note(&event.ClockStepped{FromMilli: expected.UnixMilli(), ToMilli: now.UnixMilli()}, now, trust)
+		trust = r.trust(now) // the step itself is a time seen
+	}
+	return now, trust
+}
+
+// note journals a technical event. One that finds no room is left out: it must
+// not take the place of a sale.
+func (r *Register) note(e appender, now time.Time, trust event.Clock) {
+	h := event.Header{Time: now, Clock: trust}
+	if _, err := r.append(journal.Soon, e, h, 1024); err != nil {
+		r.o.Log.Warn("a technical event was not journaled", "error", err)
+		return
+	}
+	r.change(func(s *state) { s.saw(stamped(h)) })
+}
+
+// stamped is the header as the journal holds it: with milliseconds.
+func stamped(h event.Header) event.Header {
+	h.Time = time.UnixMilli(h.Time.UnixMilli())
+	return h
+}
+
+type appender interface {
+	AppendEvent(dst []byte, h event.Header) ([]byte, error)
+}
+
+type record struct {
+	e appender
+	h event.Header
+}
+
+// AppendRecord implements journal.Encoder.
+func (c *record) AppendRecord(dst []byte, _ uint64) ([]byte, error) { return c.e.AppendEvent(dst, c.h) }
+
+func (r *Register) append(class journal.Class, e appender, h event.Header, size int) (uint64, error) {
+	r.record.e, r.record.h = e, h
+	seq, err := r.j.Append(event.RecordType, class, size, &r.record)
+	r.record.e = nil
+	return seq, err
+}
+
+// change applies an event that the journal has taken.
+func (r *Register) change(fn func(*state)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn(&r.state)
+}
+
+// appendReceipt appends "<terminal>-<branch>-<n>".
+func (r *Register) appendReceipt(dst []byte, n uint64) []byte {
+	dst = append(append(dst, r.o.Terminal...), '-')
+	dst = append(strconv.AppendUint(dst, r.state.branch, 10), '-')
+	return strconv.AppendUint(dst, n, 10)
+}

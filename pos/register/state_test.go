@@ -1,0 +1,228 @@
+package register
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"posd/pos"
+	"posd/pos/event"
+)
+
+// equal compares what the fold says, not how its slices came about.
+func equal(a, b state) bool {
+	a.keys, b.keys = append([]usedKey{}, a.liveKeys()...), append([]usedKey{}, b.liveKeys()...)
+	a.totals.Taxes, b.totals.Taxes = append([]pos.TaxTotal{}, a.totals.Taxes...), append([]pos.TaxTotal{}, b.totals.Taxes...)
+	return reflect.DeepEqual(a, b)
+}
+
+// TestRestart: after any commands, the state in memory, the fold from the newest
+// opening state, and the fold from the first record are one.
+func TestRestart(t *testing.T) {
+	rolled := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		m := newTill(t)
+		m.start()
+		steps := rapid.IntRange(1, 250).Draw(rt, "steps")
+		seed := rapid.Uint64().Draw(rt, "seed")
+		rng := rand.New(rand.NewPCG(seed, 1))
+		for i := range steps {
+			switch n := rng.IntN(100); {
+			case n < 2:
+				m.reopen(rt)
+			case n < 5:
+				m.now = m.now.Add(time.Duration(rng.Int64N(1e6)-5e5) * time.Second)
+			case n < 8:
+				m.sync = !m.sync
+			default:
+				m.pass(time.Duration(rng.IntN(2000)) * time.Second)
+				m.sell(randomSale(rng, i))
+			}
+		}
+		m.reopen(rt)
+		if m.j.LastOpening() > 2 {
+			rolled++
+		}
+		m.stop()
+	})
+	if rolled == 0 {
+		t.Error("no run was long enough to begin from a later opening state")
+	}
+}
+
+func randomSale(rng *rand.Rand, i int) Checkout {
+	c := sale(fmt.Sprint("key-", i), pos.Money(rng.IntN(1000)))
+	if rng.IntN(3) == 0 {
+		c.Key = ""
+	}
+	c.Operator = []string{"", "7", `"quoted\"`}[rng.IntN(3)]
+	c.Lines = append(c.Lines, pos.Line{
+		Description: strings.Repeat("ü", 1+rng.IntN(100)), Unit: "kg", Tax: "B", Rate: pos.Rate(rng.IntN(3)) * 10000,
+		Qty: pos.Qty(1 + rng.IntN(5000)), Price: pos.Money(rng.IntN(500)),
+	})
+	if rng.IntN(2) == 0 {
+		c.Tenders[0] = pos.Tender{Kind: pos.Card, Amount: 1, Reference: "slip"}
+	}
+	c.Tenders = append(c.Tenders, pos.Tender{Kind: pos.Cash, Amount: 10000})
+	return c
+}
+
+// reopen stops, and compares the three states.
+func (m *till) reopen(rt *rapid.T) {
+	m.stop()
+	before := m.r.state
+	m.start()
+	// The start has journaled an event, perhaps behind a new opening state.
+	if err := m.j.Wait(waiting(m.t), m.j.Stats().NextSeq-1); err != nil {
+		rt.Fatal(err)
+	}
+	fresh, err := foldFrom(m.j, max(m.j.LastOpening(), 1), slog.New(slog.DiscardHandler), func(usedKey) {})
+	if err != nil {
+		rt.Fatal(err)
+	}
+	all, err := foldAll(m)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	fresh.wall, all.wall, before.wall = 0, 0, 0 // the start has looked at the clock since
+	if !equal(fresh, all) {
+		rt.Fatalf("from the newest opening state: %+v\nfrom the first record: %+v", fresh, all)
+	}
+	if !equal(before, fresh) {
+		rt.Fatalf("before the stop: %+v\nafter it: %+v", before, fresh)
+	}
+}
+
+// foldAll begins at the first record and lets later opening states pass.
+func foldAll(m *till) (state, error) {
+	return foldFrom(m.j, 1, slog.New(slog.DiscardHandler), func(usedKey) {})
+}
+
+// TestWallSurvives is what TestRestart leaves out.
+func TestWallSurvives(t *testing.T) {
+	m := newTill(t)
+	m.start()
+	m.pass(1234567 * time.Millisecond)
+	m.sell(sale("k", 1))
+	want := m.now.UnixMilli()
+	m.stop()
+	m.now = m.now.Add(-time.Hour)
+	if err := m.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { m.v.Close(); m.j.Close() }()
+	if m.r.state.wall != want {
+		t.Errorf("%d, want %d", m.r.state.wall, want)
+	}
+}
+
+func fullState() state {
+	s := state{
+		branch: 3, receipt: 41, perpetual: 123456789, wall: 1795253400123, currency: euro, shift: 9, open: true,
+		implicit: true, operator: `7 "seven" ü`, date: "2026-11-21",
+		totals: event.ShiftTotals{Sales: 2, Gross: 300, Cash: 100, Card: 200, Perpetual: 123456789,
+			Taxes: []pos.TaxTotal{{Code: "A", Rate: 190000, Net: 252, Tax: 48, Gross: 300}}},
+	}
+	for i := range 300 {
+		s.remember(usedKey{idOf(fmt.Sprint(i)), uint64(i + 10)})
+	}
+	return s
+}
+
+func TestOpeningRoundTrip(t *testing.T) {
+	for name, s := range map[string]state{"full": fullState(), "new": {branch: 1}} {
+		b := s.append(nil)
+		got, err := parseState(b)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !equal(got, s) {
+			t.Errorf("%s: %+v, want %+v", name, got, s)
+		}
+	}
+	full := fullState()
+	if n := len(full.liveKeys()); n != keepKeys {
+		t.Errorf("%d keys, want %d", n, keepKeys)
+	}
+}
+
+func TestOpeningIsStrict(t *testing.T) {
+	s := state{branch: 1}
+	good := string(s.append(nil))
+	for _, c := range []struct{ old, new string }{
+		{`"v":1`, `"v":2`},
+		{`"branch":1`, `"branch":0`},
+		{`"branch":1`, `"branch":-1`},
+		{`"branch":1`, `"branch":1.5`},
+		{`"branch":1,`, ``},
+		{`"branch":1`, `"branch":1,"branch":1`},
+		{`"branch":1`, `"bramch":1`},
+		{`"perpetual":0`, `"perpetual":-1`},
+		{`"perpetual":0`, `"perpetual":99999999999999999999`},
+		{`"open":false`, `"open":true`},
+		{`"open":false`, `"open":0`},
+		{`"date":""`, `"date":"21.11.2026"`},
+		{`"exponent":0`, `"exponent":9`},
+		{`"keys":[]`, `"keys":[["AAAA",1]]`},
+		{`"keys":[]`, `"keys":[["AAAAAAAAAAAAAAAAAAAAAA",2],["AAAAAAAAAAAAAAAAAAAAAQ",1]]`},
+		{`"keys":[]`, `"keys":[1]`},
+		{`"keys":[]}`, `"keys":[],"more":1}`},
+		{`"keys":[]}`, `"keys":[]} {}`},
+		{`"keys":[]}`, `"keys":[]`},
+		{good, ``},
+		{good, `[]`},
+	} {
+		b := strings.Replace(good, c.old, c.new, 1)
+		if b == good {
+			t.Fatalf("%s does not occur in %s", c.old, good)
+		}
+		if _, err := parseState([]byte(b)); err == nil {
+			t.Errorf("%s instead of %s was accepted", c.new, c.old)
+		}
+	}
+}
+
+func FuzzOpening(f *testing.F) {
+	s := fullState()
+	f.Add(s.append(nil))
+	f.Add((&state{branch: 1}).append(nil))
+	f.Add([]byte(`{"v":1,"branch":1`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := parseState(b)
+		if err != nil {
+			return
+		}
+		once := s.append(nil)
+		again, err := parseState(once)
+		if err != nil {
+			t.Fatalf("%s: %v", once, err)
+		}
+		if !equal(s, again) || !bytes.Equal(once, again.append(nil)) {
+			t.Fatalf("%q is read as %+v, then as %+v", b, s, again)
+		}
+	})
+}
+
+func TestPendingIsBounded(t *testing.T) {
+	var p pending
+	for i := range 3 * mostPending {
+		kept := p.add(usedKey{idOf(fmt.Sprint(i)), uint64(i + 1)}, 0)
+		if kept != (i < mostPending) {
+			t.Fatalf("key %d: kept %v", i, kept)
+		}
+	}
+	if len(p.seqs) != mostPending || cap(p.queue) > 4*mostPending {
+		t.Errorf("%d keys, room for %d", len(p.seqs), cap(p.queue))
+	}
+	p.add(usedKey{idOf("new"), 1 << 40}, 1<<30) // the index has caught up
+	if len(p.seqs) != 1 {
+		t.Errorf("%d keys", len(p.seqs))
+	}
+}

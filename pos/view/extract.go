@@ -1,0 +1,72 @@
+package view
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"posd/journal"
+	"posd/pos/event"
+)
+
+// extract reads what the index needs from a record. ok is false for a record
+// that adds nothing to it.
+func extract(r journal.Record) (e entry, ok bool, err error) {
+	if r.Type != event.RecordType {
+		return e, false, nil
+	}
+	h, data, err := event.Parse(r.Payload)
+	if err != nil {
+		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
+	}
+	if h.Type != event.TypeSaleCompleted {
+		return e, false, nil
+	}
+	e.seq = r.Seq
+	if e.sale, e.receipt, err = saleNames(data); err != nil {
+		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
+	}
+	if h.Key != "" {
+		if e.hash, ok = parseHash(h.Hash); !ok {
+			return e, false, fmt.Errorf("record %d: the hash of its call is not a SHA-256", r.Seq)
+		}
+		e.keyed, e.key = true, idOf(h.Key)
+	}
+	return e, true, nil
+}
+
+// saleNames returns the sale id and the receipt of a sale's data. They are its
+// first members, so that the lines are not even looked at.
+func saleNames(data []byte) (sale, receipt string, err error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(data))
+	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
+		return "", "", fmt.Errorf("sale data is not an object: %w", err)
+	}
+	for (sale == "" || receipt == "") && d.PeekKind() == '"' {
+		t, err := d.ReadToken()
+		if err != nil {
+			return "", "", err
+		}
+		var to *string
+		switch t.String() {
+		case "sale":
+			to = &sale
+		case "receipt":
+			to = &receipt
+		default:
+			if err := d.SkipValue(); err != nil {
+				return "", "", err
+			}
+			continue
+		}
+		if t, err = d.ReadToken(); err != nil {
+			return "", "", err
+		}
+		*to = t.String()
+	}
+	if sale == "" || receipt == "" || len(sale) > maxName || len(receipt) > maxName {
+		return "", "", fmt.Errorf("sale data has no sale id and receipt of at most %d bytes", maxName)
+	}
+	return sale, receipt, nil
+}

@@ -1,0 +1,109 @@
+package view
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+)
+
+// schema is the version of the layout below. Another one is not converted: the
+// index is built again.
+const schema = 1
+
+// Buckets of the file, all numbers big-endian, so that by-seq keys sort:
+//
+//	meta     schema → u16 · journal → 16 B · applied → u64 · head → 32 B (after applied)
+//	sale     sale id → seq u64
+//	receipt  receipt → seq u64
+//	key      first 16 bytes of SHA-256(idempotency key) → seq u64 · SHA-256 of the body, 32 B
+//	seq      seq u64 → sale length u8 · receipt length u8 · sale · receipt · [key 16 B]
+//
+// The last bucket exists to find the others' entries when the journal frees a
+// segment.
+var (
+	bucketMeta    = []byte("meta")
+	bucketSale    = []byte("sale")
+	bucketReceipt = []byte("receipt")
+	bucketKey     = []byte("key")
+	bucketSeq     = []byte("seq")
+
+	metaSchema  = []byte("schema")
+	metaJournal = []byte("journal")
+	metaApplied = []byte("applied")
+	metaHead    = []byte("head")
+)
+
+// maxName is the longest sale id or receipt that fits the length byte.
+const maxName = 255
+
+type keyID [16]byte
+
+type bodyHash [sha256.Size]byte
+
+// entry is what one event adds to the index.
+type entry struct {
+	seq           uint64
+	sale, receipt string
+	keyed         bool
+	key           keyID
+	hash          bodyHash
+}
+
+func idOf(key string) keyID {
+	sum := sha256.Sum256([]byte(key))
+	return keyID(sum[:16])
+}
+
+func (h bodyHash) String() string { return hex.EncodeToString(h[:]) }
+
+func parseHash(s string) (h bodyHash, ok bool) {
+	if len(s) != 2*len(h) {
+		return h, false
+	}
+	_, err := hex.Decode(h[:], []byte(s))
+	return h, err == nil
+}
+
+func appendSeq(dst []byte, seq uint64) []byte { return binary.BigEndian.AppendUint64(dst, seq) }
+
+func seqOf(b []byte) (uint64, bool) {
+	if len(b) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(b), true
+}
+
+func (e *entry) appendKeyValue(dst []byte) []byte {
+	return append(appendSeq(dst, e.seq), e.hash[:]...)
+}
+
+func parseKeyValue(b []byte) (seq uint64, hash bodyHash, ok bool) {
+	if len(b) != 8+len(hash) {
+		return 0, hash, false
+	}
+	copy(hash[:], b[8:])
+	return binary.BigEndian.Uint64(b), hash, true
+}
+
+func (e *entry) appendSeqValue(dst []byte) []byte {
+	dst = append(dst, byte(len(e.sale)), byte(len(e.receipt)))
+	dst = append(dst, e.sale...)
+	dst = append(dst, e.receipt...)
+	if e.keyed {
+		dst = append(dst, e.key[:]...)
+	}
+	return dst
+}
+
+// parseSeqValue returns slices of b; key is empty if the event carried none.
+func parseSeqValue(b []byte) (sale, receipt, key []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, nil, nil, false
+	}
+	s, r := int(b[0]), int(b[1])
+	b = b[2:]
+	if len(b) != s+r && len(b) != s+r+len(keyID{}) {
+		return nil, nil, nil, false
+	}
+	return b[:s], b[s : s+r], b[s+r:], true
+}

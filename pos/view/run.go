@@ -1,0 +1,244 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"posd/journal"
+)
+
+const (
+	freeMost = 256 // entries dropped with one commit: their keys lie on as many pages
+	// burst is how long catching up may hold the processor at a time; under a CPU
+	// quota it then stays away as long as restFactor bursts, so that sales go on.
+	burst      = time.Millisecond
+	restFactor = 3
+)
+
+// Run follows the journal until ctx ends or the journal closes, then returns
+// nil. Other errors are final.
+func (v *View) Run(ctx context.Context) error {
+	v.work.Lock()
+	defer v.work.Unlock()
+	for {
+		err := v.follow(ctx)
+		switch {
+		case ctx.Err() != nil, errors.Is(err, journal.ErrClosed):
+			return nil
+		case v.damaged.Load() != nil:
+			err = *v.damaged.Load()
+			v.retire()
+			err = v.replace(err, true)
+		case errors.Is(err, journal.ErrFailed):
+			return nil // the process is about to end; what the index lacks, it reads again
+		case errors.Is(err, errDamaged):
+			v.retire()
+			err = v.replace(err, true)
+		case errors.Is(err, journal.ErrFreed):
+			v.retire()
+			err = v.replace(errors.New("the journal has freed what the index had not read"), false)
+		}
+		if err != nil {
+			v.o.Log.Error("index stands still, sales go on", "error", err, "again in", v.o.retry.String())
+			if !sleep(ctx, v.o.retry) {
+				return nil
+			}
+		}
+	}
+}
+
+// retire takes the present file out of use. Readers hold v.mu while they are
+// inside it.
+func (v *View) retire() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.file != nil {
+		v.file.abandon()
+	}
+	v.file = nil
+}
+
+// follow applies group after group. It returns at the first error.
+func (v *View) follow(ctx context.Context) error {
+	ctx, stir := context.WithCancel(ctx)
+	defer stir()
+	v.mu.Lock()
+	v.stir = stir
+	v.mu.Unlock()
+	if err := v.ready(); err != nil {
+		return err
+	}
+	r, err := v.j.Reader(v.Applied() + 1)
+	if err != nil {
+		return fmt.Errorf("index: read journal: %w", err)
+	}
+	defer r.Close()
+	began := time.Now()
+	for ctx.Err() == nil {
+		g, err := r.NextGroup()
+		if errors.Is(err, io.EOF) {
+			if err := v.idle(ctx); err != nil {
+				return err
+			}
+			began = time.Now()
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("index: read journal: %w", err)
+		}
+		v.apply(g)
+		if v.full() || v.overdue() {
+			if err := v.tryCommit(); err != nil {
+				return err
+			}
+		}
+		if spent := time.Since(began); spent > burst {
+			sleep(ctx, restFactor*burst)
+			began = time.Now()
+		}
+	}
+	return ctx.Err()
+}
+
+// ready makes sure that there is a file, and room in memory for another group.
+func (v *View) ready() error {
+	if v.file == nil {
+		return v.replace(errors.New("the last try failed"), false)
+	}
+	if len(v.late) >= v.most() {
+		return v.commit()
+	}
+	return nil
+}
+
+// most bounds what memory holds of events that cannot be committed, one group more.
+func (v *View) most() int { return 4 * v.o.CommitEvents }
+
+// tryCommit commits. A full disk is not an error as long as memory has room:
+// sales made meanwhile can be found.
+func (v *View) tryCommit() error {
+	err := v.commit()
+	if err == nil || errors.Is(err, errDamaged) || len(v.late) >= v.most() {
+		return err
+	}
+	if wait := time.Now().Add(v.o.retry); v.due.Before(wait) {
+		v.o.Log.Warn("index cannot be written, it is kept in memory", "error", err, "again in", v.o.retry.String())
+		v.due = wait
+	}
+	v.refused = true
+	return nil
+}
+
+// idle waits for the journal to grow; a commit that falls due comes first.
+func (v *View) idle(ctx context.Context) error {
+	if v.overdue() {
+		return v.tryCommit()
+	}
+	wait := ctx
+	if !v.due.IsZero() {
+		timed, cancel := context.WithDeadline(ctx, v.due)
+		defer cancel()
+		wait = timed
+	}
+	err := v.j.WaitBeyond(wait, v.Applied())
+	if err != nil && ctx.Err() == nil && wait.Err() != nil {
+		return nil // due
+	}
+	return err
+}
+
+// full says that a commit is worth it; after one that failed, its time decides.
+func (v *View) full() bool {
+	return len(v.late) >= v.most() || len(v.late) >= v.o.CommitEvents && !v.refused
+}
+
+func (v *View) overdue() bool { return !v.due.IsZero() && !time.Now().Before(v.due) }
+
+// apply makes a group's events known to lookups.
+func (v *View) apply(g journal.Group) {
+	first := len(v.late)
+	for rest := g.Frames; len(rest) > 0; {
+		var rec journal.Record
+		var err error
+		if rec, rest, err = journal.NextFrame(rest); err != nil {
+			v.o.Log.Error("index skips the rest of a group that cannot be parsed", "first", g.First, "last", g.Last, "error", err)
+			break
+		}
+		if rec.Seq <= v.applied.applied {
+			continue
+		}
+		e, ok, err := extract(rec)
+		if err != nil {
+			v.o.Log.Error("index skips an event that cannot be parsed", "error", err)
+		} else if ok {
+			v.late = append(v.late, e)
+		}
+	}
+	if len(v.late) > 0 && v.due.IsZero() {
+		v.due = time.Now().Add(v.o.CommitAfter)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range v.late[first:] {
+		e := &v.late[first+i]
+		v.sales[e.sale], v.papers[e.receipt] = e.seq, e.seq
+		if e.keyed {
+			v.keys[e.key] = keyed{e.seq, e.hash}
+		}
+	}
+	v.applied.applied, v.applied.head = g.Last, g.Head
+	if v.wake != nil {
+		close(v.wake)
+		v.wake = nil
+	}
+}
+
+// commit writes what is late. Lookups go on from memory meanwhile.
+func (v *View) commit() error {
+	if err := v.file.commit(v.applied, v.late, v.j.Oldest(), freeMost); err != nil {
+		return fmt.Errorf("commit index: %w", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.sales)
+	clear(v.papers)
+	clear(v.keys)
+	clear(v.late)
+	v.late, v.due, v.refused = v.late[:0], time.Time{}, false
+	return nil
+}
+
+// Close commits what is late and closes the file. Run must have returned, or be
+// about to.
+func (v *View) Close() error {
+	v.work.Lock()
+	defer v.work.Unlock()
+	if v.file == nil {
+		return nil
+	}
+	err := v.commit()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if errors.Is(err, errDamaged) {
+		v.file.abandon()
+	} else {
+		err = errors.Join(err, v.file.close())
+	}
+	v.file = nil
+	return err
+}
+
+// sleep returns false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
