@@ -88,6 +88,15 @@ func (j *Journal) room(n int) error {
 			if err := j.roll(); err != nil {
 				return err
 			}
+		case seg.end == seg.align && j.nrec == 0:
+			// The last run stored page 0 and no more.
+			state, err := j.openingState()
+			if err == nil {
+				err = j.writeOpening(state)
+			}
+			if err != nil {
+				return err
+			}
 		case end-j.off > maxGroup || j.nrec == maxRecs:
 			// The group is full and the one before is still being synced.
 			j.durable = true
@@ -184,9 +193,9 @@ func (j *Journal) roll() error {
 	if err := j.awaitSpare(); err != nil {
 		return err
 	}
-	state := j.opening(nil, j.next)
-	if len(state) > MaxRecord || j.align+groupHeader+frameSize(len(state)) > int(j.opt.SegmentSize)/2 {
-		return fmt.Errorf("%w: opening state of %d bytes", ErrTooLarge, len(state))
+	state, err := j.openingState()
+	if err != nil {
+		return err
 	}
 	next, err := j.beginSegment()
 	if err != nil {
@@ -202,11 +211,25 @@ func (j *Journal) roll() error {
 	j.spare, j.mustRoll, j.wantNote = 0, false, true
 	poke(j.kickPrep)
 	j.off, j.fill, j.populated = next.align, next.align+groupHeader, next.align
-	if err := j.populate(next, roundUp(j.fill+frameSize(len(state)), next.align)); err != nil {
+	return j.writeOpening(state)
+}
+
+func (j *Journal) openingState() ([]byte, error) {
+	state := j.opening(nil, j.next)
+	if len(state) > MaxRecord || j.align+groupHeader+frameSize(len(state)) > int(j.opt.SegmentSize)/2 {
+		return nil, fmt.Errorf("%w: opening state of %d bytes", ErrTooLarge, len(state))
+	}
+	return state, nil
+}
+
+// writeOpening makes the owner's state the first record of the active segment.
+func (j *Journal) writeOpening(state []byte) error {
+	seg := j.segs[len(j.segs)-1]
+	if err := j.populate(seg, roundUp(j.fill+frameSize(len(state)), seg.align)); err != nil {
 		return err
 	}
 	j.lastOpen = j.next
-	copy(next.data[j.fill+frameHeader:], state)
+	copy(seg.data[j.fill+frameHeader:], state)
 	j.add(TypeOpening, len(state), j.next, Soon)
 	return nil
 }

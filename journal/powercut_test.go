@@ -124,6 +124,9 @@ func (h *history) read(j *Journal) (map[uint64]string, error) {
 		if rec.Type >= TypeOwner {
 			got[rec.Seq] = string(rec.Payload)
 		}
+		if rec.Seq == j.lastOpen && rec.Type != TypeOpening {
+			return nil, fmt.Errorf("record %d should be an opening state and has type %d", rec.Seq, rec.Type)
+		}
 	}
 }
 

@@ -425,3 +425,16 @@ func FuzzParseMoney(f *testing.F) {
 		}
 	})
 }
+
+func TestNoCardNumberAsReference(t *testing.T) {
+	for ref, refused := range map[string]bool{
+		"4111111111111111": true, "4111 1111 1111 1111": true, "5500-0000-0000-0004": true,
+		"4111111111111112": false, "slip 4111111111111111": false, "123456789012": false, "0042": false,
+		"9111111111111111": false, "": true, // a card needs one
+	} {
+		_, err := CheckTenders(100, []Tender{{Kind: Card, Amount: 100, Reference: ref}})
+		if errors.Is(err, ErrTender) != refused {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}

@@ -56,6 +56,33 @@ func (t *Tender) check() error {
 		return fmt.Errorf("amount %d: %w", t.Amount, ErrOverflow)
 	case t.Kind == Card && t.Reference == "":
 		return fmt.Errorf("%w: a card payment needs the reference of its slip", ErrTender)
+	case looksLikeCard(t.Reference):
+		return fmt.Errorf("%w: the reference looks like a card number, which must never be stored; send the slip's number", ErrTender)
 	}
 	return nil
+}
+
+// looksLikeCard reports whether s is 13 to 19 digits, perhaps in groups, that
+// pass the check of ISO/IEC 7812 (Luhn) and begin as payment cards do.
+func looksLikeCard(s string) bool {
+	n, sum, first := 0, 0, byte(0)
+	for i := len(s) - 1; i >= 0; i-- {
+		c := s[i]
+		if c == ' ' || c == '-' {
+			continue
+		}
+		if c < '0' || c > '9' {
+			return false
+		}
+		d := int(c - '0')
+		if n%2 == 1 {
+			if d *= 2; d > 9 {
+				d -= 9
+			}
+		}
+		sum += d
+		first = c
+		n++
+	}
+	return n >= 13 && n <= 19 && sum%10 == 0 && first >= '2' && first <= '6'
 }

@@ -74,15 +74,6 @@ func (s *Server) gauges(set *metrics.Set) {
 	set.NewGauge("posd_view_applied_seq", func() float64 { return float64(s.o.View.Applied()) })
 	set.NewGauge("posd_register_waiting", func() float64 { return float64(s.o.Register.Status().Waiting) })
 	set.NewGauge("posd_catalogue_items", func() float64 { return float64(s.o.Catalogue.Len()) })
-	if up := s.o.Uplink; up != nil {
-		set.NewGauge("posd_uplink_connected", func() float64 {
-			if up().Connected {
-				return 1
-			}
-			return 0
-		})
-		set.NewGauge("posd_uplink_unsettled_records", func() float64 { return float64(up().Unsettled) })
-	}
 }
 
 func (s *Server) metrics(w http.ResponseWriter) int {

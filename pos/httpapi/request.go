@@ -34,7 +34,8 @@ type request struct {
 
 type requestLine struct {
 	item, description, department, tax, unit string
-	qty                                      pos.Qty // 0: not given
+	qty                                      pos.Qty
+	counted                                  bool // qty was given
 	price, amount                            pos.Money
 	priced, fixed                            bool // whether price and amount were given
 }
@@ -138,7 +139,7 @@ func (d *decoder) line(l *requestLine, name []byte) bool {
 	case "unit":
 		l.unit = d.text(maxUnit)
 	case "quantity":
-		l.qty = d.quantity()
+		l.qty, l.counted = d.quantity(), true
 	case "price":
 		l.price, l.priced = d.money(), true
 	case "amount":
@@ -346,8 +347,6 @@ func (d *decoder) quantity() pos.Qty {
 		d.fail("quantity-invalid", err.Error())
 	case q < 0:
 		d.fail("negative-amount", "quantity "+q.String()+" is below zero; a return is not a sale")
-	case q == 0:
-		d.fail("quantity-invalid", "a quantity is above zero; leave the line out")
 	}
 	return q
 }

@@ -39,8 +39,11 @@ func (s *Server) line(l *pos.Line, r *requestLine, i int) *problem {
 	if r.priced && r.fixed {
 		return refuse("price-and-amount", "line "+strconv.Itoa(i+1)+" has a price and an amount; send one of them").at(linePointer(i, "amount"))
 	}
-	if l.Qty == 0 {
+	switch {
+	case !r.counted:
 		l.Qty = 1000
+	case l.Qty == 0 && !r.fixed: // a deposit or a coupon may have an amount and no quantity
+		return refuse("quantity-invalid", "line "+strconv.Itoa(i+1)+" has quantity 0; leave the line out, or send its amount").at(linePointer(i, "quantity"))
 	}
 	if r.item != "" {
 		if bad := s.fromCatalogue(l, r, i); bad != nil {

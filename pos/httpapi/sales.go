@@ -199,6 +199,8 @@ func (s *Server) problemOf(err error) *problem {
 		return refuse("idempotency-key-reused", "this Idempotency-Key belongs to a sale made with another body; use a new key for a new sale, or the same bytes for a repeated request")
 	case errors.Is(err, register.ErrBusy):
 		return refuse("busy", "too many sales at once; nothing happened, try again with the same key").retry(1)
+	case errors.Is(err, register.ErrIndex):
+		return refuse("index-behind", "it cannot be told yet whether this Idempotency-Key has made a sale; nothing happened, try again with the same key").retry(1)
 	case errors.Is(err, journal.ErrNoSpace):
 		return refuse("no-space", "there is no room for another sale, nothing happened; free space on the data partition or connect the terminal to head office").retry(noSpaceRetry)
 	case errors.Is(err, journal.ErrFailed):

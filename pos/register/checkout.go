@@ -72,9 +72,12 @@ func (s *saleRecord) AppendRecord(dst []byte, seq uint64) ([]byte, error) {
 // was none. It is for callers that would otherwise refuse a repeated request
 // because the world has changed since. Errors: ErrKeyReused, or as Checkout.
 func (r *Register) Replay(ctx context.Context, key string, hash [32]byte) (Answer, bool, error) {
-	seq, ok := r.find(key, idOf(key))
+	if err := r.awaitIndex(ctx); err != nil {
+		return Answer{}, false, err
+	}
+	seq, ok, err := r.find(key, idOf(key))
 	if !ok {
-		return Answer{}, false, nil
+		return Answer{}, false, err
 	}
 	a, err := r.replay(ctx, seq, key, hash)
 	return a, err == nil, err
@@ -85,6 +88,9 @@ func (r *Register) Replay(ctx context.Context, key string, hash [32]byte) (Answe
 // journal.ErrNoSpace: nothing happened. journal.ErrFailed, or ctx's error: the
 // sale may have been made or not, and only the same key may be used again.
 func (r *Register) Checkout(ctx context.Context, c Checkout) (Answer, error) {
+	if err := r.awaitIndex(ctx); err != nil {
+		return Answer{}, err
+	}
 	cmd := r.pool.Get().(*command)
 	if err := r.prepare(cmd, &c); err != nil {
 		r.pool.Put(cmd)
@@ -200,7 +206,11 @@ func (r *Register) handle(c *command) result {
 		return result{}
 	}
 	if c.h.Key != "" {
-		if seq, ok := r.find(c.h.Key, c.id); ok {
+		seq, ok, err := r.find(c.h.Key, c.id)
+		if err != nil {
+			return result{err: err}
+		}
+		if ok {
 			return result{seq: seq, replay: true}
 		}
 	}
@@ -214,20 +224,37 @@ func (r *Register) handle(c *command) result {
 	return r.sell(c, now, trust)
 }
 
-// find looks for the sale of a key, first in memory, then in the index. An index
-// that cannot be asked does not hold up the sale.
-func (r *Register) find(key string, id keyID) (seq uint64, ok bool) {
+// find looks for the sale of a key, first in memory, then in the index. As long
+// as neither can tell, a repeated request could be taken for a new one: ErrIndex.
+func (r *Register) find(key string, id keyID) (seq uint64, ok bool, err error) {
 	if r.bugDropKey || key == "" {
-		return 0, false
+		return 0, false, nil
 	}
 	if seq, ok = r.pending.find(id); ok {
-		return seq, true
+		return seq, true, nil
 	}
-	seq, _, ok, err := r.v.ByKey(key)
+	seq, _, ok, err = r.v.ByKey(key, r.pending.after())
 	if err != nil {
-		r.o.Log.Warn("an idempotency key could not be looked up in the index", "error", err)
+		return 0, false, fmt.Errorf("%w: %w", ErrIndex, err)
 	}
-	return seq, ok && err == nil
+	return seq, ok, nil
+}
+
+// indexWait is how long a call waits for an index that catches up.
+const indexWait = 5 * time.Second
+
+// awaitIndex returns when memory and index together know all keys.
+func (r *Register) awaitIndex(ctx context.Context) error {
+	if r.v.Applied() >= r.pending.after() {
+		return nil
+	}
+	r.cover()
+	ctx, cancel := context.WithTimeout(ctx, indexWait)
+	defer cancel()
+	if err := r.v.WaitApplied(ctx, r.pending.after()); err != nil {
+		return fmt.Errorf("%w: %v", ErrIndex, err)
+	}
+	return nil
 }
 
 // roll makes sure that a shift of today is open.
@@ -270,7 +297,7 @@ func (r *Register) sell(c *command, now time.Time, trust event.Clock) result {
 	}
 	r.mu.Lock()
 	s.saw(stamped(c.h))
-	s.sold(seq, c.h, e)
+	s.sold(e)
 	r.mu.Unlock()
 	if c.h.Key != "" && !r.pending.add(usedKey{c.id, seq}, r.v.Applied()) {
 		r.o.Log.Error("the index stands still: repeated requests older than the last sales may be taken for new ones", "kept", mostPending)

@@ -20,7 +20,9 @@
 // one sync.
 //
 // What it does not do: it does not know HTTP or the catalogue; it does not wait
-// for head office, for the index, or for a plausible clock. While the index is
-// being rebuilt, it knows the keys of the running segment, of the last 128 sales
-// before it, and of what is made meanwhile (at most 16,384).
+// for head office, or for a plausible clock. It waits for the index only where a
+// key could otherwise be taken for a new one: after the loss of the index of a
+// journal with more than 8,192 records, until the older ones are in it again
+// (ErrIndex meanwhile). An index that cannot be written (full disk) stops nothing:
+// the keys of the last 16,384 sales are kept in memory.
 package register

@@ -12,6 +12,9 @@ var (
 	ErrKeyReused = errors.New("idempotency key was used for another request")
 	// ErrBusy: too many sales wait for the loop. Nothing happened; try again soon.
 	ErrBusy = errors.New("too many sales at once")
+	// ErrIndex: the index cannot tell yet whether the key made a sale before the
+	// last start. Nothing happened; try again soon.
+	ErrIndex = errors.New("the index of sales is not up to date")
 	// ErrStopping: the register is not running, or not any more. Nothing happened.
 	ErrStopping = errors.New("posd is stopping")
 	// ErrCurrency: the journal counts in another currency than the configuration.

@@ -2,7 +2,6 @@ package register
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -52,8 +51,10 @@ func (o *Opener) Opening(dst []byte, _ uint64) []byte {
 //
 //	{"v":1,"branch":1,"receipt":12,"perpetual":4711,"wall":1795253400123,
 //	 "currency":{"code":"EUR","exponent":2},"shift":3,"open":true,"implicit":true,
-//	 "operator":"7","date":"2026-11-21","totals":{…as in shift.closed…},
-//	 "keys":[["<22 base64url digits>",17],…]}
+//	 "operator":"7","date":"2026-11-21","totals":{…as in shift.closed…}}
+//
+// Idempotency keys are not in it: they are answered with the journal's own bytes,
+// so that they live as long as their records, which are scanned for them.
 func (s *state) append(dst []byte) []byte {
 	dst = strconv.AppendInt(append(dst, `{"v":`...), stateVersion, 10)
 	dst = strconv.AppendUint(append(dst, `,"branch":`...), s.branch, 10)
@@ -68,16 +69,7 @@ func (s *state) append(dst []byte) []byte {
 	dst = event.AppendString(append(dst, `,"operator":`...), s.operator)
 	dst = event.AppendString(append(dst, `,"date":`...), s.date)
 	dst = s.totals.AppendData(append(dst, `,"totals":`...))
-	dst = append(dst, `,"keys":[`...)
-	for i, k := range s.liveKeys() {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = base64.RawURLEncoding.AppendEncode(append(dst, `["`...), k.id[:])
-		dst = strconv.AppendUint(append(dst, `",`...), k.seq, 10)
-		dst = append(dst, ']')
-	}
-	return append(dst, "]}"...)
+	return append(dst, '}')
 }
 
 // parseState reads what append writes, and nothing else.
@@ -125,12 +117,6 @@ func (p *stateReader) state() (s state) {
 	s.operator = p.text("operator")
 	s.date = p.text("date")
 	s.totals = p.totals()
-	p.name("keys")
-	p.delim('[')
-	for p.err == nil && p.d.PeekKind() == '[' {
-		s.keys = append(s.keys, p.key())
-	}
-	p.delim(']')
 	p.delim('}')
 	return s
 }
@@ -146,19 +132,6 @@ func (p *stateReader) totals() (t event.ShiftTotals) {
 	}
 	p.fail(err)
 	return t
-}
-
-func (p *stateReader) key() (k usedKey) {
-	p.delim('[')
-	if t := p.token('"'); p.err == nil {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(t.String())
-		if err != nil || copy(k.id[:], b) != len(k.id) || len(b) != len(k.id) {
-			p.fail(fmt.Errorf("key %q is not 16 bytes of base64url", t.String()))
-		}
-	}
-	k.seq = p.number()
-	p.delim(']')
-	return k
 }
 
 func (p *stateReader) fail(err error) {
@@ -202,7 +175,13 @@ func (p *stateReader) text(name string) string {
 
 func (p *stateReader) uint(name string) uint64 {
 	p.name(name)
-	return p.number()
+	t := p.token('0')
+	if p.err != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(t.String(), 10, 64)
+	p.fail(err)
+	return n
 }
 
 func (p *stateReader) int(name string) int64 {
@@ -212,16 +191,6 @@ func (p *stateReader) int(name string) int64 {
 		return 0
 	}
 	n, err := strconv.ParseInt(t.String(), 10, 64)
-	p.fail(err)
-	return n
-}
-
-func (p *stateReader) number() uint64 {
-	t := p.token('0')
-	if p.err != nil {
-		return 0
-	}
-	n, err := strconv.ParseUint(t.String(), 10, 64)
 	p.fail(err)
 	return n
 }

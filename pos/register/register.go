@@ -98,15 +98,20 @@ func (o *Options) fill() {
 	}
 }
 
-// load is the fold. Keys are kept until the index is seen to know them.
+// load is the fold. Keys further back that the index lacks are read when needed.
 func (r *Register) load() error {
-	s, err := foldFrom(r.j, max(r.j.LastOpening(), 1), r.o.Log, func(k usedKey) { r.pending.add(k, 0) })
+	from := max(r.j.LastOpening(), 1)
+	s, err := foldFrom(r.j, from, r.o.Log, func(k usedKey) { r.pending.add(k, 0) })
+	if err != nil {
+		return err
+	}
 	r.state = s
-	return err
+	r.pending.from = max(r.pending.from, from)
+	return nil
 }
 
 // foldFrom folds all durable records from the given one on, which is an opening
-// state, or the journal's first record.
+// state, or the journal's first record. used is told of each key.
 func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedKey)) (s state, err error) {
 	rd, err := j.Reader(from)
 	if err != nil {
@@ -116,33 +121,37 @@ func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedK
 	for begun := false; ; {
 		rec, err := rd.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return s, s.checkBegun()
 		}
 		if err != nil {
 			return s, err
 		}
-		before := len(s.keys)
 		switch {
 		case rec.Type == journal.TypeOpening && !begun:
 			s, err = parseState(rec.Payload)
 			begun = true
-			for _, k := range s.keys {
-				used(k)
-			}
 		case rec.Type == event.RecordType:
-			var known bool
-			if known, err = s.fold(rec.Seq, rec.Payload); err == nil && !known {
-				log.Warn("an event of a kind that this release does not know changes nothing here", "seq", rec.Seq)
-			}
-			if n := len(s.keys); n > 0 && n != before {
-				used(s.keys[n-1])
-			}
+			err = s.foldRecord(rec, log, used)
 		}
 		if err != nil {
 			return s, fmt.Errorf("record %d: %w", rec.Seq, err)
 		}
 	}
-	return s, s.checkBegun()
+}
+
+func (s *state) foldRecord(rec journal.Record, log *slog.Logger, used func(usedKey)) error {
+	h, data, err := event.Parse(rec.Payload)
+	if err != nil {
+		return err
+	}
+	known, err := s.fold(h, data)
+	if err == nil && !known {
+		log.Warn("an event of a kind that this release does not know changes nothing here", "seq", rec.Seq, "type", h.Type)
+	}
+	if h.Key != "" {
+		used(usedKey{idOf(h.Key), rec.Seq})
+	}
+	return err
 }
 
 // checkBegun refuses a journal without an opening state, made by something else

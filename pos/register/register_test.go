@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"os"
 	"path/filepath"
 	"reflect"
 	"sync"
@@ -262,30 +263,69 @@ func TestKeyReused(t *testing.T) {
 	}
 }
 
-// TestKeysWithoutIndex: keys of the last sales are known although the segment
-// has changed and the index knows nothing.
+// TestKeysWithoutIndex: a key is known at once although its segment is not the
+// last one and the index is gone, or was killed before it committed anything.
 func TestKeysWithoutIndex(t *testing.T) {
 	m := newTill(t)
 	m.start()
-	m.sell(sale("old", 100))
-	first := m.j.LastOpening()
-	n := 0
-	for ; m.j.LastOpening() == first; n++ {
-		m.sell(sale("k"+string(rune('a'+n/26))+string(rune('a'+n%26)), 100))
+	old := m.sell(sale("old", 100))
+	for first := m.j.LastOpening(); m.j.LastOpening() == first; {
+		m.sell(sale("", 100))
 	}
-	if n >= keepKeys {
-		t.Fatalf("%d sales in a segment: the test wants less than %d", n, keepKeys)
-	}
+	m.sell(sale("new", 100))
 	m.stop()
+	if err := os.Remove(filepath.Join(m.dir, "view.db")); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.open(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { m.v.Close(); m.j.Close() }()
-	if _, ok := m.r.pending.find(idOf("old")); !ok {
-		t.Error("the key of the segment before is forgotten")
+	if m.v.Applied() != 0 {
+		t.Fatal("the index is not empty")
 	}
-	if _, ok := m.r.pending.find(idOf("never")); ok {
-		t.Error("a key is known that was never used")
+	for _, key := range []string{"old", "new"} { // the index does not run
+		a, ok, err := m.r.Replay(waiting(t), key, sale(key, 0).Hash)
+		if err != nil || !ok || !a.Replayed || key == "old" && a != (Answer{Seq: old.Seq, Sale: old.Sale, Replayed: true}) {
+			t.Errorf("%s: %+v %v %v", key, a, ok, err)
+		}
+	}
+	if _, ok, err := m.r.Replay(waiting(t), "never", sale("never", 0).Hash); ok || err != nil {
+		t.Errorf("a key that was never used: %v %v", ok, err)
+	}
+}
+
+// TestIndexTooFarBehind: what neither side knows is not taken for new.
+func TestIndexTooFarBehind(t *testing.T) {
+	m := newTill(t)
+	m.start()
+	for range 3 {
+		m.sell(sale("", 100))
+	}
+	m.sell(sale("k", 100))
+	m.stop()
+	if err := os.Remove(filepath.Join(m.dir, "view.db")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { m.v.Close(); m.j.Close() }()
+	floor, _ := m.j.Floor()
+	m.r.pending = pending{from: floor + 1} // as if more than mostScanned records lay between
+	if _, _, err := m.r.find("k", idOf("k")); !errors.Is(err, ErrIndex) {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var index sync.WaitGroup
+	index.Go(func() { m.v.Run(ctx) })
+	defer index.Wait()
+	defer cancel()
+	if err := m.v.WaitApplied(waiting(t), floor); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := m.r.find("k", idOf("k")); !ok || err != nil {
+		t.Errorf("%v %v", ok, err)
 	}
 }
 
@@ -339,7 +379,13 @@ func TestQueue(t *testing.T) {
 	}
 	defer func() { m.v.Close(); m.j.Close() }()
 	gone, cancel := context.WithCancel(context.Background())
+	var index sync.WaitGroup
+	index.Go(func() { m.v.Run(gone) })
+	if err := m.v.WaitApplied(waiting(t), m.r.pending.after()); err != nil {
+		t.Fatal(err)
+	}
 	cancel()
+	index.Wait()
 	for range 2 { // the loop does not run: these wait until their caller goes
 		if _, err := m.r.Checkout(gone, sale("k", 100)); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package register
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -10,23 +9,6 @@ import (
 	"posd/pos"
 	"posd/pos/event"
 )
-
-// keepKeys is how many idempotency keys travel in the opening state, so that a
-// retry across the change of a segment is known even without the index.
-const keepKeys = 128
-
-// keyID stands for an idempotency key: the first half of its SHA-256.
-type keyID [16]byte
-
-func idOf(key string) keyID {
-	sum := sha256.Sum256([]byte(key))
-	return keyID(sum[:16])
-}
-
-type usedKey struct {
-	id  keyID
-	seq uint64
-}
 
 // state is the fold of a journal's events. It holds nothing that the events and
 // the opening state do not give again.
@@ -42,7 +24,6 @@ type state struct {
 	operator  string // who opened the shift
 	date      string // business date of the last shift, YYYY-MM-DD
 	totals    event.ShiftTotals
-	keys      []usedKey // ascending seq; the last keepKeys count
 }
 
 // saw takes in what every event carries. A disciplined clock corrects a mark
@@ -66,7 +47,7 @@ func (s *state) closed(*event.ShiftClosed) {
 	s.totals = event.ShiftTotals{}
 }
 
-func (s *state) sold(seq uint64, h event.Header, e *event.SaleCompleted) {
+func (s *state) sold(e *event.SaleCompleted) {
 	s.receipt, s.perpetual = e.Number, e.Perpetual
 	t := &s.totals
 	t.Sales++
@@ -83,9 +64,6 @@ func (s *state) sold(seq uint64, h event.Header, e *event.SaleCompleted) {
 		}
 	}
 	t.Cash -= e.Change
-	if h.Key != "" {
-		s.remember(usedKey{idOf(h.Key), seq})
-	}
 }
 
 func addTax(t *event.ShiftTotals, add *pos.TaxTotal) {
@@ -98,29 +76,13 @@ func addTax(t *event.ShiftTotals, add *pos.TaxTotal) {
 	t.Taxes = append(t.Taxes, *add)
 }
 
-// remember moves the last keys to the front only once in keepKeys calls.
-func (s *state) remember(k usedKey) {
-	if len(s.keys) >= 2*keepKeys {
-		s.keys = s.keys[:copy(s.keys, s.keys[len(s.keys)-keepKeys+1:])]
-	}
-	s.keys = append(s.keys, k)
-}
-
-func (s *state) liveKeys() []usedKey {
-	return s.keys[max(0, len(s.keys)-keepKeys):]
-}
-
 // room says whether the perpetual total can take one more sale. All running sums
 // of a shift are at most as large.
 func (s *state) room(total pos.Money) bool { return s.perpetual <= math.MaxInt64-total }
 
 // fold applies one event of the journal. Events that this release does not know
 // are left out: a release writes only what its predecessor reads.
-func (s *state) fold(seq uint64, payload []byte) (known bool, err error) {
-	h, data, err := event.Parse(payload)
-	if err != nil {
-		return false, err
-	}
+func (s *state) fold(h event.Header, data []byte) (known bool, err error) {
 	s.saw(h)
 	switch h.Type {
 	case event.TypeSaleCompleted:
@@ -131,7 +93,7 @@ func (s *state) fold(seq uint64, payload []byte) (known bool, err error) {
 		if e.Number != s.receipt+1 {
 			return false, fmt.Errorf("receipt %s follows number %d", e.Receipt, s.receipt)
 		}
-		s.sold(seq, h, &e)
+		s.sold(&e)
 	case event.TypeShiftOpened:
 		e, err := event.ParseShiftOpened(data)
 		if err != nil {
@@ -164,17 +126,10 @@ func (s *state) check() error {
 		return fmt.Errorf("currency with %d decimals", s.currency.Exponent)
 	case s.perpetual < 0:
 		return errors.New("perpetual total is below zero")
-	case len(s.keys) > keepKeys:
-		return fmt.Errorf("more than %d keys", keepKeys)
 	}
 	if s.date != "" {
 		if _, err := time.Parse(time.DateOnly, s.date); err != nil {
 			return fmt.Errorf("business date: %w", err)
-		}
-	}
-	for i := 1; i < len(s.keys); i++ {
-		if s.keys[i].seq <= s.keys[i-1].seq {
-			return errors.New("keys are not in the order of their records")
 		}
 	}
 	return nil

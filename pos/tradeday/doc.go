@@ -21,7 +21,7 @@
 //
 // Real lines carry what the shopper paid (sales_value) as the fixed amount of the
 // line, with the recorded quantity: tens of thousands for petrol by the millilitre,
-// and 1 where 0 is recorded, which a till does not take. An amount such as 4.440892e-16 is read exactly and rounded to
+// and sometimes 0. An amount such as 4.440892e-16 is read exactly and rounded to
 // the cent, half away from zero. A product that is in no list is sold without an
 // item code, with a description.
 //

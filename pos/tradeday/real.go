@@ -95,9 +95,6 @@ func lineOf(row []string, products map[string]product) (pos.Line, error) {
 	if qty < 0 || amount < 0 {
 		return pos.Line{}, fmt.Errorf("quantity %s, sales_value %s: %w", row[4], row[5], pos.ErrNegative)
 	}
-	if qty == 0 {
-		qty = 1000 // a till knows no line of nothing
-	}
 	p, listed := products[row[3]]
 	if !listed {
 		p = product{description: "Product " + row[3] + ", not listed", department: unlisted, unit: "pc"}

@@ -124,10 +124,8 @@ func (v *View) tryCommit() error {
 	if err == nil || errors.Is(err, errDamaged) || len(v.late) >= v.most() {
 		return err
 	}
-	if wait := time.Now().Add(v.o.retry); v.due.Before(wait) {
-		v.o.Log.Warn("index cannot be written, it is kept in memory", "error", err, "again in", v.o.retry.String())
-		v.due = wait
-	}
+	v.o.Log.Warn("index cannot be written, it is kept in memory", "error", err, "again in", v.o.retry.String())
+	v.due = time.Now().Add(v.o.retry)
 	v.refused = true
 	return nil
 }

@@ -237,8 +237,9 @@ func (v *View) byName(bucket []byte, name string, overlay func() (uint64, bool))
 }
 
 // ByKey returns the record that an idempotency key made, and the lower-case hex
-// SHA-256 of the body that came with it.
-func (v *View) ByKey(key string) (seq uint64, hash string, ok bool, err error) {
+// SHA-256 of the body that came with it. Not found is an answer only if the
+// index has reached record upTo; before, it is ErrRebuilding.
+func (v *View) ByKey(key string, upTo uint64) (seq uint64, hash string, ok bool, err error) {
 	id := idOf(key)
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -249,6 +250,9 @@ func (v *View) ByKey(key string) (seq uint64, hash string, ok bool, err error) {
 				k.seq, k.hash, ok = parseKeyValue(b.Get(id[:]))
 			}
 		})
+	}
+	if !ok && err == nil && v.applied.applied < upTo {
+		err = fmt.Errorf("%w: it has reached record %d of %d", ErrRebuilding, v.applied.applied, upTo)
 	}
 	if !ok || k.seq < v.j.Oldest() {
 		return 0, "", false, err

@@ -14,6 +14,9 @@ import (
 	"posd/sync/wire"
 )
 
+// maxGetFails timeouts mean that our last parcel is too large for the link.
+const maxGetFails = 2
+
 var errLost = errors.New("the connection to the hub was lost")
 
 // session is one connection, from dialling to its end.
@@ -126,7 +129,7 @@ func (u *Uplink) sync(ctx context.Context) error {
 // findPlace decides from the last message on our subject. It is trusted only if
 // its head is our own head at that record.
 func (u *Uplink) findPlace(ctx context.Context) error {
-	if u.blind = u.getFails >= 2; u.blind {
+	if u.blind = u.getFails >= maxGetFails; u.blind {
 		// The link is too bad for a message of that size: the fence's own error
 		// will name the sequence number.
 		u.place(u.settled()+1, 0)
@@ -134,7 +137,9 @@ func (u *Uplink) findPlace(ctx context.Context) error {
 	}
 	m, err := u.last(ctx, u.opt.Stream, u.subject)
 	if err != nil {
-		u.getFails++
+		if errors.Is(err, context.DeadlineExceeded) { // too slow; a server that is just starting does not count
+			u.getFails++
+		}
 		return fmt.Errorf("ask for our last parcel: %w", err)
 	}
 	u.getFails = 0

@@ -477,6 +477,27 @@ func lastSeq(t *testing.T, js jetstream.JetStream) uint64 {
 	return st.CachedInfo().State.LastSeq
 }
 
+// TestThinLink: the terminal's last parcel never makes it back over the link.
+// After two attempts the uplink goes on without it.
+func TestThinLink(t *testing.T) {
+	s := newServer(t).start()
+	p := newProxy(t, s.addr)
+	tl := newTill(t, "t1")
+	tl.t0 = quick
+	tl.t0.request = 100 * time.Millisecond
+	tl.sell(20, 100)
+	tl.link(p.addr(), s.tokenFile(), noBug)
+	tl.waitSettled()
+	p.mu.Lock()
+	p.thin = true
+	p.mu.Unlock()
+	p.cut()
+	tl.sell(20, 100)
+	tl.waitSettled()
+	must(t, s.inLedger(tl))
+	must(t, s.streamOnce(tl.j.ID(), tl.floor()))
+}
+
 // BenchmarkDrain ships a backlog of 300-byte records: journal, stream, ledger.
 func BenchmarkDrain(b *testing.B) {
 	s := newServer(b).start()

@@ -86,12 +86,15 @@ func fit(baskets iter.Seq2[tradeday.Basket, error]) (tradeday.Distributions, err
 // add counts a line; quantity is in thousandths, amount in cents.
 func (c *counts) add(quantity, amount int64, unit string) {
 	c.lines++
-	if unit == "ml" {
-		quantity /= 1000 // thousandths of a millilitre to thousandths of a litre
-	}
 	if amount == 0 {
 		c.free++
 		return
+	}
+	if unit == "ml" {
+		quantity /= 1000 // thousandths of a millilitre to thousandths of a litre
+		if quantity < 100 {
+			return // a tankful recorded as 1: it has no price per litre
+		}
 	}
 	c.quantities[quantity]++
 	if quantity > 0 {
