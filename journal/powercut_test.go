@@ -20,16 +20,15 @@ var (
 // history plays several lives of one journal in the model and judges each
 // recovery. The verdict names what was broken, or is nil.
 type history struct {
-	rng     *rand.Rand
-	bug     bug
-	fs      *modelFS
-	before  disk.Owner
-	wrote   map[uint64]string // every record appended in any life that may still count
-	acked   uint64
-	noted   uint64 // last record that a floor note names
-	lives   int
-	kinds   struct{ cuts, kills, fails, flips int }
-	corrupt bool // the page cache lies since a failed sync
+	rng    *rand.Rand
+	bug    bug
+	fs     *modelFS
+	before disk.Owner
+	wrote  map[uint64]string // every record appended in any life that may still count
+	acked  uint64
+	noted  uint64 // last record that a floor note names
+	lives  int
+	kinds  struct{ cuts, kills, fails, flips int }
 }
 
 type verdict struct {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -201,7 +202,9 @@ func (t *tool) ask(c *config.Config) ([]byte, error) {
 	host := c.HTTP.Listen
 	if host == "" {
 		socket := c.HTTP.Socket
-		client.Transport = &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }}
+		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}
 		host = "localhost"
 	}
 	req, err := http.NewRequestWithContext(t.ctx, "GET", "http://"+host+"/v1/status", nil)

@@ -146,9 +146,7 @@ func (t *terminal) open() (err error) {
 	}); err != nil {
 		return err
 	}
-	if t.catalogue, err = catalogue.Open(filepath.Join(dir, "catalogue.db")); err != nil {
-		return err
-	}
+	t.openCatalogue(filepath.Join(dir, "catalogue.db"))
 	if err := t.openUplink(); err != nil {
 		return err
 	}
@@ -164,6 +162,16 @@ func (t *terminal) open() (err error) {
 		return err
 	}
 	return t.http.Listen()
+}
+
+func (t *terminal) openCatalogue(path string) {
+	t.catalogue = catalogue.Open(path)
+	if err := t.catalogue.Err(); err != nil {
+		t.log.Error("the catalogue cannot be used, sales with item codes are refused", "error", err)
+	}
+	if c := t.catalogue.Currency(); c != "" && c != t.c.Terminal.Currency.Code {
+		t.log.Error("the catalogue's prices are in another currency, import it again", "catalogue", c, "terminal", t.c.Terminal.Currency.Code)
+	}
 }
 
 func (t *terminal) openUplink() (err error) {

@@ -41,16 +41,18 @@ type Catalogue struct {
 var ErrClosed = errors.New("catalogue is closed")
 
 // Open opens the catalogue at path. A missing file is an empty catalogue, which
-// becomes a full one when an import makes the file.
-func Open(path string) (*Catalogue, error) {
+// becomes a full one when an import makes the file. So is a file that cannot be
+// used, since a shop can sell without item codes: Err says what is wrong with it.
+func Open(path string) *Catalogue {
 	c := &Catalogue{path: path, every: checkEvery, start: time.Now()}
 	s, err := openSnapshot(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		c.err = fmt.Errorf("no item codes until a catalogue is imported (posctl catalogue import): %w", err)
+		c.bad, _ = os.Stat(path)
 	}
 	c.now = s
 	c.next.Store(int64(c.every))
-	return c, nil
+	return c
 }
 
 // Lookup finds an item by its code. Errors: ErrCorrupt for this item or page,

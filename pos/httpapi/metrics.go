@@ -17,9 +17,12 @@ type meters struct {
 	sales    *metrics.Counter
 	replays  *metrics.Counter
 	refusals map[*kind]*metrics.Counter
-	times    [routeCount]*metrics.Histogram
+	times    [routeCount]*metrics.PrometheusHistogram
 	codes    [routeCount][6]*metrics.Counter // by hundreds of the status
 }
+
+// buckets of request times, in seconds: from a read in memory to a device that hangs.
+var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}
 
 func newMeters(set *metrics.Set, s *Server) *meters {
 	m := &meters{
@@ -30,7 +33,7 @@ func newMeters(set *metrics.Set, s *Server) *meters {
 		m.refusals[&kinds[i]] = set.NewCounter(`posd_refusals_total{reason="` + kinds[i].slug + `"}`)
 	}
 	for at, name := range routeNames {
-		m.times[at] = set.NewHistogram(`posd_http_request_seconds{route="` + name + `"}`)
+		m.times[at] = set.NewPrometheusHistogramExt(`posd_http_request_seconds{route="`+name+`"}`, buckets)
 		for c := 2; c < 6; c++ {
 			m.codes[at][c] = set.NewCounter(`posd_http_requests_total{route="` + name + `",code="` + strconv.Itoa(c) + `xx"}`)
 		}

@@ -121,8 +121,7 @@ func (g *rig) start() *rig {
 	must()
 	g.r, err = register.Open(g.j, g.v, register.Options{Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, Opener: &opener, Now: g.now})
 	must()
-	g.c, err = catalogue.Open(filepath.Join(g.dir, "catalogue.db"))
-	must()
+	g.c = catalogue.Open(filepath.Join(g.dir, "catalogue.db"))
 	g.s, err = New(Options{
 		Terminal: config.Terminal{Store: "S1", ID: "T1", Operator: "0", Currency: euro, TimeZone: time.UTC},
 		Taxes:    []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 70000}},

@@ -85,7 +85,6 @@ type Server struct {
 	http       *http.Server
 	listenHost string
 	listeners  []*limited
-	socket     string // path to remove at the end
 	pool       sync.Pool
 	large      chan struct{}
 	noSpace    atomic.Bool // the last sale found no room

@@ -25,7 +25,7 @@ var ErrRebuilding = errors.New("index is being rebuilt")
 type Options struct {
 	Log          *slog.Logger
 	CommitEvents int           // commit after so many events, default 512
-	CommitAfter  time.Duration // or when the oldest uncommitted one is so old, default 30 s
+	CommitAfter  time.Duration // or when the oldest uncommitted one is so old, default 10 min: a commit writes some 15 pages
 
 	retry time.Duration // after a commit that failed; shorter in tests
 }
@@ -69,7 +69,7 @@ func Open(path string, j *journal.Journal, o Options) (*View, error) {
 		o.CommitEvents = 512
 	}
 	if o.CommitAfter <= 0 {
-		o.CommitAfter = 30 * time.Second
+		o.CommitAfter = 10 * time.Minute
 	}
 	if o.retry <= 0 {
 		o.retry = 5 * time.Second

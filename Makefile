@@ -1,0 +1,116 @@
+# What can be built, run and proved here. Needs Go 1.26; what else is missing is
+# installed by apt-get as root, or named (packaging/tools/need.sh).
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
+FUZZTIME ?= 10s
+# Of the short demo inside "make test"; "make demo" plays a whole day.
+TEST_SALES ?= 200
+SIZE_LIMIT := 9200000
+STATICCHECK_VERSION := v0.8.2
+STATICCHECK := .tools/staticcheck-$(STATICCHECK_VERSION)
+
+# posdemo reads these from the environment: make demo DATA=folder DAY=2024-11-29 SALES=500 SEED=7 KEEP=1
+export DATA DAY KEEP SALES SEED TILLS
+
+export CGO_ENABLED ?= 0
+GOBUILD := go build -trimpath -buildvcs=false
+LDFLAGS := -s -w -X main.release=$(VERSION)
+HOST    := posd posctl poshub posdemo
+DEVICE  := posd posctl
+
+.DELETE_ON_ERROR:
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench lint cover arm64-checkout verify-units short-demo unit reference clean help
+
+all: build build-arm64
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## build           bin/: posd posctl poshub posdemo for this machine
+build:
+	@mkdir -p bin
+	$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/ $(HOST:%=./cmd/%)
+	@ls -l $(HOST:%=bin/%) | awk '{printf "%10d  %s\n", $$5, $$9}'
+
+## build-arm64     dist/: posd and posctl for the terminal, checked to be static, stripped, aarch64
+build-arm64:
+	@mkdir -p dist
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GOBUILD) -ldflags '$(LDFLAGS)' -o dist/ $(DEVICE:%=./cmd/%)
+	go run ./packaging/tools/binary -release '$(VERSION)' $(DEVICE:%=dist/%)
+
+## size            what dist/posd's bytes are made of; fails above 9,200,000
+size: build-arm64
+	@mkdir -p .tools
+	@CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GOBUILD) -ldflags '-X main.release=$(VERSION)' -o .tools/posd.symbols ./cmd/posd
+	go run ./packaging/tools/size -limit $(SIZE_LIMIT) -file dist/posd -symbols .tools/posd.symbols ./cmd/posd
+
+## demo            a day of sales with crashes and a bad network (DATA= DAY= SALES= SEED= TILLS= KEEP=)
+demo: build
+	bin/posdemo run -posd bin/posd -posctl bin/posctl -poshub bin/poshub
+
+## test            everything that must pass before a change goes in
+test: lint build build-arm64 size unit race-short arm64-checkout verify-units short-demo
+	@echo "make test: all passed"
+
+unit:
+	@packaging/tools/need.sh zoneinfo
+	go test ./...
+
+## race            all tests under the race detector
+race:
+	@packaging/tools/need.sh gcc zoneinfo
+	CGO_ENABLED=1 go test -race ./...
+
+race-short:
+	@packaging/tools/need.sh gcc zoneinfo
+	CGO_ENABLED=1 go test -race -short ./...
+
+## fuzz            every fuzz test, FUZZTIME=10s each
+fuzz:
+	packaging/tools/fuzz.sh $(FUZZTIME)
+
+## bench           every benchmark
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+## lint            gofmt, go vet, staticcheck, module files
+lint: $(STATICCHECK)
+	@unformatted=$$(gofmt -l .); \
+	  [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted" >&2; exit 1; }
+	go vet ./...
+	$(STATICCHECK) ./...
+	go mod verify
+	@echo "lint: gofmt, go vet, staticcheck $(STATICCHECK_VERSION), module checksums: in order"
+
+$(STATICCHECK):
+	@mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools GOFLAGS=-buildvcs=false go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	@mv .tools/staticcheck $@
+
+## cover           coverage by function, the least covered first
+cover:
+	@mkdir -p .tools
+	go test -coverprofile=.tools/cover.out ./...
+	@go tool cover -func=.tools/cover.out | sort -k3 -n | head -50
+	@go tool cover -func=.tools/cover.out | tail -1
+
+## arm64-checkout  the arm64 programs sell, stop, start again and prove the journal, under qemu
+arm64-checkout: build-arm64
+	packaging/arm64/checkout.sh dist
+
+## verify-units    systemd's own checks of the units, and posd's of the example configuration
+verify-units: build
+	@packaging/tools/need.sh systemd-analyze
+	packaging/systemd/verify.sh bin/posd
+
+short-demo: build
+	@dir=$$(mktemp -d) && DATA= DAY= KEEP= TILLS= SEED=1 SALES=$(TEST_SALES) \
+	  bin/posdemo run -posd bin/posd -posctl bin/posctl -poshub bin/poshub -dir "$$dir/demo" && rm -rf "$$dir"
+
+## reference       docs/config.md from the table of keys
+reference:
+	go test ./pos/config -run TestReference -update
+
+## clean           removes what was built; not .demo, which may hold a running demo
+clean:
+	rm -rf bin dist .tools
