@@ -44,11 +44,16 @@ type site struct {
 	conf string
 }
 
-func newSite(t *testing.T) *site {
-	s := &site{t: t, dir: t.TempDir()}
+func newSite(t *testing.T) *site { return newSiteIn(t, t.TempDir()) }
+
+func newSiteIn(t *testing.T, dir string) *site {
+	s := &site{t: t, dir: dir}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
 	s.configure("127.0.0.1:0", "T1")
 	if _, err := journal.Create(filepath.Join(s.dir, "journal"), journal.CreateOptions{
-		Identity: journal.Identity{Store: "S1", Terminal: "T1"}, Opening: register.Opening(register.Start{Branch: 1}),
+		Identity: journal.Identity{Store: "S1", Terminal: "T1"}, SegmentSize: 1 << 20, Opening: register.Opening(register.Start{Branch: 1}),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +78,7 @@ A = "19"
 listen = %q
 [data]
 dir = %q
+segment = "1MiB"
 `, terminal, listen, s.dir)
 	if err := os.WriteFile(s.conf, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
@@ -343,4 +349,23 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("code %d", c.code)
 		}
 	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// listen is the configured address.
+func (s *site) listen() string {
+	b, err := os.ReadFile(s.conf)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return regexp.MustCompile(`listen = "(.*)"`).FindStringSubmatch(string(b))[1]
 }

@@ -17,12 +17,44 @@ type meters struct {
 	sales    *metrics.Counter
 	replays  *metrics.Counter
 	refusals map[*kind]*metrics.Counter
-	times    [routeCount]*metrics.PrometheusHistogram
+	times    [routeCount]*histogram
 	codes    [routeCount][6]*metrics.Counter // by hundreds of the status
 }
 
-// buckets of request times, in seconds: from a read in memory to a device that hangs.
-var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}
+// buckets of request times: from a read in memory to a device that hangs.
+var buckets = []time.Duration{
+	500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 10 * time.Second,
+}
+
+// histogram is one as Prometheus knows it; the library's own has other buckets.
+type histogram struct {
+	le    []*metrics.Counter // cumulative, as buckets, then +Inf
+	sum   *metrics.FloatCounter
+	count *metrics.Counter
+}
+
+func newHistogram(set *metrics.Set, name, label string) *histogram {
+	h := &histogram{sum: set.NewFloatCounter(name + "_sum{" + label + "}"), count: set.NewCounter(name + "_count{" + label + "}")}
+	for _, b := range buckets {
+		le := strconv.FormatFloat(b.Seconds(), 'g', -1, 64)
+		h.le = append(h.le, set.NewCounter(name+"_bucket{"+label+`,le="`+le+`"}`))
+	}
+	h.le = append(h.le, set.NewCounter(name+"_bucket{"+label+`,le="+Inf"}`))
+	return h
+}
+
+func (h *histogram) update(took time.Duration) {
+	for i, b := range buckets {
+		if took <= b {
+			h.le[i].Inc()
+		}
+	}
+	h.le[len(buckets)].Inc()
+	h.count.Inc()
+	h.sum.Add(took.Seconds())
+}
 
 func newMeters(set *metrics.Set, s *Server) *meters {
 	m := &meters{
@@ -33,7 +65,7 @@ func newMeters(set *metrics.Set, s *Server) *meters {
 		m.refusals[&kinds[i]] = set.NewCounter(`posd_refusals_total{reason="` + kinds[i].slug + `"}`)
 	}
 	for at, name := range routeNames {
-		m.times[at] = set.NewPrometheusHistogramExt(`posd_http_request_seconds{route="`+name+`"}`, buckets)
+		m.times[at] = newHistogram(set, "posd_http_request_seconds", `route="`+name+`"`)
 		for c := 2; c < 6; c++ {
 			m.codes[at][c] = set.NewCounter(`posd_http_requests_total{route="` + name + `",code="` + strconv.Itoa(c) + `xx"}`)
 		}
@@ -49,7 +81,7 @@ func (m *meters) refused(k *kind) {
 }
 
 func (m *meters) answered(at route, status int, took time.Duration) {
-	m.times[at].Update(took.Seconds())
+	m.times[at].update(took)
 	if c := status / 100; c < 6 && m.codes[at][c] != nil {
 		m.codes[at][c].Inc()
 	}

@@ -5,7 +5,10 @@ package disk
 import (
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lab binaries map segments privately and write a range to the file only when
@@ -13,7 +16,17 @@ import (
 // power cut does, and not just those that no one had made yet.
 const Lab = true
 
-func labDelay() { time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond) }
+// labSyncs counts syncs, so that a planted failure can come after some.
+var labSyncs atomic.Int64
+
+// labSync stretches the time before a sync, and fails where a test wants it.
+func labSync() error {
+	time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+	if Planted() == "sync-fails" && labSyncs.Add(1) > 20 {
+		return unix.EIO
+	}
+	return nil
+}
 
 // Planted names the bug that a test wants to see caught.
 func Planted() string { return os.Getenv("POSD_PLANTED_BUG") }

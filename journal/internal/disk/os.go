@@ -191,7 +191,9 @@ func touch(b []byte) (err error) {
 
 func (f *file) SyncRange(off, n int) error {
 	if Lab {
-		labDelay()
+		if err := labSync(); err != nil {
+			return err
+		}
 		if _, err := f.f.WriteAt(f.m[off:off+n], int64(off)); err != nil {
 			return err
 		}
