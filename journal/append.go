@@ -32,9 +32,15 @@ type Encoder interface {
 // so use the number that is returned. Errors: ErrNoSpace, ErrTooLarge, what
 // the encoder said (nothing happened in these three cases), ErrFailed,
 // ErrClosed.
-func (j *Journal) Append(t Type, c Class, hint int, e Encoder) (uint64, error) {
+func (j *Journal) Append(t Type, c Class, hint int, e Encoder) (seq uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			seq, err = 0, j.fail(fault(p))
+		}
+	}()
 	hint = max(0, min(hint, MaxRecord))
 	var spill []byte
 	for {
@@ -91,10 +97,13 @@ func (j *Journal) room(n int) error {
 		case seg.end == seg.align && j.nrec == 0:
 			// The last run stored page 0 and no more.
 			state, err := j.openingState()
-			if err == nil {
-				err = j.writeOpening(state)
-			}
 			if err != nil {
+				return err
+			}
+			if j.mustRoll = seg.align+groupHeader+frameSize(len(state)) > int(seg.size)/2; j.mustRoll {
+				continue // of another size
+			}
+			if err := j.writeOpening(state); err != nil {
 				return err
 			}
 		case end-j.off > maxGroup || j.nrec == maxRecs:
@@ -125,6 +134,15 @@ func (j *Journal) populate(seg *segment, end int) error {
 	return nil
 }
 
+// fault turns the panic of an access to a page that the storage cannot give
+// into an error, and lets every other panic go on.
+func fault(p any) error {
+	if _, ok := p.(interface{ Addr() uintptr }); !ok {
+		panic(p)
+	}
+	return fmt.Errorf("the storage cannot give a mapped page: %v", p)
+}
+
 // encode lets e write into the map, or copies spill there. out is not nil if
 // the payload did not fit.
 func (j *Journal) encode(hint int, seq uint64, e Encoder, spill []byte) (n int, out []byte, err error) {
@@ -132,15 +150,6 @@ func (j *Journal) encode(hint int, seq uint64, e Encoder, spill []byte) (n int, 
 	at := j.fill + frameHeader
 	limit := min(j.populated, j.off+maxGroup) &^ 7
 	dst := seg.data[at:at:limit]
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			if _, fault := r.(interface{ Addr() uintptr }); !fault {
-				panic(r)
-			}
-			err = j.fail(fmt.Errorf("store into %s: %v", segmentName(seg.no), r))
-		}
-	}()
 	if spill != nil {
 		return copy(dst[:hint], spill), nil, nil
 	}

@@ -69,8 +69,8 @@ func (j *Journal) sealOpen() (g group, err error) {
 		selfOff: uint32(j.off), incarnation: j.inc, id: j.id, head: j.head}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("store into %s: %v", segmentName(seg.no), r)
+		if p := recover(); p != nil {
+			err = fault(p)
 		}
 	}()
 	b := seg.data[j.off : j.off+g.size(seg.align)]
@@ -138,14 +138,19 @@ func (j *Journal) advance(g *group) {
 func (j *Journal) writeNoteLocked(clean bool) error {
 	seg := j.segs[len(j.segs)-1]
 	n := note{id: j.id, seq: j.floorSeq, segNo: seg.no, end: uint32(seg.end), head: j.floorHead,
-		incarnation: j.inc, clean: clean}
+		incarnation: j.inc, oldest: j.segs[0].no, clean: clean}
 	j.wantNote, j.noted = false, j.floorSeq
 	if j.opt.bug == bugNoNote {
+		j.notedOldest = n.oldest
 		return nil
 	}
 	j.mu.Unlock()
 	err := j.note.write(n)
 	j.mu.Lock()
+	if err == nil {
+		j.notedOldest = n.oldest
+	}
+	j.changed.Broadcast()
 	return err
 }
 

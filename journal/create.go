@@ -81,8 +81,8 @@ func checkNew(h *segmentHead) error {
 }
 
 func checkSegmentSize(size int64, align int) error {
-	if size < 64<<10 || size > 64<<20 || size%int64(align) != 0 {
-		return fmt.Errorf("segment size of %d bytes: must be 64 KiB to 64 MiB and a multiple of %d", size, align)
+	if size < 64<<10 || size > 64<<20 || size%int64(align) != 0 || size < 4*int64(align) {
+		return fmt.Errorf("segment size of %d bytes: must be 64 KiB to 64 MiB, a multiple of %d and at least four times that", size, align)
 	}
 	return nil
 }
@@ -146,5 +146,5 @@ func writeFirst(d disk.FS, h *segmentHead, g *group, body []byte) (err error) {
 	}
 	w := noteFile{f: nf}
 	return errors.Join(w.write(note{id: h.id, seq: 2, segNo: 1, end: uint32(h.align + g.size(h.align)),
-		head: g.head, incarnation: 1, clean: true}), nf.Close())
+		head: g.head, incarnation: 1, oldest: 1, clean: true}), nf.Close())
 }

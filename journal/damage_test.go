@@ -3,11 +3,16 @@ package journal
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"posd/journal/internal/disk"
 )
 
 // folder is a closed journal of several segments that a test damages.
@@ -115,6 +120,10 @@ func TestRecovery(t *testing.T) {
 			os.Remove(f.path(no))
 		}},
 		{name: "a segment in the middle missing", want: "the file is missing", damage: func(f folder) { os.Remove(f.path(2)) }},
+		{name: "the oldest segments missing", want: "the files before segment 3 are missing", damage: func(f folder) {
+			os.Remove(f.path(1))
+			os.Remove(f.path(2))
+		}},
 		{name: "two segments swapped", want: "the file holds segment 3", damage: func(f folder) { swap(f, 2, 3) }},
 		{name: "page 0 of an old segment zeroed", want: "page 0 is gone", damage: func(f folder) {
 			f.edit(segmentName(2), func(b []byte) []byte { clear(b[:minAlign]); return b })
@@ -257,6 +266,90 @@ func TestFileTruncatedUnderTheMap(t *testing.T) {
 	}
 	if err := j.Read(seq, func(Record) error { return nil }); err == nil {
 		t.Fatal("read a page that is gone")
+	}
+}
+
+// TestReservedFlags: what this version does not know is a newer format, never a
+// torn tail.
+func TestReservedFlags(t *testing.T) {
+	o := testOptions()
+	j, dir := newJournal(t, o)
+	mustAppend(t, j, []byte("x"))
+	j.Close()
+	no, off := folder{t, dir}.last()
+	folder{t, dir}.edit(segmentName(no), func(b []byte) []byte {
+		g := b[off:]
+		le.PutUint16(g[14:], 1)
+		le.PutUint32(g[4:], crc32.Checksum(g[8:groupHeader+le.Uint32(g[8:])], castagnoli))
+		return b
+	})
+	if _, err := Open(dir, o); !errors.Is(err, ErrNewer) {
+		t.Fatalf("got %v, want ErrNewer", err)
+	}
+}
+
+// TestFreeingByWrongClocks: a clock that was years ahead at a roll must not keep
+// settled segments for ever.
+func TestFreeingByWrongClocks(t *testing.T) {
+	day := (24 * time.Hour).Milliseconds()
+	now := time.Now().UnixMilli()
+	for _, row := range []struct {
+		name    string
+		created []int64
+		full    bool
+		free    bool
+	}{
+		{"young", []int64{now - 3*day, now - 2*day, now}, false, false},
+		{"old", []int64{now - 40*day, now - 31*day, now}, false, true},
+		{"was ahead, then corrected", []int64{now - 40*day, now + 9999*day, now - 31*day}, false, true},
+		{"is ahead", []int64{now - 3*day, now + 9999*day, now + 9999*day}, false, false},
+		{"is ahead and the budget is used up", []int64{now - 3*day, now + 9999*day, now + 9999*day}, true, true},
+		{"was at 1970", []int64{now - 3*day, 1000, now}, false, false},
+		{"two days old and the budget is used up", []int64{now - 3*day, now - 2*day, now}, true, true},
+		{"fresh and the budget is used up", []int64{now - 1000, now - 1000, now}, true, false},
+	} {
+		j := &Journal{opt: Options{SegmentSize: 1 << 20, MaxBytes: 1 << 30, Retention: 30 * 24 * time.Hour}, settled: 100, floorSeq: 100}
+		if row.full {
+			j.opt.MaxBytes = 3 << 20
+		}
+		for i, at := range row.created {
+			j.segs = append(j.segs, &segment{segmentHead: segmentHead{size: 1 << 20, no: uint32(i + 1), firstSeq: uint64(1 + 10*i), created: at}})
+		}
+		if got := j.freeableLocked(time.Now()); got != row.free {
+			t.Errorf("%s: freed %v, want %v", row.name, got, row.free)
+		}
+	}
+}
+
+// TestFailedFreeKeepsOrder: a segment that could not be removed is not skipped.
+func TestFailedFreeKeepsOrder(t *testing.T) {
+	fs := newModelFS(rand.New(rand.NewPCG(1, 1)))
+	if _, err := create(fs, CreateOptions{Identity: till, SegmentSize: 64 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	o := testOptions()
+	o.fs = fs
+	j, err := open(o, disk.Owner{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.manual = true
+	for range 60 {
+		if _, err := j.Append(TypeOwner, Durable, 3000, payload(make([]byte, 3000))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.Settle(j.floorSeq)
+	fs.refuse = 1 // one removal or renaming fails
+	if err := j.prepare(); err == nil {
+		t.Fatal("the failure is not reported")
+	}
+	if err := j.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	fs.afterKill()
+	if _, err := open(o, disk.Owner{}); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // A segment file is a row of pages of A bytes, A = max(4096, page size of the
-// machine that made it). All numbers are little-endian.
+// machine that made it). All numbers are little-endian. Reserved bytes are
+// written as 0 and not looked at.
 //
 //	page 0              group            group                  …        end
 //	├───────────────────┼────────────────┼──────────────────────┼────────┤
@@ -18,7 +19,7 @@ import (
 //
 //	  0 magic "POSDSEG1"          8 B
 //	  8 version                   u16
-//	 10 flags, 0                  u16
+//	 10 flags, 0: other values are a newer format   u16
 //	 12 A                         u32
 //	 16 journal id               16 B
 //	 32 incarnation               u64
@@ -40,7 +41,7 @@ import (
 //	 4 CRC-32C of the rest of the header and the body   u32
 //	 8 len: bytes of the body    u32
 //	12 number of records         u16
-//	14 flags, 0                  u16
+//	14 flags, 0: other values are a newer format   u16
 //	16 first sequence number     u64
 //	24 segment number            u32
 //	28 own offset in the segment u32
@@ -53,7 +54,7 @@ import (
 //
 //	 0 len: bytes of the payload u32
 //	 4 type                      u16
-//	 6 flags                     u16
+//	 6 flags, 0: other values are a newer format   u16
 //	 8 sequence number           u64
 //	16 payload, zero-padded to 8 bytes
 const (
@@ -135,6 +136,9 @@ func NextFrame(b []byte) (rec Record, rest []byte, err error) {
 			return Record{}, nil, fmt.Errorf("%w: padding of record %d is not zero", errFrame, rec.Seq)
 		}
 	}
+	if rec.Flags != 0 {
+		return Record{}, nil, fmt.Errorf("%w: record %d has flags %#x", ErrNewer, rec.Seq, rec.Flags)
+	}
 	return rec, b[size:], nil
 }
 
@@ -190,8 +194,10 @@ func decodeSegmentHead(b []byte) (segmentHead, error) {
 	if crc32.Checksum(b[:252], castagnoli) != le.Uint32(b[252:]) {
 		return h, fmt.Errorf("%w: wrong checksum", errBadPage)
 	}
-	if v := le.Uint16(b[8:]); v > version {
-		return h, fmt.Errorf("%w: version %d, this release reads up to %d; install the newer release", ErrNewer, v, version)
+	if v, flags := le.Uint16(b[8:]), le.Uint16(b[10:]); v > version || flags != 0 {
+		return h, fmt.Errorf("%w: version %d with flags %#x, this release reads version %d; install the newer release", ErrNewer, v, flags, version)
+	} else if v == 0 {
+		return h, fmt.Errorf("%w: version 0", errBadPage)
 	}
 	h = segmentHead{
 		align: int(le.Uint32(b[12:])), incarnation: le.Uint64(b[32:]),
@@ -289,6 +295,9 @@ func (g *group) check(b []byte, align int) error {
 	used := groupHeader + g.bodyLen
 	if crc32.Checksum(b[8:used], castagnoli) != le.Uint32(b[4:]) {
 		return fmt.Errorf("%w: wrong checksum", errGroup)
+	}
+	if flags := le.Uint16(b[14:]); flags != 0 {
+		return fmt.Errorf("%w: group with flags %#x", ErrNewer, flags)
 	}
 	for _, z := range b[used:g.size(align)] {
 		if z != 0 {

@@ -52,6 +52,7 @@ const (
 	bugTruncateAny                 // take any damage for a torn tail
 	bugNoNote                      // the floor note never moves
 	bugCachedRead                  // recovery believes the page cache
+	bugNoStartSync                 // a start believes names that a killed process left
 	bugAfterLastBug                // for loops
 )
 
@@ -101,16 +102,17 @@ type Journal struct {
 	hash      hash.Hash
 
 	// the floor
-	syncing   bool
-	floorSeq  uint64
-	floorHead Head
-	lastOpen  uint64 // newest opening state
-	settled   uint64
-	waiters   []*waiter
-	noted     uint64 // floorSeq of the last note
-	wantNote  bool
-	lastSync  time.Time
-	stats     Stats
+	syncing     bool
+	floorSeq    uint64
+	floorHead   Head
+	lastOpen    uint64 // newest opening state
+	settled     uint64
+	waiters     []*waiter
+	noted       uint64 // floorSeq of the last note
+	wantNote    bool
+	notedOldest uint32 // segment that the last note calls the oldest
+	lastSync    time.Time
+	stats       Stats
 }
 
 // CreateOptions describe a new journal.
@@ -144,6 +146,7 @@ func Create(dir string, o CreateOptions) (ID, error) {
 	if err != nil {
 		return ID{}, fmt.Errorf("create journal in %s: %w", dir, err)
 	}
+	os.Remove(filepath.Join(dir, "lock"))
 	// One rename makes it exist: a cut before leaves no journal, not half of one.
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return ID{}, err
@@ -176,7 +179,7 @@ func vacant(dir string) error {
 			return fmt.Errorf("%w in %s: a terminal keeps its journal for ever; nothing was changed", ErrExists, dir)
 		}
 	}
-	if len(entries) > 0 {
+	if len(entries) > 0 && entries[0].Name() != "lock" {
 		return fmt.Errorf("%s holds other files (%s …): choose an empty folder for the journal", dir, entries[0].Name())
 	}
 	return nil
@@ -186,10 +189,17 @@ func vacant(dir string) error {
 // ErrNoJournal, ErrLocked, ErrForeign, ErrNewer, *CorruptError, or what the
 // file system says.
 func Open(dir string, o Options) (*Journal, error) {
-	d, err := disk.OpenDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s: is the data partition mounted? A new terminal is set up with posctl init", ErrNoJournal, dir)
+	if err := vacant(dir); !errors.Is(err, ErrExists) {
+		if err == nil {
+			err = errors.New("the folder is missing or empty")
+		}
+		return nil, fmt.Errorf("%w in %s (%w): is the data partition mounted? A new terminal is set up with posctl init", ErrNoJournal, dir, err)
 	}
+	// Create may have been killed before its rename was durable.
+	if err := syncParent(dir); err != nil {
+		return nil, err
+	}
+	d, err := disk.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +231,9 @@ func open(o Options, before disk.Owner) (*Journal, error) {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxBytes
+	}
+	if err := checkSegmentSize(o.SegmentSize, max(minAlign, os.Getpagesize())); err != nil {
+		return nil, err
 	}
 	if o.Opening == nil {
 		o.Opening = func(dst []byte, _ uint64) []byte { return dst }
@@ -341,6 +354,9 @@ func (j *Journal) Close() error {
 	}
 	j.closed = true
 	j.changed.Broadcast()
+	for j.rolling { // it would go on storing into what the next owner writes
+		j.changed.Wait()
+	}
 	j.mu.Unlock()
 	close(j.stop)
 	j.wg.Wait()

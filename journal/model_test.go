@@ -22,6 +22,8 @@ type modelFS struct {
 	pending []dirOp
 	ops     int
 	cutAt   int    // 0 = never
+	killAt  int    // 0 = never
+	refuse  int    // so many removals and renamings fail
 	during  func() // called while a mapped range is being synced
 	failAt  int    // the SyncRange with this number fails, its pages are dropped
 	syncs   int
@@ -57,6 +59,10 @@ func (m *modelFS) op() error {
 	m.ops++
 	if m.ops == m.cutAt {
 		m.next = m.afterCut()
+		return errPower
+	}
+	if m.ops == m.killAt {
+		m.next = m // only the process ends
 		return errPower
 	}
 	return nil
@@ -95,7 +101,7 @@ func (m *modelFS) afterCut() *modelFS {
 
 // afterKill is what the next process finds when only this one died.
 func (m *modelFS) afterKill() *modelFS {
-	m.next, m.cutAt, m.during, m.failAt, m.syncs, m.ops = nil, 0, nil, 0, 0, 0
+	m.next, m.cutAt, m.killAt, m.during, m.failAt, m.syncs, m.ops = nil, 0, 0, nil, 0, 0, 0
 	return m
 }
 
@@ -154,6 +160,10 @@ func (m *modelFS) Open(name string) (disk.File, error) {
 }
 
 func (m *modelFS) Rename(from, to string) error {
+	if m.refuse > 0 {
+		m.refuse--
+		return unix.EPERM
+	}
 	return m.change(dirOp{from: from, to: to, file: m.dir[from]})
 }
 
@@ -161,6 +171,10 @@ func (m *modelFS) Remove(name string) error {
 	f := m.dir[name]
 	if f == nil {
 		return fs.ErrNotExist
+	}
+	if m.refuse > 0 {
+		m.refuse--
+		return unix.EPERM
 	}
 	return m.change(dirOp{from: name, file: f})
 }

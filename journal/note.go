@@ -21,7 +21,7 @@ import (
 //	 32 generation                u64
 //	 40 last durable sequence number   u64
 //	 48 end: offset after the last durable group   u32
-//	 52 reserved, 0               u32
+//	 52 number of the oldest segment still held   u32
 //	 56 head after that record   32 B
 //	 88 incarnation               u64
 //	 96 reserved, 0
@@ -42,7 +42,8 @@ type note struct {
 	end         uint32
 	head        Head
 	incarnation uint64
-	clean       bool // nothing was written after it
+	oldest      uint32 // segment
+	clean       bool   // nothing was written after it
 }
 
 var errNote = errors.New("no valid floor note")
@@ -59,6 +60,7 @@ func (n *note) encode(b []byte) {
 	le.PutUint64(b[32:], n.gen)
 	le.PutUint64(b[40:], n.seq)
 	le.PutUint32(b[48:], n.end)
+	le.PutUint32(b[52:], n.oldest)
 	copy(b[56:], n.head[:])
 	le.PutUint64(b[88:], n.incarnation)
 	le.PutUint32(b[252:], crc32.Checksum(b[:252], castagnoli))
@@ -71,12 +73,12 @@ func decodeNote(b []byte) (note, error) {
 	if crc32.Checksum(b[:252], castagnoli) != le.Uint32(b[252:]) {
 		return note{}, fmt.Errorf("%w: wrong checksum", errNote)
 	}
-	if v := le.Uint16(b[8:]); v > version {
-		return note{}, fmt.Errorf("%w: floor note of version %d", ErrNewer, v)
+	if v, flags := le.Uint16(b[8:]), le.Uint16(b[10:]); v > version || flags&^noteFlags != 0 {
+		return note{}, fmt.Errorf("%w: floor note of version %d with flags %#x", ErrNewer, v, flags)
 	}
 	return note{
 		id: ID(b[16:32]), gen: le.Uint64(b[32:]), seq: le.Uint64(b[40:]),
-		segNo: le.Uint32(b[12:]), end: le.Uint32(b[48:]), head: Head(b[56:88]),
+		segNo: le.Uint32(b[12:]), end: le.Uint32(b[48:]), oldest: le.Uint32(b[52:]), head: Head(b[56:88]),
 		incarnation: le.Uint64(b[88:]), clean: le.Uint16(b[10:])&noteFlags != 0,
 	}, nil
 }
@@ -101,21 +103,28 @@ func (nf *noteFile) write(n note) error {
 	return nil
 }
 
-// readNote returns the newest valid note of the journal, or none. An
-// unreadable or torn page counts as absent; the other one is older.
-func readNote(f disk.File, id ID) (n note, gen uint64, err error) {
+// readNote returns the newest valid note of the journal, or none. An unreadable
+// or torn page counts as absent; the other one is older, and one segment more
+// may have been freed since.
+func readNote(f disk.File, id ID) (n note, err error) {
 	buf := disk.Buffer(minAlign)
+	valid := 0
 	for i := range int64(2) {
 		if _, err := f.ReadCold(buf, i*minAlign); err != nil && !errors.Is(err, io.EOF) {
 			continue
 		}
 		m, err := decodeNote(buf)
 		if errors.Is(err, ErrNewer) {
-			return note{}, 0, err
+			return note{}, err
 		}
-		if err == nil && m.id == id && m.gen > n.gen {
-			n = m
+		if err == nil && m.id == id {
+			if valid++; m.gen > n.gen {
+				n = m
+			}
 		}
 	}
-	return n, n.gen, nil
+	if valid == 1 {
+		n.oldest++
+	}
+	return n, nil
 }

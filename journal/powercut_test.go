@@ -135,11 +135,16 @@ func (h *history) live(j *Journal) {
 	h.fs.ops, h.fs.syncs = 0, 0
 	end := h.rng.IntN(10)
 	limit := 1 + h.rng.IntN(120)
+	if len(h.fs.pending) > 0 {
+		end, limit = 0, 1+h.rng.IntN(40) // the names that a kill left may be lost now
+	}
 	switch {
 	case end < 6:
 		h.fs.cutAt = limit
 	case end < 8:
 		h.fs.failAt = limit/2 + 1
+	default:
+		h.fs.killAt = limit
 	}
 	h.fs.during = func() { // the next group fills while one is being synced
 		for range h.rng.IntN(3) {
@@ -151,11 +156,8 @@ func (h *history) live(j *Journal) {
 		}
 	}
 	defer func() { h.end(j, end) }()
-	for step := 0; step < 4*limit && j.err == nil; step++ {
+	for step := 0; step < 4*limit && j.err == nil && h.fs.next == nil; step++ {
 		h.step(j)
-		if end >= 8 && step == limit/2 {
-			return
-		}
 	}
 }
 
@@ -208,7 +210,7 @@ func (h *history) end(j *Journal, how int) {
 		return
 	}
 	h.before = disk.Owner{PID: 1, Boot: j.opt.boot, State: "open"}
-	if j.err != nil {
+	if j.err != nil && h.fs.next == nil {
 		h.before.State = "failed"
 		h.kinds.fails++
 	} else {
@@ -296,6 +298,7 @@ func TestPowerCutModelCatchesPlantedBugs(t *testing.T) {
 		bugEarlyAck: "acknowledge before the sync", bugEarlySeal: "seal before the previous sync",
 		bugEarlyPage0: "next page 0 too early", bugNoDirSync: "no directory sync", bugRetrySync: "retry a failed sync",
 		bugTruncateAny: "truncate on any error", bugNoNote: "floor note stuck", bugCachedRead: "recover from the page cache",
+		bugNoStartSync: "believe names that were not synced",
 	}
 	seed := seedOf(t)
 	for b := bug(1); b < bugAfterLastBug; b++ {

@@ -26,6 +26,9 @@ func (j *Journal) prepareLoop() {
 	for {
 		err := j.prepare()
 		j.mu.Lock()
+		if err != nil && (j.spareErr == nil || j.spareErr.Error() != err.Error()) && j.err == nil && !j.closed {
+			j.log.Warn("journal: no segment can be made or freed", "error", err)
+		}
 		j.spareErr = err
 		j.changed.Broadcast()
 		j.mu.Unlock()
@@ -52,10 +55,7 @@ func (j *Journal) prepare() error {
 	j.mu.Lock()
 	ready := j.spare != 0
 	no := j.segs[len(j.segs)-1].no + 1
-	used := int64(0)
-	for _, s := range j.segs {
-		used += int64(s.size)
-	}
+	used := j.usedLocked()
 	j.mu.Unlock()
 	if ready {
 		return nil
@@ -80,7 +80,11 @@ func (j *Journal) makeSpare(no uint32) error {
 	}
 	err := j.fs.Create(name, j.opt.SegmentSize, j.pause)
 	if err == nil && j.opt.bug != bugNoDirSync {
-		err = j.fs.SyncDir()
+		if err = j.fs.SyncDir(); err != nil {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			return j.fail(fmt.Errorf("sync the folder with segment %d: %w", no, err))
+		}
 	}
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
@@ -100,42 +104,80 @@ func (j *Journal) pause() {
 	}
 }
 
+// usedLocked is what the segments in use take, in bytes.
+func (j *Journal) usedLocked() (used int64) {
+	for _, s := range j.segs {
+		used += int64(s.size)
+	}
+	return used
+}
+
 // freeOldest gives the oldest segment back if all conditions hold: settled,
 // past retention, read by nobody, behind a durable opening state. Where a
 // spare is missing it becomes the spare, without being zeroed again.
 func (j *Journal) freeOldest() (bool, error) {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	if !j.freeableLocked(time.Now()) {
-		j.mu.Unlock()
 		return false, nil
 	}
 	s := j.segs[0]
 	recycle := j.spare == 0 && int64(s.size) == j.opt.SegmentSize && s.align == j.align
-	next := j.segs[len(j.segs)-1].no + 1
-	rest := j.segs[1:]
-	j.segs = append(make([]*segment, 0, len(rest)+8), rest...)
+	j.segs = append(make([]*segment, 0, len(j.segs)+8), j.segs[1:]...)
+	err := j.noteOldest()
+	if err == nil {
+		err = j.giveBack(s, recycle)
+	}
+	if err != nil { // nothing younger may go before it
+		j.segs = append([]*segment{s}, j.segs...)
+		return false, err
+	}
 	j.stats.Freed++
-	j.mu.Unlock()
+	return true, nil
+}
 
-	var err error
+// noteOldest has the floor note say which segment is the oldest now: so one that
+// goes missing is told from one that was freed. Callers hold mu.
+func (j *Journal) noteOldest() error {
+	for j.err == nil && !j.closed && j.notedOldest < j.segs[0].no {
+		j.wantNote = true
+		if j.manual {
+			j.commitAll()
+			continue
+		}
+		poke(j.kick)
+		j.changed.Wait()
+	}
+	if j.closed {
+		return ErrClosed
+	}
+	return j.err
+}
+
+// giveBack renames or removes the segment's file. Callers hold mu, which is
+// given up meanwhile.
+func (j *Journal) giveBack(s *segment, recycle bool) (err error) {
+	next := j.segs[len(j.segs)-1].no + 1
+	j.mu.Unlock()
 	if recycle {
 		j.forget(s.no)
 		err = j.fs.Rename(segmentName(s.no), segmentName(next))
 	} else {
 		err = j.fs.Remove(segmentName(s.no))
 	}
-	if err == nil {
-		err = j.fs.SyncDir() // oldest first must hold after a cut too
-	}
 	if err != nil {
-		return false, fmt.Errorf("free segment %d: %w", s.no, err)
+		j.mu.Lock()
+		return fmt.Errorf("free segment %d: %w", s.no, err)
+	}
+	err = j.fs.SyncDir() // oldest first must hold after a cut too
+	j.mu.Lock()
+	if err != nil {
+		return j.fail(fmt.Errorf("sync the folder after segment %d was freed: %w", s.no, err))
 	}
 	if recycle {
-		j.mu.Lock()
 		j.spare = next
-		j.mu.Unlock()
 	}
-	return true, nil
+	return nil
 }
 
 // forget drops what readers left in the page cache: large folios there would
@@ -152,10 +194,30 @@ func (j *Journal) freeableLocked(now time.Time) bool {
 		return false
 	}
 	s, next := j.segs[0], j.segs[1]
-	keep := j.opt.Retention
-	if used := int64(len(j.segs)+1) * j.opt.SegmentSize; used > j.opt.MaxBytes {
-		keep = min(keep, minRetention)
+	if next.firstSeq-1 > j.settled || j.floorSeq < next.firstSeq || s.refs > 0 {
+		return false
 	}
-	ended := time.UnixMilli(next.created)
-	return next.firstSeq-1 <= j.settled && j.floorSeq >= next.firstSeq && s.refs == 0 && now.Sub(ended) >= keep
+	age := now.Sub(j.endedLocked())
+	keep := j.opt.Retention
+	if j.usedLocked()+j.opt.SegmentSize > j.opt.MaxBytes {
+		keep = min(keep, minRetention)
+		if age < 0 { // a time that cannot be: the shop goes on selling
+			return true
+		}
+	}
+	return age >= keep
+}
+
+// endedLocked is when the oldest segment was closed, by wall clocks that may
+// have been wrong: not after a later segment was begun, and not before this one
+// was, if that was in the past.
+func (j *Journal) endedLocked() time.Time {
+	ended := j.segs[1].created
+	for _, s := range j.segs[2:] {
+		ended = min(ended, s.created)
+	}
+	if begun := j.segs[0].created; begun <= time.Now().UnixMilli() {
+		ended = max(ended, begun)
+	}
+	return time.UnixMilli(ended)
 }

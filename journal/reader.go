@@ -8,7 +8,10 @@ import (
 )
 
 // Reader walks the durable records in order. It holds one segment at a time:
-// the journal does not free it meanwhile. A Reader is for one goroutine.
+// the journal does not free it meanwhile. A Reader is for one goroutine. Its
+// methods check a group before they hand it out; whoever reads the slices much
+// later may meet a page that the storage cannot give any more, and guards
+// itself with debug.SetPanicOnFault.
 type Reader struct {
 	j     *Journal
 	seg   *segment
@@ -95,7 +98,13 @@ func (r *Reader) NextGroup() (Group, error) {
 	return out, nil
 }
 
-func (r *Reader) take() (Record, error) {
+func (r *Reader) take() (rec Record, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.corrupt(fault(p))
+		}
+	}()
 	rec, rest, err := NextFrame(r.rest)
 	if err != nil {
 		return Record{}, r.corrupt(err)
@@ -153,7 +162,7 @@ func (r *Reader) load() (g group, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the storage cannot read it: %v", p)
+			err = fault(p)
 		}
 	}()
 	if r.off+groupHeader > len(r.seg.data) {
@@ -194,8 +203,9 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// Read calls fn with one record, whose slices are valid within fn only.
-func (j *Journal) Read(seq uint64, fn func(Record) error) error {
+// Read calls fn with one record, whose slices are valid within fn only. A page
+// that the storage cannot give while fn reads it is a *CorruptError.
+func (j *Journal) Read(seq uint64, fn func(Record) error) (err error) {
 	if floor, _ := j.Floor(); seq > floor {
 		return fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
 	}
@@ -208,6 +218,12 @@ func (j *Journal) Read(seq uint64, fn func(Record) error) error {
 	if err != nil {
 		return err
 	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.corrupt(fault(p))
+		}
+	}()
 	return fn(rec)
 }
 
@@ -236,12 +252,18 @@ func (j *Journal) Head(seq uint64) (Head, error) {
 
 // headWithin walks group headers from the nearest mark and hashes within the
 // group that holds seq.
-func (j *Journal) headWithin(seq uint64) (Head, error) {
+func (j *Journal) headWithin(seq uint64) (h Head, err error) {
 	r, err := j.Reader(seq)
 	if err != nil {
 		return Head{}, err
 	}
 	defer r.Close()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.corrupt(fault(p))
+		}
+	}()
 	head := r.start.head
 	for off := r.start.off; ; {
 		g, err := decodeGroupHeader(r.seg.data[off:], r.where(off))
@@ -254,6 +276,9 @@ func (j *Journal) headWithin(seq uint64) (Head, error) {
 			}
 			off += g.size(r.seg.align)
 			continue
+		}
+		if err := g.check(r.seg.data[off:off+g.size(r.seg.align)], r.seg.align); err != nil {
+			return Head{}, r.corrupt(err)
 		}
 		rest := r.seg.data[off+groupHeader : off+groupHeader+g.bodyLen]
 		for s := g.firstSeq; s <= seq; s++ {

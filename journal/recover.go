@@ -15,6 +15,12 @@ import (
 // It reads page 0 of each segment and all of the last one, past the page
 // cache: after a failed sync the cache holds what the device does not.
 func (j *Journal) recoverAll(before disk.Owner) error {
+	// A killed process may have left names in the cache, too.
+	if j.opt.bug == bugNoStartSync {
+		// as if it were not needed
+	} else if err := j.fs.SyncDir(); err != nil {
+		return fmt.Errorf("%w: sync the folder at start: %w", ErrFailed, err)
+	}
 	s, err := j.survey()
 	if err != nil {
 		return err
@@ -24,12 +30,12 @@ func (j *Journal) recoverAll(before disk.Owner) error {
 		return &CorruptError{File: noteName, Witness: "every journal has a floor note", Err: err}
 	}
 	j.note.f = nf
-	n, gen, err := readNote(nf, j.id)
+	n, err := readNote(nf, j.id)
 	if err != nil {
 		nf.Close()
 		return err
 	}
-	j.note.gen = gen
+	j.note.gen = n.gen
 	if err := j.recoverTail(s, n, before); err != nil {
 		nf.Close()
 		return err
@@ -38,6 +44,9 @@ func (j *Journal) recoverAll(before disk.Owner) error {
 }
 
 func (j *Journal) recoverTail(s *survey, n note, before disk.Owner) error {
+	if err := j.checkOldest(n); err != nil {
+		return err
+	}
 	active := j.segs[len(j.segs)-1]
 	tail, err := j.scan(active, n, nil)
 	if err != nil {
@@ -46,6 +55,7 @@ func (j *Journal) recoverTail(s *survey, n note, before disk.Owner) error {
 	if err := j.judge(tail, n); err != nil {
 		return err
 	}
+	s.maxInc = max(s.maxInc, n.incarnation)
 	j.adopt(active, tail, s)
 	j.settleTail(tail, n, before)
 	if err := active.open(j.fs, true); err != nil {
@@ -59,6 +69,17 @@ func (j *Journal) recoverTail(s *survey, n note, before disk.Owner) error {
 		return err
 	}
 	return nil
+}
+
+// checkOldest: the note names the oldest segment before an older one is freed.
+func (j *Journal) checkOldest(n note) error {
+	first := j.segs[0]
+	if n.oldest == 0 || first.no <= n.oldest || j.opt.bug == bugTruncateAny {
+		return nil
+	}
+	return &CorruptError{File: segmentName(n.oldest), Segment: n.oldest, Last: first.firstSeq - 1,
+		Witness: fmt.Sprintf("the floor note says that segment %d is held", n.oldest),
+		Err:     fmt.Errorf("the files before segment %d are missing", first.no)}
 }
 
 // survey is what the file names and the pages 0 tell.
@@ -281,6 +302,9 @@ func (j *Journal) scan(seg *segment, n note, each func(Record, Head) error) (*ta
 		before := t.head
 		if err == nil {
 			err = t.take(seg, &g, b, n)
+		}
+		if errors.Is(err, ErrNewer) {
+			return nil, err
 		}
 		if err == nil && each != nil {
 			if err := eachRecord(b[groupHeader:groupHeader+g.bodyLen], before, each); err != nil {

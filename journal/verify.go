@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"posd/journal/internal/disk"
@@ -41,13 +42,17 @@ type Report struct {
 func Verify(ctx context.Context, dir string, o VerifyOptions) (Report, error) {
 	v := &verifier{ctx: ctx, fs: disk.ReadOnly{Path: dir}, o: o, live: disk.Locked(dir)}
 	err := v.run()
-	for try := 0; err != nil && v.live && try < 5 && ctx.Err() == nil && !v.eachFailed; try++ {
-		// The owner may have written or freed something between two reads.
+	for try := 0; err != nil && try < 5 && ctx.Err() == nil && !v.eachFailed && !errors.Is(err, ErrNoJournal); try++ {
+		// The owner may have written or freed something between two reads, and
+		// may have begun to run after we did.
+		if v.live = v.live || disk.Locked(dir); !v.live {
+			break
+		}
 		time.Sleep(50 * time.Millisecond)
 		err = v.run()
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w in %s: %w", ErrNoJournal, dir, err)
+	if _, gone := os.Stat(dir); errors.Is(gone, fs.ErrNotExist) {
+		err = fmt.Errorf("%w in %s: %w", ErrNoJournal, dir, gone)
 	}
 	v.rep.Live = v.live
 	return v.rep, err
@@ -65,7 +70,7 @@ type verifier struct {
 
 func (v *verifier) run() error {
 	j := &Journal{fs: v.fs, opt: Options{fs: v.fs}, log: slog.New(slog.DiscardHandler)}
-	n, err := v.readNote(j) // before the records: a live note only moves on
+	n, err := v.readNote() // before the records: a live note only moves on
 	if err != nil {
 		return err
 	}
@@ -73,8 +78,8 @@ func (v *verifier) run() error {
 	if err != nil {
 		return err
 	}
-	if n.id != j.id {
-		n = note{}
+	if err := j.checkOldest(n); err != nil {
+		return err
 	}
 	v.rep.Journal, v.rep.Identity, v.rep.Incarnation = j.id, j.owner, s.maxInc
 	v.rep.Segments, v.rep.First = len(j.segs), j.segs[0].firstSeq
@@ -96,7 +101,7 @@ func (v *verifier) run() error {
 	return nil
 }
 
-func (v *verifier) readNote(j *Journal) (note, error) {
+func (v *verifier) readNote() (note, error) {
 	f, err := v.fs.Open(noteName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return note{}, nil // a copy may lack it
@@ -105,15 +110,11 @@ func (v *verifier) readNote(j *Journal) (note, error) {
 		return note{}, err
 	}
 	defer f.Close()
-	var best note
-	buf := make([]byte, minAlign)
-	for i := range int64(2) {
-		f.ReadAt(buf, i*minAlign)
-		if m, err := decodeNote(buf); err == nil && m.gen > best.gen {
-			best = m
-		}
+	id, err := Identify(v.fs.(disk.ReadOnly).Path)
+	if err != nil {
+		return note{}, err
 	}
-	return best, nil
+	return readNote(f, id)
 }
 
 func (v *verifier) segment(j *Journal, i int, seg *segment, n note) error {

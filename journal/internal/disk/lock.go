@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func AcquireLock(dir string) (*Lock, error) {
 		return nil, err
 	}
 	prev := readOwner(f)
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(f); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: process %d holds %s; stop it first, or use the running one", ErrLocked, prev.PID, path)
@@ -46,6 +47,18 @@ func AcquireLock(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return &Lock{f: f, last: readOwner(f)}, nil
+}
+
+// flock tries for a second: whoever looks whether the lock is held holds it for
+// a moment.
+func flock(f *os.File) (err error) {
+	for range 50 {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
 }
 
 // Locked reports whether a living process holds the folder.
