@@ -42,7 +42,7 @@ func AcquireLock(dir string) (*Lock, error) {
 	if err := flock(f); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: process %d holds %s; stop it first, or use the running one", ErrLocked, prev.PID, path)
+			return nil, fmt.Errorf("%w: process %d holds %s", ErrLocked, prev.PID, path)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
