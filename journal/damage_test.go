@@ -315,7 +315,7 @@ func TestFreeingByWrongClocks(t *testing.T) {
 		for i, at := range row.created {
 			j.segs = append(j.segs, &segment{segmentHead: segmentHead{size: 1 << 20, no: uint32(i + 1), firstSeq: uint64(1 + 10*i), created: at}})
 		}
-		if got := j.freeableLocked(time.Now()); got != row.free {
+		if got := j.freeableLocked(0, time.Now()); got != row.free {
 			t.Errorf("%s: freed %v, want %v", row.name, got, row.free)
 		}
 	}

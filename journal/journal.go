@@ -323,6 +323,7 @@ type Stats struct {
 	SegmentBytes           int64  // in use and spare
 	SpareReady             bool
 	Freed                  uint64 // segments given back
+	Recycled               uint64 // of these, used again as a spare
 	TornTails              uint64 // found at this start: 0 or 1
 	Oldest, FloorSeq       uint64
 	NextSeq, SettledSeq    uint64

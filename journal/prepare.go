@@ -114,11 +114,14 @@ func (j *Journal) usedLocked() (used int64) {
 
 // freeOldest gives the oldest segment back if all conditions hold: settled,
 // past retention, read by nobody, behind a durable opening state. Where a
-// spare is missing it becomes the spare, without being zeroed again.
+// spare is missing it becomes the spare, without being zeroed again; while one
+// is ready, the last segment that could go stays, to become the next spare: else
+// every byte would be written twice.
 func (j *Journal) freeOldest() (bool, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.freeableLocked(time.Now()) {
+	now := time.Now()
+	if !j.freeableLocked(0, now) || (j.spare != 0 && !j.freeableLocked(1, now)) {
 		return false, nil
 	}
 	s := j.segs[0]
@@ -176,6 +179,7 @@ func (j *Journal) giveBack(s *segment, recycle bool) (err error) {
 	}
 	if recycle {
 		j.spare = next
+		j.stats.Recycled++
 	}
 	return nil
 }
@@ -189,15 +193,15 @@ func (j *Journal) forget(no uint32) {
 	}
 }
 
-func (j *Journal) freeableLocked(now time.Time) bool {
-	if len(j.segs) < 2 || j.err != nil || j.closed {
+func (j *Journal) freeableLocked(i int, now time.Time) bool {
+	if len(j.segs) < i+2 || j.err != nil || j.closed {
 		return false
 	}
-	s, next := j.segs[0], j.segs[1]
+	s, next := j.segs[i], j.segs[i+1]
 	if next.firstSeq-1 > j.settled || j.floorSeq < next.firstSeq || s.refs > 0 {
 		return false
 	}
-	age := now.Sub(j.endedLocked())
+	age := now.Sub(j.endedLocked(i))
 	keep := j.opt.Retention
 	if j.usedLocked()+j.opt.SegmentSize > j.opt.MaxBytes {
 		keep = min(keep, minRetention)
@@ -208,15 +212,15 @@ func (j *Journal) freeableLocked(now time.Time) bool {
 	return age >= keep
 }
 
-// endedLocked is when the oldest segment was closed, by wall clocks that may
+// endedLocked is when segment i of the row was closed, by wall clocks that may
 // have been wrong: not after a later segment was begun, and not before this one
 // was, if that was in the past.
-func (j *Journal) endedLocked() time.Time {
-	ended := j.segs[1].created
-	for _, s := range j.segs[2:] {
+func (j *Journal) endedLocked(i int) time.Time {
+	ended := j.segs[i+1].created
+	for _, s := range j.segs[i+2:] {
 		ended = min(ended, s.created)
 	}
-	if begun := j.segs[0].created; begun <= time.Now().UnixMilli() {
+	if begun := j.segs[i].created; begun <= time.Now().UnixMilli() {
 		ended = max(ended, begun)
 	}
 	return time.UnixMilli(ended)

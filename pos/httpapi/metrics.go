@@ -99,6 +99,7 @@ func (s *Server) gauges(set *metrics.Set) {
 		"posd_journal_segments":           func(t journal.Stats) float64 { return float64(t.Segments) },
 		"posd_journal_bytes":              func(t journal.Stats) float64 { return float64(t.SegmentBytes) },
 		"posd_journal_freed_total":        func(t journal.Stats) float64 { return float64(t.Freed) },
+		"posd_journal_recycled_total":     func(t journal.Stats) float64 { return float64(t.Recycled) },
 		"posd_journal_torn_tails":         func(t journal.Stats) float64 { return float64(t.TornTails) },
 		"posd_journal_oldest_seq":         func(t journal.Stats) float64 { return float64(t.Oldest) },
 		"posd_journal_floor_seq":          func(t journal.Stats) float64 { return float64(t.FloorSeq) },
