@@ -236,12 +236,15 @@ var errEnded = errors.New("this was not asked for")
 func (t *terminal) watchdog(ctx context.Context, period time.Duration) {
 	tick := time.NewTicker(period / 3)
 	defer tick.Stop()
+	turns := t.register.Turns()
 	for {
 		ask, cancel := context.WithTimeout(ctx, period/3)
 		err := t.register.Alive(ask)
 		cancel()
+		before := turns
+		turns = t.register.Turns()
 		switch {
-		case err == nil || errors.Is(err, register.ErrBusy):
+		case err == nil || errors.Is(err, register.ErrBusy) && turns != before:
 			notify(t.log, daemon.SdNotifyWatchdog)
 		case ctx.Err() == nil:
 			t.log.Error("the command loop does not answer, the watchdog is not fed", "error", err)

@@ -102,6 +102,9 @@ func (p *problem) retry(seconds int) *problem {
 func (p *problem) write(w http.ResponseWriter) int {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
+	if p.kind.status == http.StatusUnauthorized || p.kind.status == http.StatusForbidden {
+		h.Set("Connection", "close") // whoever is not let in keeps no connection
+	}
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}

@@ -199,6 +199,9 @@ func (s *Server) problemOf(err error) *problem {
 		return refuse("idempotency-key-reused", "this Idempotency-Key belongs to a sale made with another body; use a new key for a new sale, or the same bytes for a repeated request")
 	case errors.Is(err, register.ErrBusy):
 		return refuse("busy", "too many sales at once; nothing happened, try again with the same key").retry(1)
+	case errors.Is(err, register.ErrUnreadable):
+		s.o.Log.Error("a repeated request cannot be answered", "error", err)
+		return refuse("outcome-unknown", "this Idempotency-Key has made a sale before, which cannot be read any more; do not sell it again, see posd's log")
 	case errors.Is(err, register.ErrIndex):
 		return refuse("index-behind", "it cannot be told yet whether this Idempotency-Key has made a sale; nothing happened, try again with the same key").retry(1)
 	case errors.Is(err, journal.ErrNoSpace):
@@ -211,7 +214,7 @@ func (s *Server) problemOf(err error) *problem {
 		return refuse("outcome-unknown", "the sale was not durable in time, it may have been made or not; send the same request with the same key").retry(1)
 	}
 	s.o.Log.Error("a checkout failed", "error", err)
-	return refuse("internal", "the sale was not made because of an error inside posd, see its log; try again with the same key")
+	return refuse("internal", "an error inside posd, see its log; the sale may have been made or not, try again with the same key")
 }
 
 // appendSale appends the answer for a sale: its event's place, and its data as

@@ -109,6 +109,10 @@ func (t *tokens) look(now bool) {
 		t.log.Warn("tokens file can be read by others; chmod 600", "path", t.path)
 	}
 	t.seen = fileStamp{true, info.Size(), info.ModTime(), info}
+	var unread *fs.PathError
+	if errors.As(err, &unread) { // chmod changes none of the stamp: look again
+		t.seen = fileStamp{}
+	}
 	t.list.Store(&list)
 }
 

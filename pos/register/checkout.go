@@ -230,10 +230,11 @@ func (r *Register) find(key string, id keyID) (seq uint64, ok bool, err error) {
 	if r.bugDropKey || key == "" {
 		return 0, false, nil
 	}
+	upTo := r.pending.after() // before the look into memory: it may grow downwards meanwhile
 	if seq, ok = r.pending.find(id); ok {
 		return seq, true, nil
 	}
-	seq, _, ok, err = r.v.ByKey(key, r.pending.after())
+	seq, _, ok, err = r.v.ByKey(key, upTo)
 	if err != nil {
 		return 0, false, fmt.Errorf("%w: %w", ErrIndex, err)
 	}
@@ -322,7 +323,7 @@ func (r *Register) replay(ctx context.Context, seq uint64, key string, hash [32]
 		return Answer{}, ErrKeyReused
 	}
 	if err != nil {
-		return Answer{}, fmt.Errorf("read the sale of a repeated request: %w", err)
+		return Answer{}, fmt.Errorf("%w: sale %s: %w", ErrUnreadable, event.SaleID(r.j.ID(), seq), err)
 	}
 	return Answer{Seq: seq, Sale: event.SaleID(r.j.ID(), seq), Replayed: true}, nil
 }

@@ -15,6 +15,8 @@ var (
 	// ErrIndex: the index cannot tell yet whether the key made a sale before the
 	// last start. Nothing happened; try again soon.
 	ErrIndex = errors.New("the index of sales is not up to date")
+	// ErrUnreadable: the key has made a sale, which cannot be read any more.
+	ErrUnreadable = errors.New("the sale was made earlier and cannot be read")
 	// ErrStopping: the register is not running, or not any more. Nothing happened.
 	ErrStopping = errors.New("posd is stopping")
 	// ErrCurrency: the journal counts in another currency than the configuration.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"posd/journal"
@@ -55,6 +56,8 @@ type Register struct {
 	sale    saleRecord // reused by the loop
 	receipt []byte
 
+	turns atomic.Uint64 // of the loop
+
 	bugDropKey bool // a mistake that the tests plant and must see
 }
 
@@ -101,12 +104,17 @@ func (o *Options) fill() {
 // load is the fold. Keys further back that the index lacks are read when needed.
 func (r *Register) load() error {
 	from := max(r.j.LastOpening(), 1)
-	s, err := foldFrom(r.j, from, r.o.Log, func(k usedKey) { r.pending.add(k, 0) })
+	p := &r.pending
+	s, err := foldFrom(r.j, from, r.o.Log, func(k usedKey) {
+		if !p.add(k, 0) { // more than memory takes: the index has to know what went
+			from = max(from, p.queue[p.head].seq)
+		}
+	})
 	if err != nil {
 		return err
 	}
 	r.state = s
-	r.pending.from = max(r.pending.from, from)
+	p.from = max(p.from, from)
 	return nil
 }
 
@@ -203,6 +211,7 @@ func (r *Register) Run(ctx context.Context) error {
 	for {
 		select {
 		case c := <-r.queue:
+			r.turns.Add(1)
 			if c.held.CompareAndSwap(free, taken) {
 				c.done <- r.handle(c)
 			}
@@ -216,6 +225,10 @@ func (r *Register) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Turns counts the commands that the loop has taken. If it stands still behind a
+// full queue, the loop hangs.
+func (r *Register) Turns() uint64 { return r.turns.Load() }
 
 // shut answers what waits and lets nothing more in.
 func (r *Register) shut() {
