@@ -103,21 +103,29 @@ func (nf *noteFile) write(n note) error {
 	return nil
 }
 
-// readNote returns the newest valid note of the journal, or none. An unreadable
-// or torn page counts as absent; the other one is older, and one segment more
-// may have been freed since.
-func readNote(f disk.File, id ID) (n note, err error) {
+// notePages are the two pages as they stand; zero where there is no valid note.
+type notePages [2]note
+
+// readNotes reads both pages. An unreadable or torn page counts as absent.
+func readNotes(f disk.File) (pages notePages, err error) {
 	buf := disk.Buffer(minAlign)
-	valid := 0
-	for i := range int64(2) {
-		if _, err := f.ReadCold(buf, i*minAlign); err != nil && !errors.Is(err, io.EOF) {
+	for i := range pages {
+		if _, err := f.ReadCold(buf, int64(i)*minAlign); err != nil && !errors.Is(err, io.EOF) {
 			continue
 		}
-		m, err := decodeNote(buf)
-		if errors.Is(err, ErrNewer) {
-			return note{}, err
+		if pages[i], err = decodeNote(buf); errors.Is(err, ErrNewer) {
+			return pages, err
 		}
-		if err == nil && m.id == id {
+	}
+	return pages, nil
+}
+
+// of returns the newest note of the journal, or none. If only one page is valid
+// it may be the older one, and one segment more may have been freed since.
+func (pages notePages) of(id ID) (n note) {
+	valid := 0
+	for _, m := range pages {
+		if m.gen > 0 && m.id == id {
 			if valid++; m.gen > n.gen {
 				n = m
 			}
@@ -126,5 +134,5 @@ func readNote(f disk.File, id ID) (n note, err error) {
 	if valid == 1 {
 		n.oldest++
 	}
-	return n, nil
+	return n
 }

@@ -30,11 +30,12 @@ func (j *Journal) recoverAll(before disk.Owner) error {
 		return &CorruptError{File: noteName, Witness: "every journal has a floor note", Err: err}
 	}
 	j.note.f = nf
-	n, err := readNote(nf, j.id)
+	pages, err := readNotes(nf)
 	if err != nil {
 		nf.Close()
 		return err
 	}
+	n := pages.of(j.id)
 	j.note.gen = n.gen
 	if err := j.recoverTail(s, n, before); err != nil {
 		nf.Close()
@@ -191,8 +192,9 @@ func (j *Journal) arrange(found []surveyed) (*survey, error) {
 			ErrForeign, j.owner.Store, j.owner.Terminal, want.Store, want.Terminal)
 	}
 	s := &survey{}
-	for i := range found[:last+1] {
-		if err := j.useSegment(found, i); err != nil {
+	used := found[:last+1]
+	for i := range used {
+		if err := j.useSegment(used, i); err != nil {
 			return nil, err
 		}
 		s.maxInc = max(s.maxInc, found[i].head.incarnation)

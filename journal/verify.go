@@ -70,7 +70,7 @@ type verifier struct {
 
 func (v *verifier) run() error {
 	j := &Journal{fs: v.fs, opt: Options{fs: v.fs}, log: slog.New(slog.DiscardHandler)}
-	n, err := v.readNote() // before the records: a live note only moves on
+	pages, err := v.readNotes() // before the records: a live note only moves on
 	if err != nil {
 		return err
 	}
@@ -78,6 +78,7 @@ func (v *verifier) run() error {
 	if err != nil {
 		return err
 	}
+	n := pages.of(j.id)
 	if err := j.checkOldest(n); err != nil {
 		return err
 	}
@@ -101,20 +102,16 @@ func (v *verifier) run() error {
 	return nil
 }
 
-func (v *verifier) readNote() (note, error) {
+func (v *verifier) readNotes() (notePages, error) {
 	f, err := v.fs.Open(noteName)
 	if errors.Is(err, fs.ErrNotExist) {
-		return note{}, nil // a copy may lack it
+		return notePages{}, nil // a copy may lack it
 	}
 	if err != nil {
-		return note{}, err
+		return notePages{}, err
 	}
 	defer f.Close()
-	id, err := Identify(v.fs.(disk.ReadOnly).Path)
-	if err != nil {
-		return note{}, err
-	}
-	return readNote(f, id)
+	return readNotes(f)
 }
 
 func (v *verifier) segment(j *Journal, i int, seg *segment, n note) error {
