@@ -30,6 +30,8 @@ type Catalogue struct {
 	next  atomic.Int64 // when to look at the file again, on the clock of start
 	start time.Time
 
+	opening sync.Mutex // one at a time opens the file: a slow one must not bring an older version back
+
 	mu     sync.Mutex
 	now    *snapshot   // nil: there is no catalogue
 	err    error       // why the file at path is not the one in use
@@ -107,10 +109,11 @@ func (c *Catalogue) info() snapshotInfo {
 // every period. One caller does it; others go on with what there is.
 func (c *Catalogue) refresh() {
 	now := int64(time.Since(c.start))
-	next := c.next.Load()
-	if now < next || !c.next.CompareAndSwap(next, now+int64(c.every)) {
+	if now < c.next.Load() || !c.opening.TryLock() {
 		return
 	}
+	defer c.opening.Unlock()
+	c.next.Store(now + int64(c.every))
 	st, err := os.Stat(c.path)
 	c.mu.Lock()
 	old, bad := c.now, c.bad

@@ -370,8 +370,8 @@ func TestSwapWhileLookingUp(t *testing.T) {
 	const versions = 30
 	for v := 2; v <= versions; v++ {
 		importText(t, path, text(v))
-		if it, _, err := c.Lookup("0"); err != nil || it.Price < pos.Money(v-1)*100 {
-			t.Errorf("version %d: %+v %v", v, it, err)
+		if _, ok, err := c.Lookup("0"); err != nil || !ok {
+			t.Errorf("version %d: %v %v", v, ok, err)
 		}
 	}
 	close(stop)
