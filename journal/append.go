@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"posd/journal/chain"
 )
 
 // Class says when a record must be durable.
@@ -32,7 +34,7 @@ type Encoder interface {
 // so use the number that is returned. Errors: ErrNoSpace, ErrTooLarge, what
 // the encoder said (nothing happened in these three cases), ErrFailed,
 // ErrClosed.
-func (j *Journal) Append(t Type, c Class, hint int, e Encoder) (seq uint64, err error) {
+func (j *Journal) Append(t chain.Type, c Class, hint int, e Encoder) (seq uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -41,7 +43,7 @@ func (j *Journal) Append(t Type, c Class, hint int, e Encoder) (seq uint64, err 
 			seq, err = 0, j.fail(fault(p))
 		}
 	}()
-	hint = max(0, min(hint, MaxRecord))
+	hint = max(0, min(hint, chain.MaxRecord))
 	var spill []byte
 	for {
 		if err := j.room(hint); err != nil {
@@ -52,8 +54,8 @@ func (j *Journal) Append(t Type, c Class, hint int, e Encoder) (seq uint64, err 
 		if err != nil {
 			return 0, err
 		}
-		if n > MaxRecord {
-			return 0, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, MaxRecord)
+		if n > chain.MaxRecord {
+			return 0, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, chain.MaxRecord)
 		}
 		if out != nil { // did not fit: make room for all of it
 			spill, hint = out, n
@@ -84,7 +86,7 @@ func (j *Journal) room(n int) error {
 			continue
 		}
 		seg := j.segs[len(j.segs)-1]
-		need := frameSize(n)
+		need := chain.FrameSize(n)
 		if need > int(j.opt.SegmentSize)/4 { // an opening state may take half
 			return fmt.Errorf("%w: %d bytes in segments of %d", ErrTooLarge, n, j.opt.SegmentSize)
 		}
@@ -100,7 +102,7 @@ func (j *Journal) room(n int) error {
 			if err != nil {
 				return err
 			}
-			if j.mustRoll = seg.align+groupHeader+frameSize(len(state)) > int(seg.size)/2; j.mustRoll {
+			if j.mustRoll = seg.align+groupHeader+chain.FrameSize(len(state)) > int(seg.size)/2; j.mustRoll {
 				continue // of another size
 			}
 			if err := j.writeOpening(state); err != nil {
@@ -147,7 +149,7 @@ func fault(p any) error {
 // the payload did not fit.
 func (j *Journal) encode(hint int, seq uint64, e Encoder, spill []byte) (n int, out []byte, err error) {
 	seg := j.segs[len(j.segs)-1]
-	at := j.fill + frameHeader
+	at := j.fill + chain.FrameHeader
 	limit := min(j.populated, j.off+maxGroup) &^ 7
 	dst := seg.data[at:at:limit]
 	if spill != nil {
@@ -164,11 +166,11 @@ func (j *Journal) encode(hint int, seq uint64, e Encoder, spill []byte) (n int, 
 }
 
 // add makes the encoded payload a record of the open group. Callers hold mu.
-func (j *Journal) add(t Type, n int, seq uint64, c Class) {
+func (j *Journal) add(t chain.Type, n int, seq uint64, c Class) {
 	seg := j.segs[len(j.segs)-1]
-	size := frameSize(n)
+	size := chain.FrameSize(n)
 	frame := seg.data[j.fill : j.fill+size]
-	putFrame(frame, n, t, 0, seq)
+	chain.PutFrame(frame, n, t, 0, seq)
 	j.hash.Reset()
 	j.hash.Write(j.head[:])
 	j.hash.Write(frame)
@@ -225,7 +227,7 @@ func (j *Journal) roll() error {
 
 func (j *Journal) openingState() ([]byte, error) {
 	state := j.opening(nil, j.next)
-	if len(state) > MaxRecord || j.align+groupHeader+frameSize(len(state)) > int(j.opt.SegmentSize)/2 {
+	if len(state) > chain.MaxRecord || j.align+groupHeader+chain.FrameSize(len(state)) > int(j.opt.SegmentSize)/2 {
 		return nil, fmt.Errorf("%w: opening state of %d bytes", ErrTooLarge, len(state))
 	}
 	return state, nil
@@ -234,12 +236,12 @@ func (j *Journal) openingState() ([]byte, error) {
 // writeOpening makes the owner's state the first record of the active segment.
 func (j *Journal) writeOpening(state []byte) error {
 	seg := j.segs[len(j.segs)-1]
-	if err := j.populate(seg, roundUp(j.fill+frameSize(len(state)), seg.align)); err != nil {
+	if err := j.populate(seg, roundUp(j.fill+chain.FrameSize(len(state)), seg.align)); err != nil {
 		return err
 	}
 	j.lastOpen = j.next
-	copy(seg.data[j.fill+frameHeader:], state)
-	j.add(TypeOpening, len(state), j.next, Soon)
+	copy(seg.data[j.fill+chain.FrameHeader:], state)
+	j.add(chain.TypeOpening, len(state), j.next, Soon)
 	return nil
 }
 

@@ -66,7 +66,7 @@ func (j *Journal) commitAll() time.Duration {
 func (j *Journal) sealOpen() (g group, err error) {
 	seg := j.segs[len(j.segs)-1]
 	g = group{bodyLen: j.fill - j.off - groupHeader, nrec: j.nrec, firstSeq: j.first, segNo: seg.no,
-		selfOff: uint32(j.off), incarnation: j.inc, id: j.id, head: j.head}
+		selfOff: uint32(j.off), incarnation: j.inc, id: j.id, prev: j.sealed, head: j.head}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
@@ -89,7 +89,8 @@ func (j *Journal) commit() {
 		j.fail(err)
 		return
 	}
-	start, size, before := j.off, g.size(seg.align), j.floorHead
+	start, size := j.off, g.size(seg.align)
+	j.sealed = g.head
 	j.off += size
 	j.fill, j.populated = j.off+groupHeader, max(j.populated, j.off)
 	j.nrec, j.durable = 0, false
@@ -111,7 +112,7 @@ func (j *Journal) commit() {
 		j.fail(fmt.Errorf("sync %d bytes at offset %d of %s: %w", size, start, segmentName(seg.no), err))
 		return
 	}
-	seg.noteGroup(mark{g.firstSeq, start, before})
+	seg.noteGroup(mark{g.firstSeq, start})
 	j.stats.Groups++
 	j.stats.Syncs++
 	j.stats.Bytes += uint64(size)

@@ -8,43 +8,12 @@ import (
 	"os"
 	"time"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
-// Birth is the payload of record 1, as JSON: who the journal belongs to, and
-// which journal it continues, if any.
-type Birth struct {
-	V         int     `json:"v"`
-	Journal   string  `json:"journal"`
-	Store     string  `json:"store"`
-	Terminal  string  `json:"terminal"`
-	Machine   string  `json:"machine,omitempty"`
-	PublicKey []byte  `json:"public_key,omitempty"`
-	Created   string  `json:"created"` // RFC 3339, as the terminal's clock said
-	Parent    *Parent `json:"parent,omitempty"`
-}
-
-// Parent names the end of the journal that a new one continues.
-type Parent struct {
-	Journal string `json:"journal"`
-	Seq     uint64 `json:"seq"`
-	Head    string `json:"head"`
-}
-
-// ParseBirth reads the payload of a record of TypeBirth.
-func ParseBirth(payload []byte) (Birth, error) {
-	var b Birth
-	if err := json.Unmarshal(payload, &b); err != nil {
-		return b, fmt.Errorf("birth record: %w", err)
-	}
-	if b.V != 1 {
-		return b, fmt.Errorf("birth record: %w: version %d", ErrNewer, b.V)
-	}
-	return b, nil
-}
-
 // create writes a whole journal into an empty folder.
-func create(d disk.FS, o CreateOptions) (ID, error) {
+func create(d disk.FS, o CreateOptions) (chain.ID, error) {
 	if o.SegmentSize == 0 {
 		o.SegmentSize = DefaultSegmentSize
 	}
@@ -53,22 +22,22 @@ func create(d disk.FS, o CreateOptions) (ID, error) {
 		firstSeq: 1, owner: o.Identity, created: time.Now().UnixMilli(),
 	}
 	if err := checkNew(&h); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	rand.Read(h.id[:])
 	h.prevHead = h.id.Head0()
 	g, body, err := firstGroup(&h, o)
 	if err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	if err := d.Create(segmentName(1), o.SegmentSize, nil); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	if err := d.Create(noteName, 2*minAlign, nil); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	if err := writeFirst(d, &h, g, body); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	return h.id, d.SyncDir()
 }
@@ -89,7 +58,7 @@ func checkSegmentSize(size int64, align int) error {
 
 // firstGroup builds the birth record and the opening state.
 func firstGroup(h *segmentHead, o CreateOptions) (*group, []byte, error) {
-	birth, err := json.Marshal(Birth{V: 1, Journal: h.id.String(), Store: h.owner.Store, Terminal: h.owner.Terminal,
+	birth, err := json.Marshal(chain.Birth{V: 1, Journal: h.id.String(), Store: h.owner.Store, Terminal: h.owner.Terminal,
 		Machine: o.MachineID, PublicKey: o.PublicKey, Created: time.UnixMilli(h.created).UTC().Format(time.RFC3339Nano)})
 	if err != nil {
 		return nil, nil, err
@@ -98,16 +67,16 @@ func firstGroup(h *segmentHead, o CreateOptions) (*group, []byte, error) {
 	if o.Opening != nil {
 		state = o.Opening(nil, 2)
 	}
-	g := &group{nrec: 2, firstSeq: 1, segNo: 1, selfOff: uint32(h.align), incarnation: 1, id: h.id}
+	g := &group{nrec: 2, firstSeq: 1, segNo: 1, selfOff: uint32(h.align), incarnation: 1, id: h.id, prev: h.prevHead}
 	body := make([]byte, groupHeader)
-	head := h.id.Head0()
+	head := h.prevHead
 	for i, p := range [][]byte{birth, state} {
-		if len(p) > MaxRecord {
+		if len(p) > chain.MaxRecord {
 			return nil, nil, ErrTooLarge
 		}
-		frame := make([]byte, frameSize(len(p)))
-		copy(frame[frameHeader:], p)
-		putFrame(frame, len(p), TypeBirth+Type(i), 0, uint64(i+1))
+		frame := make([]byte, chain.FrameSize(len(p)))
+		copy(frame[chain.FrameHeader:], p)
+		chain.PutFrame(frame, len(p), chain.TypeBirth+chain.Type(i), 0, uint64(i+1))
 		head = head.Next(frame)
 		body = append(body, frame...)
 	}

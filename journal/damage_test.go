@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
@@ -246,7 +247,7 @@ func TestFileTruncatedUnderTheMap(t *testing.T) {
 	var err error
 	for range 3 {
 		var s uint64
-		if s, err = j.Append(TypeOwner, Durable, 5000, payload(make([]byte, 5000))); err == nil {
+		if s, err = j.Append(chain.TypeOwner, Durable, 5000, payload(make([]byte, 5000))); err == nil {
 			err = j.Wait(t.Context(), s)
 		}
 		if err == nil {
@@ -264,7 +265,7 @@ func TestFileTruncatedUnderTheMap(t *testing.T) {
 	if floor, _ := j.Floor(); floor != seq {
 		t.Fatalf("floor moved to %d", floor)
 	}
-	if err := j.Read(seq, func(Record) error { return nil }); err == nil {
+	if err := j.Read(seq, func(chain.Record) error { return nil }); err == nil {
 		t.Fatal("read a page that is gone")
 	}
 }
@@ -335,7 +336,7 @@ func TestFailedFreeKeepsOrder(t *testing.T) {
 	}
 	j.manual = true
 	for range 60 {
-		if _, err := j.Append(TypeOwner, Durable, 3000, payload(make([]byte, 3000))); err != nil {
+		if _, err := j.Append(chain.TypeOwner, Durable, 3000, payload(make([]byte, 3000))); err != nil {
 			t.Fatal(err)
 		}
 	}

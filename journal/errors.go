@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
@@ -18,10 +19,10 @@ var (
 	// ErrForeign: the journal belongs to another terminal.
 	ErrForeign = errors.New("journal of another terminal")
 	// ErrNewer: the journal was written by a newer release.
-	ErrNewer = errors.New("journal of a newer format")
+	ErrNewer = chain.ErrNewer
 	// ErrNoSpace: no room for the record. Nothing happened.
 	ErrNoSpace = errors.New("no space left for the journal")
-	// ErrTooLarge: a record beyond MaxRecord. Nothing happened.
+	// ErrTooLarge: a record beyond chain.MaxRecord. Nothing happened.
 	ErrTooLarge = errors.New("record too large")
 	// ErrFailed: a sync failed or the map is gone. What was not durable before
 	// must be taken as lost, and the process must end.

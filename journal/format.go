@@ -2,10 +2,13 @@ package journal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"posd/journal/chain"
 )
 
 // A segment file is a row of pages of A bytes, A = max(4096, page size of the
@@ -32,7 +35,8 @@ import (
 //	 96 store, zero-padded       32 B
 //	128 terminal, zero-padded    32 B
 //	160 wall clock, Unix ms       i64
-//	168 reserved, 0
+//	168 the terminal's public key, Ed25519; 0 if it has none   32 B
+//	200 reserved, 0
 //	252 CRC-32C of bytes 0 to 251 u32
 //
 // A group begins at a page and is zero-padded to whole pages:
@@ -47,28 +51,21 @@ import (
 //	28 own offset in the segment u32
 //	32 incarnation               u64
 //	40 journal id               16 B
-//	56 head after this group    32 B
-//	88 body: frames, one after the other
+//	56 head before this group   32 B
+//	88 head after it            32 B
+//	120 body: frames, one after the other
 //
-// The frame of a record, the unit of the hash chain:
-//
-//	 0 len: bytes of the payload u32
-//	 4 type                      u16
-//	 6 flags, 0: other values are a newer format   u16
-//	 8 sequence number           u64
-//	16 payload, zero-padded to 8 bytes
+// So each group proves its own records, also where the one before it is gone.
+// The frame of a record is drawn in package chain.
 const (
 	version = 1
 
 	minAlign    = 4096
 	page0Used   = 256
-	groupHeader = 88
-	frameHeader = 16
+	groupHeader = 120
 
-	// MaxRecord is the largest payload, in bytes.
-	MaxRecord = 128 << 10
-	maxGroup  = 256 << 10 // header, body and padding
-	maxRecs   = 1<<16 - 1
+	maxGroup = 256 << 10 // header, body and padding
+	maxRecs  = 1<<16 - 1
 
 	groupMagic = 0x31475250 // "PRG1"
 )
@@ -79,81 +76,21 @@ var (
 	le         = binary.LittleEndian
 )
 
-// Type says what a record's payload is. Types below TypeOwner are the journal's.
-type Type uint16
-
-const (
-	TypeBirth      Type = 1 // record 1 of a journal
-	TypeOpening    Type = 2 // the owner's state at the start of a segment
-	TypeCheckpoint Type = 3 // a signature over the chain
-	TypeOwner      Type = 0x100
-)
-
-// Record is one record. Its slices point into the map or the caller's buffer.
-type Record struct {
-	Seq     uint64
-	Type    Type
-	Flags   uint16
-	Payload []byte
-	Frame   []byte // header, payload and padding: what the chain hashes
-}
-
 func roundUp(n, a int) int { return (n + a - 1) / a * a }
-
-func frameSize(payload int) int { return frameHeader + roundUp(payload, 8) }
-
-// putFrame writes the header and padding around a payload of n bytes that
-// already stands at b[frameHeader:].
-func putFrame(b []byte, n int, t Type, flags uint16, seq uint64) {
-	le.PutUint32(b, uint32(n))
-	le.PutUint16(b[4:], uint16(t))
-	le.PutUint16(b[6:], flags)
-	le.PutUint64(b[8:], seq)
-	clear(b[frameHeader+n : frameSize(n)])
-}
-
-var errFrame = errors.New("malformed record frame")
-
-// NextFrame takes the first record off b, a row of frames, and returns the rest.
-func NextFrame(b []byte) (rec Record, rest []byte, err error) {
-	if len(b) < frameHeader {
-		return Record{}, nil, fmt.Errorf("%w: %d bytes left, a header has %d", errFrame, len(b), frameHeader)
-	}
-	n := le.Uint32(b)
-	if n > MaxRecord || frameSize(int(n)) > len(b) {
-		return Record{}, nil, fmt.Errorf("%w: payload of %d bytes in %d", errFrame, n, len(b))
-	}
-	size := frameSize(int(n))
-	rec = Record{
-		Seq:     le.Uint64(b[8:]),
-		Type:    Type(le.Uint16(b[4:])),
-		Flags:   le.Uint16(b[6:]),
-		Payload: b[frameHeader : frameHeader+n : frameHeader+n],
-		Frame:   b[:size:size],
-	}
-	for _, z := range b[frameHeader+n : size] {
-		if z != 0 {
-			return Record{}, nil, fmt.Errorf("%w: padding of record %d is not zero", errFrame, rec.Seq)
-		}
-	}
-	if rec.Flags != 0 {
-		return Record{}, nil, fmt.Errorf("%w: record %d has flags %#x", ErrNewer, rec.Seq, rec.Flags)
-	}
-	return rec, b[size:], nil
-}
 
 // segmentHead is the content of page 0.
 type segmentHead struct {
 	align       int
-	id          ID
+	id          chain.ID
 	incarnation uint64
 	no          uint32
 	size        uint32
 	firstSeq    uint64
 	prevEnd     uint32
-	prevHead    Head
+	prevHead    chain.Head
 	owner       Identity
-	created     int64 // Unix ms
+	created     int64    // Unix ms
+	key         [32]byte // the terminal's public key, or zero
 }
 
 var (
@@ -176,6 +113,7 @@ func (h *segmentHead) encode(b []byte) {
 	copy(b[96:128], h.owner.Store)
 	copy(b[128:160], h.owner.Terminal)
 	le.PutUint64(b[160:], uint64(h.created))
+	copy(b[168:], h.key[:])
 	le.PutUint32(b[252:], crc32.Checksum(b[:252], castagnoli))
 }
 
@@ -203,8 +141,9 @@ func decodeSegmentHead(b []byte) (segmentHead, error) {
 		align: int(le.Uint32(b[12:])), incarnation: le.Uint64(b[32:]),
 		no: le.Uint32(b[40:]), size: le.Uint32(b[44:]), firstSeq: le.Uint64(b[48:]),
 		prevEnd: le.Uint32(b[56:]), created: int64(le.Uint64(b[160:])),
-		id: ID(b[16:32]), prevHead: Head(b[64:96]),
+		id: chain.ID(b[16:32]), prevHead: chain.Head(b[64:96]),
 		owner: Identity{Store: cString(b[96:128]), Terminal: cString(b[128:160])},
+		key:   [32]byte(b[168:200]),
 	}
 	if h.align < minAlign || h.align&(h.align-1) != 0 || h.align > 1<<20 || h.no == 0 || h.firstSeq == 0 ||
 		int64(h.size) < int64(2*h.align) || h.size%uint32(h.align) != 0 {
@@ -228,8 +167,9 @@ type group struct {
 	segNo       uint32
 	selfOff     uint32
 	incarnation uint64
-	id          ID
-	head        Head
+	id          chain.ID
+	prev        chain.Head // before it
+	head        chain.Head // after it
 }
 
 // size is the group's extent on disk.
@@ -248,7 +188,8 @@ func (g *group) seal(b []byte) {
 	le.PutUint32(b[28:], g.selfOff)
 	le.PutUint64(b[32:], g.incarnation)
 	copy(b[40:], g.id[:])
-	copy(b[56:], g.head[:])
+	copy(b[56:], g.prev[:])
+	copy(b[88:], g.head[:])
 	le.PutUint32(b[4:], crc32.Checksum(b[8:groupHeader+g.bodyLen], castagnoli))
 	le.PutUint32(b, groupMagic)
 }
@@ -258,7 +199,7 @@ var errGroup = errors.New("no valid group")
 // where pins a group to its place, so that stale bytes of a recycled segment
 // are told from new ones.
 type where struct {
-	id    ID
+	id    chain.ID
 	segNo uint32
 	off   int
 	end   int // of the segment
@@ -277,14 +218,14 @@ func decodeGroupHeader(b []byte, w where) (group, error) {
 	g = group{
 		bodyLen: int(le.Uint32(b[8:])), nrec: int(le.Uint16(b[12:])), firstSeq: le.Uint64(b[16:]),
 		segNo: le.Uint32(b[24:]), selfOff: le.Uint32(b[28:]), incarnation: le.Uint64(b[32:]),
-		id: ID(b[40:56]), head: Head(b[56:88]),
+		id: chain.ID(b[40:56]), prev: chain.Head(b[56:88]), head: chain.Head(b[88:120]),
 	}
 	switch {
 	case g.id != w.id:
 		return g, fmt.Errorf("%w: of another journal", errGroup)
 	case g.segNo != w.segNo || int(g.selfOff) != w.off:
 		return g, fmt.Errorf("%w: left over from segment %d", errGroup, g.segNo)
-	case g.nrec == 0 || g.bodyLen < frameHeader || g.size(w.align) > maxGroup || w.off+g.size(w.align) > w.end:
+	case g.nrec == 0 || g.bodyLen < chain.FrameHeader || g.size(w.align) > maxGroup || w.off+g.size(w.align) > w.end:
 		return g, fmt.Errorf("%w: impossible size", errGroup)
 	}
 	return g, nil
@@ -306,7 +247,7 @@ func (g *group) check(b []byte, align int) error {
 	}
 	rest := b[groupHeader:used]
 	for seq := g.firstSeq; seq <= g.last(); seq++ {
-		rec, next, err := NextFrame(rest)
+		rec, next, err := chain.NextFrame(rest)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errGroup, err)
 		}
@@ -321,19 +262,24 @@ func (g *group) check(b []byte, align int) error {
 	return nil
 }
 
-// chain hashes the group's frames onto h.
-func (g *group) chain(b []byte, h Head) (Head, error) {
-	rest := b[groupHeader : groupHeader+g.bodyLen]
+// prove hashes the group's frames from the head that it says was before it to
+// the one that it says is after it.
+func (g *group) prove(b []byte) error {
+	d := sha256.New()
+	h, rest := g.prev, b[groupHeader:groupHeader+g.bodyLen]
 	for len(rest) > 0 {
-		rec, next, err := NextFrame(rest)
+		rec, next, err := chain.NextFrame(rest)
 		if err != nil {
-			return h, err
+			return err
 		}
-		h = h.Next(rec.Frame)
+		d.Reset()
+		d.Write(h[:])
+		d.Write(rec.Frame)
+		d.Sum(h[:0])
 		rest = next
 	}
 	if h != g.head {
-		return h, fmt.Errorf("%w: hash chain is broken", errGroup)
+		return fmt.Errorf("%w: hash chain is broken", errGroup)
 	}
-	return h, nil
+	return nil
 }

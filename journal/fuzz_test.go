@@ -6,23 +6,25 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"posd/journal/chain"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func FuzzNextFrame(f *testing.F) {
-	b := make([]byte, frameSize(5))
-	copy(b[frameHeader:], "hello")
-	putFrame(b, 5, TypeOwner, 0, 9)
+	b := make([]byte, chain.FrameSize(5))
+	copy(b[chain.FrameHeader:], "hello")
+	chain.PutFrame(b, 5, chain.TypeOwner, 0, 9)
 	f.Add(b)
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for len(b) > 0 {
-			rec, rest, err := NextFrame(b)
+			rec, rest, err := chain.NextFrame(b)
 			if err != nil {
 				return
 			}
-			if len(rec.Frame)+len(rest) != len(b) || len(rec.Frame) != frameSize(len(rec.Payload)) {
+			if len(rec.Frame)+len(rest) != len(b) || len(rec.Frame) != chain.FrameSize(len(rec.Payload)) {
 				t.Fatal("a frame and its rest do not make up the input")
 			}
 			b = rest
@@ -79,7 +81,7 @@ func FuzzPages(f *testing.F) {
 
 func FuzzBirth(f *testing.F) {
 	f.Add([]byte(`{"v":1,"journal":"00","store":"s","terminal":"t","created":""}`))
-	f.Fuzz(func(t *testing.T, b []byte) { ParseBirth(b) })
+	f.Fuzz(func(t *testing.T, b []byte) { chain.ParseBirth(b) })
 }
 
 // TestGoldenSegment: every later version must read this segment as it stands.
@@ -120,8 +122,8 @@ func TestGoldenSegment(t *testing.T) {
 	if len(got) != 3 || got[3] != "first" || got[4] != "second, longer than a word" || got[5] != "" {
 		t.Fatalf("got %v", got)
 	}
-	var birth Birth
-	err := j.Read(1, func(r Record) (err error) { birth, err = ParseBirth(r.Payload); return err })
+	var birth chain.Birth
+	err := j.Read(1, func(r chain.Record) (err error) { birth, err = chain.ParseBirth(r.Payload); return err })
 	if err != nil || birth.Journal != j.ID().String() || birth.Store != till.Store || birth.Terminal != till.Terminal {
 		t.Fatalf("birth %+v, %v", birth, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
@@ -20,6 +21,9 @@ const (
 	DefaultSegmentSize = 4 << 20
 	defaultMaxBytes    = 4 << 30
 )
+
+// Identity is a terminal: a store and a till in it, as configured.
+type Identity struct{ Store, Terminal string }
 
 // Opening appends the owner's state as of just before record seq. It stands at
 // the start of each segment, so that the owner can begin from the newest one.
@@ -65,7 +69,7 @@ type Journal struct {
 	log      *slog.Logger
 	opening  Opening
 	opt      Options
-	id       ID
+	id       chain.ID
 	owner    Identity
 	inc      uint64
 	align    int
@@ -97,14 +101,15 @@ type Journal struct {
 	first     uint64 // its first record
 	durable   bool   // somebody waits, or a record wants it
 	since     time.Time
-	head      Head // after the last record appended
+	head      chain.Head // after the last record appended
+	sealed    chain.Head // after the last group sealed
 	next      uint64
 	hash      hash.Hash
 
 	// the floor
 	syncing     bool
 	floorSeq    uint64
-	floorHead   Head
+	floorHead   chain.Head
 	lastOpen    uint64 // newest opening state
 	settled     uint64
 	waiters     []*waiter
@@ -126,33 +131,33 @@ type CreateOptions struct {
 
 // Create makes a journal at dir, which must not exist or be empty, with its
 // birth record and first opening state, durable when Create returns.
-func Create(dir string, o CreateOptions) (ID, error) {
+func Create(dir string, o CreateOptions) (chain.ID, error) {
 	if err := vacant(dir); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	tmp := dir + ".creating"
 	if err := os.RemoveAll(tmp); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	if err := os.MkdirAll(tmp, 0o750); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	d, err := disk.OpenDir(tmp)
 	if err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	defer d.Close()
 	id, err := create(d, o)
 	if err != nil {
-		return ID{}, fmt.Errorf("create journal in %s: %w", dir, err)
+		return chain.ID{}, fmt.Errorf("create journal in %s: %w", dir, err)
 	}
 	os.Remove(filepath.Join(dir, "lock"))
 	// One rename makes it exist: a cut before leaves no journal, not half of one.
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	if err := os.Rename(tmp, dir); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	return id, syncParent(dir)
 }
@@ -260,7 +265,7 @@ func (j *Journal) start() {
 }
 
 // ID of the journal.
-func (j *Journal) ID() ID { return j.id }
+func (j *Journal) ID() chain.ID { return j.id }
 
 // Identity of the terminal, from the birth of the journal's segments.
 func (j *Journal) Identity() Identity { return j.owner }
@@ -272,7 +277,7 @@ func (j *Journal) Incarnation() uint64 { return j.inc }
 func (j *Journal) Recovered() string { return j.recover }
 
 // Floor is the end of what is durable: the last sequence number and its head.
-func (j *Journal) Floor() (uint64, Head) {
+func (j *Journal) Floor() (uint64, chain.Head) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.floorSeq, j.floorHead

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"posd/journal/chain"
 )
 
 var till = Identity{Store: "s1", Terminal: "t1"}
@@ -49,7 +51,7 @@ func reopen(t testing.TB, dir string, o Options) *Journal {
 
 func mustAppend(t testing.TB, j *Journal, p []byte) uint64 {
 	t.Helper()
-	seq, err := j.Append(TypeOwner, Durable, len(p), payload(p))
+	seq, err := j.Append(chain.TypeOwner, Durable, len(p), payload(p))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +83,7 @@ func contents(t testing.TB, j *Journal) map[uint64]string {
 			t.Fatalf("record %d where %d belongs", rec.Seq, want)
 		}
 		want++
-		if rec.Type >= TypeOwner {
+		if rec.Type >= chain.TypeOwner {
 			got[rec.Seq] = string(rec.Payload)
 		}
 	}
@@ -94,7 +96,7 @@ func TestAppendReadReopen(t *testing.T) {
 	want := map[uint64]string{}
 	for i := range 400 { // over several segments
 		p := bytes.Repeat([]byte{byte('a' + i%26)}, rng.IntN(3000))
-		seq, err := j.Append(TypeOwner, Durable, rng.IntN(2000), payload(p)) // the hint is often wrong
+		seq, err := j.Append(chain.TypeOwner, Durable, rng.IntN(2000), payload(p)) // the hint is often wrong
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,14 +153,14 @@ func TestHeadOfEveryRecord(t *testing.T) {
 	for i := range 300 {
 		n := 1 + i%5
 		for range n {
-			if _, err := j.Append(TypeOwner, Soon, 10, payload(fmt.Appendf(nil, "r%d", i))); err != nil {
+			if _, err := j.Append(chain.TypeOwner, Soon, 10, payload(fmt.Appendf(nil, "r%d", i))); err != nil {
 				t.Fatal(err)
 			}
 		}
 		mustAppend(t, j, bytes.Repeat([]byte("x"), 900))
 	}
-	want := map[uint64]Head{0: j.ID().Head0()}
-	if _, err := Verify(t.Context(), dir, VerifyOptions{Each: func(r Record, h Head) error { want[r.Seq] = h; return nil }}); err != nil {
+	want := map[uint64]chain.Head{0: j.ID().Head0()}
+	if _, err := Verify(t.Context(), dir, VerifyOptions{Each: func(r chain.Record, h chain.Head) error { want[r.Seq] = h; return nil }}); err != nil {
 		t.Fatal(err)
 	}
 	for seq, h := range want {
@@ -186,7 +188,7 @@ func TestGroupsAreWholeAndTailing(t *testing.T) {
 	for range writers {
 		wg.Go(func() {
 			for range each {
-				seq, err := j.Append(TypeOwner, Durable, 200, payload(bytes.Repeat([]byte("y"), 200)))
+				seq, err := j.Append(chain.TypeOwner, Durable, 200, payload(bytes.Repeat([]byte("y"), 200)))
 				if err == nil {
 					err = j.Wait(ctx, seq)
 				}
@@ -213,11 +215,11 @@ func TestGroupsAreWholeAndTailing(t *testing.T) {
 			t.Fatalf("group begins with %d, want %d", g.First, next)
 		}
 		for rest := g.Frames; len(rest) > 0; next++ {
-			rec, more, err := NextFrame(rest)
+			rec, more, err := chain.NextFrame(rest)
 			if err != nil || rec.Seq != next {
 				t.Fatalf("frame %d: %v", rec.Seq, err)
 			}
-			if rec.Type == TypeOwner {
+			if rec.Type == chain.TypeOwner {
 				owner++
 			}
 			head, rest = head.Next(rec.Frame), more
@@ -238,11 +240,11 @@ func TestOpeningStatesAndFreeing(t *testing.T) {
 	for range 100 {
 		mustAppend(t, j, bytes.Repeat([]byte("z"), 3000))
 	}
-	var rec Record
-	if err := j.Read(j.LastOpening(), func(r Record) error { rec = r; return nil }); err != nil {
+	var rec chain.Record
+	if err := j.Read(j.LastOpening(), func(r chain.Record) error { rec = r; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if rec.Type != TypeOpening || string(rec.Payload) != fmt.Sprintf(`{"before":%d}`, rec.Seq) {
+	if rec.Type != chain.TypeOpening || string(rec.Payload) != fmt.Sprintf(`{"before":%d}`, rec.Seq) {
 		t.Fatalf("opening state %d: %q", rec.Type, rec.Payload)
 	}
 	r, err := j.Reader(1)
@@ -306,24 +308,24 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("second open: %v", err)
 	}
 	before := j.Stats().NextSeq
-	if _, err := j.Append(TypeOwner, Durable, 1, payload(make([]byte, MaxRecord+1))); !errors.Is(err, ErrTooLarge) {
+	if _, err := j.Append(chain.TypeOwner, Durable, 1, payload(make([]byte, chain.MaxRecord+1))); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too large: %v", err)
 	}
 	own := errors.New("encoder says no")
-	if _, err := j.Append(TypeOwner, Durable, 1, failing{own}); !errors.Is(err, own) {
+	if _, err := j.Append(chain.TypeOwner, Durable, 1, failing{own}); !errors.Is(err, own) {
 		t.Errorf("failing encoder: %v", err)
 	}
 	if now := j.Stats().NextSeq; now != before {
 		t.Errorf("refused records took numbers: %d → %d", before, now)
 	}
-	if seq := mustAppend(t, j, make([]byte, MaxRecord)); seq != before {
+	if seq := mustAppend(t, j, make([]byte, chain.MaxRecord)); seq != before {
 		t.Errorf("largest record got %d, want %d", seq, before)
 	}
 	if err := j.Read(before+1, nil); !errors.Is(err, ErrBeyond) {
 		t.Errorf("read beyond: %v", err)
 	}
 	j.Close()
-	if _, err := j.Append(TypeOwner, Durable, 1, payload("x")); !errors.Is(err, ErrClosed) {
+	if _, err := j.Append(chain.TypeOwner, Durable, 1, payload("x")); !errors.Is(err, ErrClosed) {
 		t.Errorf("append after close: %v", err)
 	}
 	foreign := o
@@ -363,7 +365,7 @@ func TestNoSpace(t *testing.T) {
 	var err error
 	for range 1000 {
 		var seq uint64
-		if seq, err = j.Append(TypeOwner, Durable, 3000, payload(bytes.Repeat([]byte("n"), 3000))); err != nil {
+		if seq, err = j.Append(chain.TypeOwner, Durable, 3000, payload(bytes.Repeat([]byte("n"), 3000))); err != nil {
 			break
 		}
 		if err := j.Wait(t.Context(), seq); err != nil {
@@ -374,7 +376,7 @@ func TestNoSpace(t *testing.T) {
 	if !errors.Is(err, ErrNoSpace) {
 		t.Fatalf("full: %v", err)
 	}
-	if _, err := j.Append(TypeOwner, Durable, 3000, payload(bytes.Repeat([]byte("n"), 3000))); !errors.Is(err, ErrNoSpace) {
+	if _, err := j.Append(chain.TypeOwner, Durable, 3000, payload(bytes.Repeat([]byte("n"), 3000))); !errors.Is(err, ErrNoSpace) {
 		t.Fatalf("still full: %v", err)
 	}
 	if seq, _ := j.Floor(); seq != last {
@@ -395,7 +397,7 @@ func TestNoSpace(t *testing.T) {
 
 func TestSoonRecordsBecomeDurable(t *testing.T) {
 	j, _ := newJournal(t, testOptions())
-	seq, err := j.Append(TypeOwner, Soon, 4, payload("soon"))
+	seq, err := j.Append(chain.TypeOwner, Soon, 4, payload("soon"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,7 +416,7 @@ func TestWaiterMayLeave(t *testing.T) {
 	if err := j.WaitBeyond(ctx, j.Stats().NextSeq); !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled wait: %v", err)
 	}
-	seq, err := j.Append(TypeOwner, Durable, 4, payload("left"))
+	seq, err := j.Append(chain.TypeOwner, Durable, 4, payload("left"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +434,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	mustAppend(t, j, []byte("warm"))
 	ctx := t.Context()
 	n := testing.AllocsPerRun(500, func() {
-		seq, err := j.Append(TypeOwner, Durable, 300, e)
+		seq, err := j.Append(chain.TypeOwner, Durable, 300, e)
 		if err == nil {
 			err = j.Wait(ctx, seq)
 		}
@@ -470,7 +472,7 @@ func BenchmarkDurable300(b *testing.B) {
 			for w := range writers {
 				wg.Go(func() {
 					for i := w; i < b.N; i += writers {
-						seq, err := j.Append(TypeOwner, Durable, 300, e)
+						seq, err := j.Append(chain.TypeOwner, Durable, 300, e)
 						if err == nil {
 							err = j.Wait(context.Background(), seq)
 						}

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
@@ -35,12 +36,12 @@ const (
 var noteMagic = [8]byte{'P', 'O', 'S', 'D', 'N', 'O', 'T', 'E'}
 
 type note struct {
-	id          ID
+	id          chain.ID
 	gen         uint64
 	seq         uint64
 	segNo       uint32
 	end         uint32
-	head        Head
+	head        chain.Head
 	incarnation uint64
 	oldest      uint32 // segment
 	clean       bool   // nothing was written after it
@@ -77,8 +78,8 @@ func decodeNote(b []byte) (note, error) {
 		return note{}, fmt.Errorf("%w: floor note of version %d with flags %#x", ErrNewer, v, flags)
 	}
 	return note{
-		id: ID(b[16:32]), gen: le.Uint64(b[32:]), seq: le.Uint64(b[40:]),
-		segNo: le.Uint32(b[12:]), end: le.Uint32(b[48:]), oldest: le.Uint32(b[52:]), head: Head(b[56:88]),
+		id: chain.ID(b[16:32]), gen: le.Uint64(b[32:]), seq: le.Uint64(b[40:]),
+		segNo: le.Uint32(b[12:]), end: le.Uint32(b[48:]), oldest: le.Uint32(b[52:]), head: chain.Head(b[56:88]),
 		incarnation: le.Uint64(b[88:]), clean: le.Uint16(b[10:])&noteFlags != 0,
 	}, nil
 }
@@ -122,7 +123,7 @@ func readNotes(f disk.File) (pages notePages, err error) {
 
 // of returns the newest note of the journal, or none. If only one page is valid
 // it may be the older one, and one segment more may have been freed since.
-func (pages notePages) of(id ID) (n note) {
+func (pages notePages) of(id chain.ID) (n note) {
 	valid := 0
 	for _, m := range pages {
 		if m.gen > 0 && m.id == id {

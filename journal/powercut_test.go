@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
@@ -120,10 +121,10 @@ func (h *history) read(j *Journal) (map[uint64]string, error) {
 		if rec.Seq != want {
 			return nil, fmt.Errorf("record %d where %d belongs", rec.Seq, want)
 		}
-		if rec.Type >= TypeOwner {
+		if rec.Type >= chain.TypeOwner {
 			got[rec.Seq] = string(rec.Payload)
 		}
-		if rec.Seq == j.lastOpen && rec.Type != TypeOpening {
+		if rec.Seq == j.lastOpen && rec.Type != chain.TypeOpening {
 			return nil, fmt.Errorf("record %d should be an opening state and has type %d", rec.Seq, rec.Type)
 		}
 	}
@@ -149,7 +150,7 @@ func (h *history) live(j *Journal) {
 	h.fs.during = func() { // the next group fills while one is being synced
 		for range h.rng.IntN(3) {
 			seg := j.segs[len(j.segs)-1]
-			if j.rolling || j.fill+frameSize(5000)+2*j.align > int(seg.size) {
+			if j.rolling || j.fill+chain.FrameSize(5000)+2*j.align > int(seg.size) {
 				return
 			}
 			h.append(j, h.rng.IntN(3000))
@@ -190,7 +191,7 @@ func (h *history) append(j *Journal, n int) {
 	for i := range p {
 		p[i] = byte(h.rng.Uint32())
 	}
-	seq, err := j.Append(TypeOwner, Class(h.rng.IntN(2)), n, payload(p))
+	seq, err := j.Append(chain.TypeOwner, Class(h.rng.IntN(2)), n, payload(p))
 	if err == nil {
 		h.wrote[seq] = string(p)
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"runtime/debug"
 	"slices"
+
+	"posd/journal/chain"
 )
 
 // Reader walks the durable records in order. It holds one segment at a time:
@@ -25,8 +27,8 @@ type Reader struct {
 // Group is a row of records that became durable together.
 type Group struct {
 	First, Last uint64
-	Head        Head   // after Last
-	Frames      []byte // a slice of the map
+	Head        chain.Head // after Last
+	Frames      []byte     // a slice of the map
 }
 
 // Reader begins at record from, at most one beyond the floor. Errors: ErrFreed,
@@ -77,10 +79,10 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 
 // Next returns the next record, or io.EOF at the floor, after which it may be
 // called again. The record is valid until the next call.
-func (r *Reader) Next() (Record, error) {
+func (r *Reader) Next() (chain.Record, error) {
 	if len(r.rest) == 0 {
 		if err := r.enter(); err != nil {
-			return Record{}, err
+			return chain.Record{}, err
 		}
 	}
 	return r.take()
@@ -98,16 +100,16 @@ func (r *Reader) NextGroup() (Group, error) {
 	return out, nil
 }
 
-func (r *Reader) take() (rec Record, err error) {
+func (r *Reader) take() (rec chain.Record, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = r.corrupt(fault(p))
 		}
 	}()
-	rec, rest, err := NextFrame(r.rest)
+	rec, rest, err := chain.NextFrame(r.rest)
 	if err != nil {
-		return Record{}, r.corrupt(err)
+		return chain.Record{}, r.corrupt(err)
 	}
 	r.rest = rest
 	r.next = rec.Seq + 1
@@ -205,7 +207,7 @@ func (r *Reader) Close() error {
 
 // Read calls fn with one record, whose slices are valid within fn only. A page
 // that the storage cannot give while fn reads it is a *CorruptError.
-func (j *Journal) Read(seq uint64, fn func(Record) error) (err error) {
+func (j *Journal) Read(seq uint64, fn func(chain.Record) error) (err error) {
 	if floor, _ := j.Floor(); seq > floor {
 		return fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
 	}
@@ -228,7 +230,7 @@ func (j *Journal) Read(seq uint64, fn func(Record) error) (err error) {
 }
 
 // Head is the chain's head after record seq. Errors: ErrFreed, ErrBeyond.
-func (j *Journal) Head(seq uint64) (Head, error) {
+func (j *Journal) Head(seq uint64) (chain.Head, error) {
 	if seq == 0 {
 		return j.id.Head0(), nil
 	}
@@ -236,7 +238,7 @@ func (j *Journal) Head(seq uint64) (Head, error) {
 	floor, head := j.floorSeq, j.floorHead
 	if seq > floor {
 		j.mu.Unlock()
-		return Head{}, fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
+		return chain.Head{}, fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
 	}
 	for _, s := range j.segs { // the end of the segment before is in page 0
 		if s.firstSeq == seq+1 {
@@ -252,10 +254,10 @@ func (j *Journal) Head(seq uint64) (Head, error) {
 
 // headWithin walks group headers from the nearest mark and hashes within the
 // group that holds seq.
-func (j *Journal) headWithin(seq uint64) (h Head, err error) {
+func (j *Journal) headWithin(seq uint64) (h chain.Head, err error) {
 	r, err := j.Reader(seq)
 	if err != nil {
-		return Head{}, err
+		return chain.Head{}, err
 	}
 	defer r.Close()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -264,27 +266,26 @@ func (j *Journal) headWithin(seq uint64) (h Head, err error) {
 			err = r.corrupt(fault(p))
 		}
 	}()
-	head := r.start.head
 	for off := r.start.off; ; {
 		g, err := decodeGroupHeader(r.seg.data[off:], r.where(off))
 		if err != nil {
-			return Head{}, r.corrupt(err)
+			return chain.Head{}, r.corrupt(err)
 		}
-		if g.last() <= seq {
-			if head = g.head; g.last() == seq {
-				return head, nil
-			}
+		if g.last() == seq {
+			return g.head, nil
+		}
+		if g.last() < seq {
 			off += g.size(r.seg.align)
 			continue
 		}
 		if err := g.check(r.seg.data[off:off+g.size(r.seg.align)], r.seg.align); err != nil {
-			return Head{}, r.corrupt(err)
+			return chain.Head{}, r.corrupt(err)
 		}
-		rest := r.seg.data[off+groupHeader : off+groupHeader+g.bodyLen]
+		head, rest := g.prev, r.seg.data[off+groupHeader:off+groupHeader+g.bodyLen]
 		for s := g.firstSeq; s <= seq; s++ {
-			rec, next, err := NextFrame(rest)
+			rec, next, err := chain.NextFrame(rest)
 			if err != nil {
-				return Head{}, r.corrupt(err)
+				return chain.Head{}, r.corrupt(err)
 			}
 			head, rest = head.Next(rec.Frame), next
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
@@ -271,7 +272,7 @@ func (j *Journal) checkSpare(sv surveyed) error {
 type tail struct {
 	end     int // X: offset of the first invalid group
 	seq     uint64
-	head    Head
+	head    chain.Head
 	groups  int
 	inc     uint64
 	why     error // what is wrong at X; nil at the segment's end
@@ -283,7 +284,7 @@ type tail struct {
 
 // scan walks the groups of a segment from the device, up to where the next
 // segment says that it ends, or to the first invalid group. each may be nil.
-func (j *Journal) scan(seg *segment, n note, each func(Record, Head) error) (*tail, error) {
+func (j *Journal) scan(seg *segment, n note, each func(chain.Record, chain.Head) error) (*tail, error) {
 	f, err := j.fs.Open(segmentName(seg.no))
 	if err != nil {
 		return nil, err
@@ -322,9 +323,9 @@ func (j *Journal) scan(seg *segment, n note, each func(Record, Head) error) (*ta
 	return t, nil
 }
 
-func eachRecord(frames []byte, head Head, each func(Record, Head) error) error {
+func eachRecord(frames []byte, head chain.Head, each func(chain.Record, chain.Head) error) error {
 	for len(frames) > 0 {
-		rec, rest, err := NextFrame(frames)
+		rec, rest, err := chain.NextFrame(frames)
 		if err != nil {
 			return err
 		}
@@ -347,15 +348,17 @@ func (t *tail) take(seg *segment, g *group, b []byte, n note) error {
 	if g.incarnation < t.inc {
 		return fmt.Errorf("%w: of incarnation %d after %d", errGroup, g.incarnation, t.inc)
 	}
-	head, err := g.chain(b, t.head)
-	if err != nil {
+	if g.prev != t.head {
+		return fmt.Errorf("%w: it does not continue the hash chain", errGroup)
+	}
+	if err := g.prove(b); err != nil {
 		return err
 	}
-	seg.noteGroup(mark{g.firstSeq, t.end, t.head})
+	seg.noteGroup(mark{g.firstSeq, t.end})
 	t.groups++
 	t.end += g.size(seg.align)
-	t.seq, t.head, t.inc = g.last(), head, g.incarnation
-	if n.segNo == seg.no && n.seq == t.seq && (n.head != head || int(n.end) != t.end) {
+	t.seq, t.head, t.inc = g.last(), g.head, g.incarnation
+	if n.segNo == seg.no && n.seq == t.seq && (n.head != t.head || int(n.end) != t.end) {
 		t.noteErr = fmt.Errorf("%w: record %d is not the one that the floor note names", errGroup, t.seq)
 	}
 	return nil
@@ -410,7 +413,7 @@ func (j *Journal) adopt(active *segment, t *tail, s *survey) {
 	j.inc = max(t.inc, s.maxInc) + 1
 	j.align = max(minAlign, os.Getpagesize())
 	j.off, j.fill, j.populated = t.end, t.end+groupHeader, t.end
-	j.next, j.head = t.seq+1, t.head
+	j.next, j.head, j.sealed = t.seq+1, t.head, t.head
 	j.floorSeq, j.floorHead = t.seq, t.head
 	i := len(j.segs) - 1
 	for i > 0 && j.segs[i].end == j.segs[i].align {

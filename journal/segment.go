@@ -37,11 +37,10 @@ type segment struct {
 	index []mark // sparse, so that a seek need not walk from the start
 }
 
-// mark says that the group at off begins with record seq, after head.
+// mark says that the group at off begins with record seq.
 type mark struct {
-	seq  uint64
-	off  int
-	head Head
+	seq uint64
+	off int
 }
 
 // indexEvery is the number of groups between two marks.
@@ -56,7 +55,7 @@ func (s *segment) noteGroup(m mark) {
 
 // before returns the last known group start at or before seq.
 func (s *segment) before(seq uint64) mark {
-	m := mark{s.firstSeq, s.align, s.prevHead}
+	m := mark{s.firstSeq, s.align}
 	for _, i := range s.index {
 		if i.seq > seq {
 			break

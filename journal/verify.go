@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"posd/journal/chain"
 	"posd/journal/internal/disk"
 )
 
@@ -19,18 +20,18 @@ type VerifyOptions struct {
 	From uint64
 	// Each is called with every record in order and the head after it; its
 	// error ends the walk. The record is valid within the call only.
-	Each func(Record, Head) error
+	Each func(chain.Record, chain.Head) error
 	// Progress is called now and then with bytes.
 	Progress func(done, total int64)
 }
 
 // Report is what Verify found.
 type Report struct {
-	Journal     ID
+	Journal     chain.ID
 	Identity    Identity
 	Segments    int
-	First, Last uint64 // records held; First > 1 when older ones were freed
-	Head        Head   // after Last
+	First, Last uint64     // records held; First > 1 when older ones were freed
+	Head        chain.Head // after Last
 	Incarnation uint64
 	Live        bool   // a process owned the journal meanwhile
 	Tail        string // what was ignored after the last record, or ""
@@ -143,7 +144,7 @@ func (v *verifier) segment(j *Journal, i int, seg *segment, n note) error {
 }
 
 // each passes a record on, once even when a walk had to begin again.
-func (v *verifier) each(r Record, h Head) error {
+func (v *verifier) each(r chain.Record, h chain.Head) error {
 	if r.Seq <= v.done || r.Seq < v.o.From || v.o.Each == nil {
 		return nil
 	}
@@ -156,10 +157,10 @@ func (v *verifier) each(r Record, h Head) error {
 }
 
 // Identify returns the id of the journal in dir without verifying it.
-func Identify(dir string) (ID, error) {
+func Identify(dir string) (chain.ID, error) {
 	j := &Journal{fs: disk.ReadOnly{Path: dir}, log: slog.New(slog.DiscardHandler)}
 	if _, err := j.survey(); err != nil {
-		return ID{}, err
+		return chain.ID{}, err
 	}
 	return j.id, nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/config"
 	"posd/pos/event"
 )
@@ -125,7 +126,7 @@ type lines struct {
 	buf []byte
 }
 
-func (l *lines) record(r journal.Record, h journal.Head) error {
+func (l *lines) record(r chain.Record, h chain.Head) error {
 	if l.id == "" {
 		id, err := journal.Identify(l.dir)
 		if err != nil {
@@ -152,13 +153,13 @@ func (l *lines) record(r journal.Record, h journal.Head) error {
 	return err
 }
 
-func typeName(t journal.Type) (name, member string) {
+func typeName(t chain.Type) (name, member string) {
 	switch t {
-	case journal.TypeBirth:
+	case chain.TypeBirth:
 		return "birth", "birth"
-	case journal.TypeOpening:
+	case chain.TypeOpening:
 		return "opening", "state"
-	case journal.TypeCheckpoint:
+	case chain.TypeCheckpoint:
 		return "checkpoint", "payload"
 	case event.RecordType:
 		return "event", "event"

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/event"
 )
 
@@ -78,7 +79,7 @@ func (s *site) inJournal() map[string]int {
 	s.t.Helper()
 	keys := map[string]int{}
 	_, err := journal.Verify(s.t.Context(), filepath.Join(s.dir, "journal"), journal.VerifyOptions{
-		Each: func(rec journal.Record, _ journal.Head) error {
+		Each: func(rec chain.Record, _ chain.Head) error {
 			if rec.Type == event.RecordType {
 				h, _, err := event.Parse(rec.Payload)
 				if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/event"
 )
 
@@ -92,7 +93,7 @@ func TestCheckout(t *testing.T) {
 	if at.Event.Journal != g.j.ID().String() || a.Header.Get("Location") != "/v1/sales/"+e.Sale {
 		t.Errorf("%+v %s", at, a.Header.Get("Location"))
 	}
-	err = g.j.Read(at.Event.Seq, func(rec journal.Record) error {
+	err = g.j.Read(at.Event.Seq, func(rec chain.Record) error {
 		h, data, err := event.Parse(rec.Payload)
 		if h.Trace != trace || h.Front != "till-1" || h.Key != "k" || h.Hash != hexSum(in) {
 			t.Errorf("%+v", h)
@@ -386,13 +387,13 @@ func TestDataOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := dataOf(journal.Record{Type: event.RecordType, Payload: b})
+		got, err := dataOf(chain.Record{Type: event.RecordType, Payload: b})
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("key %q: %s, want %s, %v", key, got, want, err)
 		}
 	}
 	b, _ := (&event.TerminalStopped{}).AppendEvent(nil, event.Header{})
-	if _, err := dataOf(journal.Record{Type: event.RecordType, Payload: b}); err == nil {
+	if _, err := dataOf(chain.Record{Type: event.RecordType, Payload: b}); err == nil {
 		t.Error("another event was taken for a sale")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
 	"posd/pos/register"
@@ -224,7 +225,7 @@ func (s *Server) appendSale(dst []byte, seq uint64) ([]byte, error) {
 	dst = hex.AppendEncode(append(dst, `{"event":{"journal":"`...), id[:])
 	dst = strconv.AppendUint(append(dst, `","seq":`...), seq, 10)
 	dst = append(dst, `},"sale":`...)
-	err := s.o.Journal.Read(seq, func(rec journal.Record) error {
+	err := s.o.Journal.Read(seq, func(rec chain.Record) error {
 		data, err := dataOf(rec)
 		dst = append(dst, data...)
 		return err
@@ -235,7 +236,7 @@ func (s *Server) appendSale(dst []byte, seq uint64) ([]byte, error) {
 // dataOf returns the data of a sale's event. It is the last member of an object
 // that this package's release wrote without blanks, and no string can hold the
 // bytes before it, since its quotes would be escaped.
-func dataOf(rec journal.Record) ([]byte, error) {
+func dataOf(rec chain.Record) ([]byte, error) {
 	const head, mark = `{"v":1,"type":"` + event.TypeSaleCompleted + `",`, `,"data":`
 	p := rec.Payload
 	if rec.Type == event.RecordType && bytes.HasPrefix(p, []byte(head)) && p[len(p)-1] == '}' {

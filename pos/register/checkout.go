@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
 )
@@ -57,7 +58,7 @@ type result struct {
 }
 
 type saleRecord struct {
-	id journal.ID
+	id chain.ID
 	e  *event.SaleCompleted
 	h  event.Header
 }
@@ -312,7 +313,7 @@ func (r *Register) replay(ctx context.Context, seq uint64, key string, hash [32]
 		return Answer{}, fmt.Errorf("sale is not known to be durable: %w", err)
 	}
 	want := hex.EncodeToString(hash[:])
-	err := r.j.Read(seq, func(rec journal.Record) error {
+	err := r.j.Read(seq, func(rec chain.Record) error {
 		h, _, err := event.Parse(rec.Payload)
 		if err == nil && (h.Key != key || h.Hash != want) {
 			err = ErrKeyReused

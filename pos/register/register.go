@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
 	"posd/pos/view"
@@ -135,7 +136,7 @@ func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedK
 			return s, err
 		}
 		switch {
-		case rec.Type == journal.TypeOpening && !begun:
+		case rec.Type == chain.TypeOpening && !begun:
 			s, err = parseState(rec.Payload)
 			begun = true
 		case rec.Type == event.RecordType:
@@ -147,7 +148,7 @@ func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedK
 	}
 }
 
-func (s *state) foldRecord(rec journal.Record, log *slog.Logger, used func(usedKey)) error {
+func (s *state) foldRecord(rec chain.Record, log *slog.Logger, used func(usedKey)) error {
 	h, data, err := event.Parse(rec.Payload)
 	if err != nil {
 		return err

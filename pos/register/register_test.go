@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
 	"posd/pos/view"
@@ -149,7 +150,7 @@ func (m *till) events(from uint64) (headers []event.Header, data [][]byte) {
 
 func (m *till) saleOf(seq uint64) (h event.Header, e event.SaleCompleted) {
 	m.t.Helper()
-	err := m.j.Read(seq, func(rec journal.Record) error {
+	err := m.j.Read(seq, func(rec chain.Record) error {
 		var data []byte
 		var err error
 		if h, data, err = event.Parse(rec.Payload); err != nil {

@@ -6,13 +6,13 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/event"
 )
 
 // extract reads what the index needs from a record. ok is false for a record
 // that adds nothing to it.
-func extract(r journal.Record) (e entry, ok bool, err error) {
+func extract(r chain.Record) (e entry, ok bool, err error) {
 	if r.Type != event.RecordType {
 		return e, false, nil
 	}

@@ -10,7 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 // errDamaged marks a file that bbolt cannot be trusted with any more.
@@ -92,9 +92,9 @@ func (f *file) abandon() {
 // mark is how far a file has followed which journal.
 type mark struct {
 	schema  uint16
-	journal journal.ID
+	journal chain.ID
 	applied uint64
-	head    journal.Head
+	head    chain.Head
 }
 
 // readMark returns false for a file without one, as after its creation.

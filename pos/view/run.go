@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"posd/journal"
+	"posd/journal/chain"
 )
 
 const (
@@ -159,9 +160,9 @@ func (v *View) overdue() bool { return !v.due.IsZero() && !time.Now().Before(v.d
 func (v *View) apply(g journal.Group) {
 	first := len(v.late)
 	for rest := g.Frames; len(rest) > 0; {
-		var rec journal.Record
+		var rec chain.Record
 		var err error
-		if rec, rest, err = journal.NextFrame(rest); err != nil {
+		if rec, rest, err = chain.NextFrame(rest); err != nil {
 			v.o.Log.Error("index skips the rest of a group that cannot be parsed", "first", g.First, "last", g.Last, "error", err)
 			break
 		}

@@ -15,6 +15,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"posd/journal"
+	"posd/journal/chain"
 )
 
 // ErrRebuilding means that there is no file to ask: it was found damaged and is
@@ -126,7 +127,7 @@ func (v *View) judge(f *file) (m mark, why, err error) {
 	return m, nil, nil
 }
 
-func (v *View) headAt(seq uint64) (journal.Head, error) {
+func (v *View) headAt(seq uint64) (chain.Head, error) {
 	if seq == 0 {
 		return v.j.ID().Head0(), nil
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 // One short read transaction of an answer takes at most this much.
@@ -189,7 +189,7 @@ func parseFilter(r *http.Request) (f filter, err error) {
 		}
 	}
 	if s := q.Get("journal"); s != "" {
-		if f.from.Journal, err = journal.ParseID(s); err != nil {
+		if f.from.Journal, err = chain.ParseID(s); err != nil {
 			return f, &badRequest{err.Error()}
 		}
 		f.from.Only = true
@@ -206,7 +206,7 @@ func (f *filter) parseAfter(s string) (err error) {
 		if f.from.Only {
 			return &badRequest{"after must be a number when journal is given"}
 		}
-		if f.from.Journal, err = journal.ParseID(id); err != nil {
+		if f.from.Journal, err = chain.ParseID(id); err != nil {
 			return &badRequest{"after: " + err.Error()}
 		}
 		s = seq

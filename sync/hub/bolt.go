@@ -12,7 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
-	"posd/journal"
+	"posd/journal/chain"
 	"posd/sync/wire"
 )
 
@@ -40,8 +40,8 @@ var (
 const (
 	boltSchema  = 1
 	lockTimeout = 2 * time.Second
-	headSize    = len(journal.Head{})
-	idSize      = len(journal.ID{})
+	headSize    = len(chain.Head{})
+	idSize      = len(chain.ID{})
 )
 
 type boltLedger struct {
@@ -125,7 +125,7 @@ func (t boltTx) SetPosition(stream string, p Position) error {
 	return t.Bucket(bMeta).Put(positionKey(stream), v)
 }
 
-func (t boltTx) Chain(id journal.ID) (Chain, bool, error) {
+func (t boltTx) Chain(id chain.ID) (Chain, bool, error) {
 	v := t.Bucket(bChains).Get(id[:])
 	if v == nil {
 		return Chain{}, false, nil
@@ -164,11 +164,11 @@ func (t boltTx) Chains(fn func(Chain) error) error {
 	})
 }
 
-func recordKey(id journal.ID, seq uint64) []byte {
+func recordKey(id chain.ID, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(make([]byte, 0, idSize+8), id[:]...), seq)
 }
 
-func (t boltTx) Head(id journal.ID, seq uint64) (h journal.Head, ok bool, err error) {
+func (t boltTx) Head(id chain.ID, seq uint64) (h chain.Head, ok bool, err error) {
 	k := recordKey(id, seq)
 	v := t.Bucket(bEvents).Get(k)
 	if v == nil {
@@ -184,7 +184,7 @@ func (t boltTx) Head(id journal.ID, seq uint64) (h journal.Head, ok bool, err er
 	return h, true, nil
 }
 
-func (t boltTx) PutRecord(id journal.ID, seq uint64, h journal.Head, event []byte) error {
+func (t boltTx) PutRecord(id chain.ID, seq uint64, h chain.Head, event []byte) error {
 	if event == nil {
 		return t.Bucket(bHeads).Put(recordKey(id, seq), h[:])
 	}

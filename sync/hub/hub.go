@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 // Options of a hub. Dir is required.
@@ -58,8 +58,8 @@ type Hub struct {
 	m       *meters
 
 	mu      sync.Mutex
-	untold  map[journal.ID]bool // watermarks that the server has not acknowledged
-	wanting map[journal.ID]bool // journals with a gap
+	untold  map[chain.ID]bool // watermarks that the server has not acknowledged
+	wanting map[chain.ID]bool // journals with a gap
 }
 
 // Open takes the data folder, starts the NATS server inside if there is to be
@@ -74,7 +74,7 @@ func Open(o Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{opt: o, log: o.Log, ledger: l, untold: make(map[journal.ID]bool), wanting: make(map[journal.ID]bool)}
+	h := &Hub{opt: o, log: o.Log, ledger: l, untold: make(map[chain.ID]bool), wanting: make(map[chain.ID]bool)}
 	h.m = newMeters(h)
 	if err := h.connect(); err != nil {
 		return nil, errors.Join(err, h.Close())

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/event"
 	"posd/sync/wire"
 )
@@ -24,7 +25,7 @@ import (
 type history struct {
 	t  testing.TB
 	j  *journal.Journal
-	id journal.ID
+	id chain.ID
 }
 
 type blob string
@@ -178,7 +179,7 @@ func TestJudge(t *testing.T) {
 }
 
 // checkLedger looks at a chain, and for a quarantined message at its cause.
-func checkLedger(t *testing.T, l Ledger, id journal.ID, last, want uint64, body []byte, cause string) {
+func checkLedger(t *testing.T, l Ledger, id chain.ID, last, want uint64, body []byte, cause string) {
 	t.Helper()
 	err := l.View(func(tx Tx) error {
 		c, _, err := tx.Chain(id)
@@ -280,12 +281,12 @@ func (r *rig) settle(seq uint64) {
 	r.eventually("read", func() bool { return r.h.at.Load() >= seq })
 }
 
-func (r *rig) chain(id journal.ID) (c Chain) {
+func (r *rig) chain(id chain.ID) (c Chain) {
 	r.h.ledger.View(func(tx Tx) (err error) { c, _, err = tx.Chain(id); return err })
 	return c
 }
 
-func (r *rig) events(id journal.ID) (n uint64) {
+func (r *rig) events(id chain.ID) (n uint64) {
 	r.h.ledger.View(func(tx Tx) error {
 		return tx.Events(Cursor{Journal: id, Only: true}, func(Event) (bool, error) { n++; return true, nil })
 	})

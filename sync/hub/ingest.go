@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 // errStreamChanged: the stream is another one than the ledger was reading.
@@ -133,7 +133,7 @@ func (h *Hub) commit(batch []message, pos Position) error {
 			return err
 		}
 	}
-	touched := make(map[journal.ID]Chain)
+	touched := make(map[chain.ID]Chain)
 	var counts [aside + 1]int
 	err := h.ledger.Update(func(tx Tx) error {
 		clear(touched)

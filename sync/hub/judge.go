@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/event"
 	"posd/sync/wire"
 )
@@ -43,10 +43,10 @@ type message struct {
 	body    []byte
 
 	store, terminal string
-	id              journal.ID
+	id              chain.ID
 	parcel          wire.Parcel
-	heads           []journal.Head // head after each record
-	refused         *refusal       // known to be wrong before the ledger is asked
+	heads           []chain.Head // head after each record
+	refused         *refusal     // known to be wrong before the ledger is asked
 }
 
 // prepare decodes and verifies a message. It never fails: what is wrong stands in refused.
@@ -69,8 +69,8 @@ func prepare(subject string, seq uint64, body []byte) message {
 	if p.Hole {
 		return m
 	}
-	m.heads = make([]journal.Head, 0, p.Count())
-	last, err := p.Walk(func(_ journal.Record, h journal.Head) error {
+	m.heads = make([]chain.Head, 0, p.Count())
+	last, err := p.Walk(func(_ chain.Record, h chain.Head) error {
 		m.heads = append(m.heads, h)
 		return nil
 	})
@@ -209,7 +209,7 @@ func (g *judge) compare(tx Tx, c *Chain, p *wire.Parcel) (*refusal, error) {
 }
 
 func (g *judge) enterHole(tx Tx, c *Chain, p *wire.Parcel) (verdict, *refusal, error) {
-	if p.First == c.Last+1 && p.Prev != (journal.Head{}) && p.Prev != c.Head {
+	if p.First == c.Last+1 && p.Prev != (chain.Head{}) && p.Prev != c.Head {
 		return aside, refuse(CauseFork, "a hole behind record %d whose head is %s here and %s in the parcel", c.Last, c.Head, p.Prev), nil
 	}
 	if err := tx.PutHole(Hole{Journal: c.Journal, First: c.Last + 1, Last: p.Last, At: g.now()}); err != nil {
@@ -221,7 +221,7 @@ func (g *judge) enterHole(tx Tx, c *Chain, p *wire.Parcel) (verdict, *refusal, e
 }
 
 // headAt is the head after record seq, which is First-1 or inside the parcel.
-func (m *message) headAt(seq uint64) journal.Head {
+func (m *message) headAt(seq uint64) chain.Head {
 	if seq < m.parcel.First {
 		return m.parcel.Prev
 	}
@@ -233,10 +233,10 @@ var errStop = errors.New("stop")
 
 // checkBirth compares record 1 with the subject.
 func checkBirth(m *message) (r *refusal) {
-	m.parcel.Walk(func(rec journal.Record, _ journal.Head) error {
-		b, err := journal.ParseBirth(rec.Payload)
+	m.parcel.Walk(func(rec chain.Record, _ chain.Head) error {
+		b, err := chain.ParseBirth(rec.Payload)
 		switch {
-		case rec.Type != journal.TypeBirth:
+		case rec.Type != chain.TypeBirth:
 			r = refuse(CauseIdentity, "record 1 is no birth record but of type %d", rec.Type)
 		case err != nil:
 			r = refuse(CauseIdentity, "%v", err)
@@ -253,7 +253,7 @@ func checkBirth(m *message) (r *refusal) {
 func putRecords(tx Tx, c *Chain, m *message, fresh uint64) error {
 	rest := m.parcel.Frames
 	for i, h := range m.heads {
-		rec, r, err := journal.NextFrame(rest)
+		rec, r, err := chain.NextFrame(rest)
 		if err != nil {
 			return err // cannot be: prepare has walked them
 		}

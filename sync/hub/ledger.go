@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"posd/journal"
+	"posd/journal/chain"
 	"posd/sync/wire"
 )
 
@@ -35,15 +35,15 @@ type Tx interface {
 	Position(stream string) (Position, error) // zero if the stream was never read
 	SetPosition(stream string, p Position) error
 
-	Chain(id journal.ID) (c Chain, ok bool, err error)
+	Chain(id chain.ID) (c Chain, ok bool, err error)
 	PutChain(c Chain) error
 	Chains(fn func(Chain) error) error // ordered by journal id
 
 	// Head is the head after a record that was entered; ok is false for records
 	// not entered, also for those inside a hole.
-	Head(id journal.ID, seq uint64) (h journal.Head, ok bool, err error)
+	Head(id chain.ID, seq uint64) (h chain.Head, ok bool, err error)
 	// PutRecord enters the head of a record and, if it is an event, its payload.
-	PutRecord(id journal.ID, seq uint64, h journal.Head, event []byte) error
+	PutRecord(id chain.ID, seq uint64, h chain.Head, event []byte) error
 	// Events calls fn with the events behind c, in order, until fn says stop.
 	Events(c Cursor, fn func(Event) (more bool, err error)) error
 
@@ -65,38 +65,38 @@ type Position struct {
 
 // Chain is what the ledger knows of one journal.
 type Chain struct {
-	Journal  journal.ID   `json:"-"`
-	Store    string       `json:"store"`
-	Terminal string       `json:"terminal"`
-	Last     uint64       `json:"last"` // all records up to here are entered, or declared a hole
-	Head     journal.Head `json:"-"`    // head(Last)
-	Records  uint64       `json:"records"`
-	Events   uint64       `json:"events"`
-	Lost     uint64       `json:"lost,omitempty"` // records inside holes
-	Want     uint64       `json:"want,omitempty"` // record asked for; 0 = none
-	Held     string       `json:"held,omitempty"` // why its parcels are set aside
-	Updated  time.Time    `json:"updated"`        // when records were last entered, by the hub's clock
+	Journal  chain.ID   `json:"-"`
+	Store    string     `json:"store"`
+	Terminal string     `json:"terminal"`
+	Last     uint64     `json:"last"` // all records up to here are entered, or declared a hole
+	Head     chain.Head `json:"-"`    // head(Last)
+	Records  uint64     `json:"records"`
+	Events   uint64     `json:"events"`
+	Lost     uint64     `json:"lost,omitempty"` // records inside holes
+	Want     uint64     `json:"want,omitempty"` // record asked for; 0 = none
+	Held     string     `json:"held,omitempty"` // why its parcels are set aside
+	Updated  time.Time  `json:"updated"`        // when records were last entered, by the hub's clock
 }
 
 // Cursor is a place in the events: behind record Seq of Journal. Only restricts
 // the events to that one journal.
 type Cursor struct {
-	Journal journal.ID
+	Journal chain.ID
 	Seq     uint64
 	Only    bool
 }
 
 // Event is one entry of the events table.
 type Event struct {
-	Journal journal.ID
+	Journal chain.ID
 	Seq     uint64
-	Head    journal.Head
+	Head    chain.Head
 	Payload []byte
 }
 
 // Hole is a run of records that the terminal no longer held when asked.
 type Hole struct {
-	Journal     journal.ID
+	Journal     chain.ID
 	First, Last uint64
 	At          time.Time
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 func TestBoltLedger(t *testing.T) {
@@ -24,16 +24,16 @@ func TestBoltLedger(t *testing.T) {
 // ledger; open opens the ledger there, again and again.
 func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error))) {
 	at := time.Date(2026, 11, 21, 9, 30, 0, 123e6, time.UTC)
-	a, b := journal.ID{1}, journal.ID{2}
+	a, b := chain.ID{1}, chain.ID{2}
 	fill := func(tx Tx) error {
 		return errors.Join(
 			tx.SetPosition("S", Position{at, 7}),
-			tx.PutChain(Chain{Journal: b, Store: "s", Terminal: "t2", Last: 3, Head: journal.Head{3}, Updated: at}),
+			tx.PutChain(Chain{Journal: b, Store: "s", Terminal: "t2", Last: 3, Head: chain.Head{3}, Updated: at}),
 			tx.PutChain(Chain{Journal: a, Store: "s", Terminal: "t1", Want: 9, Held: "x", Updated: at}),
-			tx.PutRecord(b, 1, journal.Head{1}, nil),
-			tx.PutRecord(b, 300, journal.Head{3}, []byte("three hundred")),
-			tx.PutRecord(b, 2, journal.Head{2}, []byte{}),
-			tx.PutRecord(a, 5, journal.Head{5}, []byte("five")),
+			tx.PutRecord(b, 1, chain.Head{1}, nil),
+			tx.PutRecord(b, 300, chain.Head{3}, []byte("three hundred")),
+			tx.PutRecord(b, 2, chain.Head{2}, []byte{}),
+			tx.PutRecord(a, 5, chain.Head{5}, []byte("five")),
 			tx.PutHole(Hole{b, 4, 299, at}),
 		)
 	}
@@ -62,7 +62,7 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 			if err != nil || !ok || c.Terminal != "t1" || c.Want != 9 || c.Held != "x" || c.Journal != a {
 				t.Errorf("chain %+v, %v", c, err)
 			}
-			if _, ok, err := tx.Chain(journal.ID{9}); ok || err != nil {
+			if _, ok, err := tx.Chain(chain.ID{9}); ok || err != nil {
 				t.Errorf("a chain from nowhere, %v", err)
 			}
 			var order []byte

@@ -5,7 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"posd/journal"
+	"posd/journal/chain"
 	"posd/sync/wire"
 )
 
@@ -41,7 +41,7 @@ func cut(s string, n int) string {
 
 // told handles the server's answer to a watermark.
 func (h *Hub) told(m *nats.Msg) {
-	id, err := journal.ParseID(strings.TrimPrefix(m.Subject, h.inbox+"."))
+	id, err := chain.ParseID(strings.TrimPrefix(m.Subject, h.inbox+"."))
 	if err != nil || m.Header.Get("Status") != "" || strings.Contains(string(m.Data), `"error"`) {
 		return // stays untold
 	}
@@ -76,7 +76,7 @@ func (h *Hub) announce() error {
 // asked for and has not sent.
 func (h *Hub) repeat() error {
 	h.mu.Lock()
-	ids := make([]journal.ID, 0, len(h.untold)+len(h.wanting))
+	ids := make([]chain.ID, 0, len(h.untold)+len(h.wanting))
 	for id := range h.untold {
 		ids = append(ids, id)
 	}

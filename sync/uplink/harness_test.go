@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/event"
 	"posd/sync/hub"
 	"posd/sync/wire"
@@ -164,7 +165,7 @@ type chainRow struct {
 	Held, Head, Store, Terminal       string
 }
 
-func (s *server) chain(id journal.ID) (c chainRow) {
+func (s *server) chain(id chain.ID) (c chainRow) {
 	var all []chainRow
 	if err := json.Unmarshal(s.get("/v1/terminals"), &all); err != nil {
 		s.t.Fatal(err)
@@ -202,7 +203,7 @@ func (s *server) client() (*nats.Conn, jetstream.JetStream) {
 }
 
 // streamOnce checks that the stream carries the journal's records 1 to last, each once and in order.
-func (s *server) streamOnce(id journal.ID, last uint64) error {
+func (s *server) streamOnce(id chain.ID, last uint64) error {
 	_, js := s.client()
 	ctx, cancel := context.WithTimeout(context.Background(), giveUp)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/sync/wire"
 )
 
@@ -136,7 +137,7 @@ func (u *Uplink) believe(w wire.Watermark) error {
 	return nil
 }
 
-func (u *Uplink) settle(seq uint64, head journal.Head) {
+func (u *Uplink) settle(seq uint64, head chain.Head) {
 	u.state.Seq, u.state.Head, u.dirty = seq, head, true
 	u.j.Settle(seq)
 	u.note(func(s *Status) { s.Settled = seq })
@@ -172,7 +173,7 @@ func (u *Uplink) rewind(seq uint64, why string) {
 
 // compare holds a head that somebody else knows against the journal. The error
 // is errFork, or journal.ErrFreed if the record is no longer held.
-func (u *Uplink) compare(seq uint64, head journal.Head, who string) error {
+func (u *Uplink) compare(seq uint64, head chain.Head, who string) error {
 	floor, _ := u.j.Floor()
 	if seq > floor {
 		return u.forked(fmt.Sprintf("%s knows record %d of journal %s, which ends at %d here", who, seq, u.j.ID(), floor))

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/sync/wire"
 )
 
@@ -86,8 +87,8 @@ type Uplink struct {
 	raw        []byte
 	enc        wire.Encoder
 	target     int
-	next       uint64       // record to ship next
-	prev       journal.Head // head(next-1), if prevOK
+	next       uint64     // record to ship next
+	prev       chain.Head // head(next-1), if prevOK
 	prevOK     bool
 	fence      uint64 // stream sequence of our subject's last message
 	blind      bool   // the last message could not be fetched: believe what 10071 names

@@ -9,7 +9,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 const (
@@ -39,13 +39,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Parcel is a contiguous run of records of one journal, or the statement that
 // such a run is no longer held (Hole).
 type Parcel struct {
-	Journal journal.ID
+	Journal chain.ID
 	First   uint64
 	Last    uint64
 	Hole    bool
-	Prev    journal.Head // head(First-1)
-	Head    journal.Head // head(Last)
-	Frames  []byte       // the records as framed in the journal; nil in a hole
+	Prev    chain.Head // head(First-1)
+	Head    chain.Head // head(Last)
+	Frames  []byte     // the records as framed in the journal; nil in a hole
 }
 
 // Count is the number of records carried, 0 for a hole.
@@ -63,7 +63,7 @@ func (p *Parcel) check(count uint32) error {
 		return fmt.Errorf("%w: records %d to %d", ErrFormat, p.First, p.Last)
 	case p.Hole && (count != 0 || len(p.Frames) != 0):
 		return fmt.Errorf("%w: a hole that carries records", ErrFormat)
-	case p.Head == (journal.Head{}):
+	case p.Head == (chain.Head{}):
 		return fmt.Errorf("%w: no head", ErrFormat)
 	case p.Hole:
 		return nil
@@ -71,7 +71,7 @@ func (p *Parcel) check(count uint32) error {
 		return fmt.Errorf("%w: count %d for records %d to %d", ErrFormat, count, p.First, p.Last)
 	case len(p.Frames) == 0:
 		return fmt.Errorf("%w: no records", ErrFormat)
-	case p.Prev == (journal.Head{}):
+	case p.Prev == (chain.Head{}):
 		return fmt.Errorf("%w: no head before the first record", ErrFormat)
 	}
 	return nil
@@ -96,10 +96,10 @@ func (p *Parcel) Verify() error {
 
 // Walk calls fn, if any, with each record and the head after it, and returns
 // the last head. The record's slices are those of Frames.
-func (p *Parcel) Walk(fn func(journal.Record, journal.Head) error) (journal.Head, error) {
+func (p *Parcel) Walk(fn func(chain.Record, chain.Head) error) (chain.Head, error) {
 	head, next, rest := p.Prev, p.First, p.Frames
 	for len(rest) > 0 {
-		rec, r, err := journal.NextFrame(rest)
+		rec, r, err := chain.NextFrame(rest)
 		if err != nil {
 			return head, fmt.Errorf("%w: record %d: %w", ErrFormat, next, err)
 		}
@@ -247,7 +247,7 @@ func (p *Parcel) SetHeaders(h map[string][]string) {
 }
 
 // ParseTail reads from the headers of a parcel where it ends. The error is ErrFormat.
-func ParseTail(h map[string][]string) (last uint64, head journal.Head, err error) {
+func ParseTail(h map[string][]string) (last uint64, head chain.Head, err error) {
 	l, hd := h[HeaderLast], h[HeaderHead]
 	if len(l) != 1 || len(hd) != 1 {
 		return 0, head, fmt.Errorf("%w: no %s and %s among the headers", ErrFormat, HeaderLast, HeaderHead)
@@ -255,7 +255,7 @@ func ParseTail(h map[string][]string) (last uint64, head journal.Head, err error
 	if last, err = strconv.ParseUint(l[0], 10, 64); err != nil {
 		return 0, head, fmt.Errorf("%w: %s: %w", ErrFormat, HeaderLast, err)
 	}
-	if head, err = journal.ParseHead(hd[0]); err != nil {
+	if head, err = chain.ParseHead(hd[0]); err != nil {
 		return 0, head, fmt.Errorf("%w: %s: %w", ErrFormat, HeaderHead, err)
 	}
 	return last, head, nil

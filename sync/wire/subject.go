@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 // Bucket is the KV bucket that holds what the hub tells its terminals;
@@ -19,7 +19,7 @@ const (
 )
 
 // UpSubject is where the parcels of one journal go.
-func UpSubject(shard int, store, terminal string, id journal.ID) string {
+func UpSubject(shard int, store, terminal string, id chain.ID) string {
 	return UpPrefix(shard) + store + "." + terminal + "." + id.String()
 }
 
@@ -27,7 +27,7 @@ func UpSubject(shard int, store, terminal string, id journal.ID) string {
 func UpPrefix(shard int) string { return "pos.up." + strconv.Itoa(shard) + "." }
 
 // ParseUpSubject is the inverse of UpSubject.
-func ParseUpSubject(s string) (shard int, store, terminal string, id journal.ID, err error) {
+func ParseUpSubject(s string) (shard int, store, terminal string, id chain.ID, err error) {
 	t := strings.Split(s, ".")
 	if len(t) != 6 || t[0] != "pos" || t[1] != "up" || !isToken(t[3]) || !isToken(t[4]) {
 		return 0, "", "", id, fmt.Errorf("%w: subject %q is not pos.up.<shard>.<store>.<terminal>.<journal id>", ErrFormat, s)
@@ -35,14 +35,14 @@ func ParseUpSubject(s string) (shard int, store, terminal string, id journal.ID,
 	if shard, err = strconv.Atoi(t[2]); err != nil || shard < 0 || strconv.Itoa(shard) != t[2] {
 		return 0, "", "", id, fmt.Errorf("%w: shard %q in subject %q is not a number", ErrFormat, t[2], s)
 	}
-	if id, err = journal.ParseID(t[5]); err != nil {
+	if id, err = chain.ParseID(t[5]); err != nil {
 		return 0, "", "", id, fmt.Errorf("%w: subject %q: %w", ErrFormat, s, err)
 	}
 	return shard, t[3], t[4], id, nil
 }
 
 // WatermarkKey is the key in Bucket of one journal's watermark.
-func WatermarkKey(store, terminal string, id journal.ID) string {
+func WatermarkKey(store, terminal string, id chain.ID) string {
 	return store + "." + terminal + ".watermark." + id.String()
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 // ErrNotice is the error of a watermark or pulse that cannot be read.
@@ -29,12 +29,12 @@ func (l LedgerID) String() string { return hex.EncodeToString(l[:]) }
 // to Seq, durably.
 type Watermark struct {
 	Ledger  LedgerID
-	Journal journal.ID
-	Seq     uint64       // last record entered without a gap; 0: none
-	Head    journal.Head // head(Seq)
-	At      uint64       // stream sequence up to which the hub had read when it said so
-	Want    uint64       // record to resume at, because later ones came first; 0: nothing wanted
-	Held    string       // why the hub sets this journal's parcels aside, "" if it does not
+	Journal chain.ID
+	Seq     uint64     // last record entered without a gap; 0: none
+	Head    chain.Head // head(Seq)
+	At      uint64     // stream sequence up to which the hub had read when it said so
+	Want    uint64     // record to resume at, because later ones came first; 0: nothing wanted
+	Held    string     // why the hub sets this journal's parcels aside, "" if it does not
 }
 
 // Append writes the watermark as JSON.

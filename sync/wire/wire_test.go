@@ -14,7 +14,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 
-	"posd/journal"
+	"posd/journal/chain"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -30,7 +30,7 @@ func frame(seq uint64, payload string) []byte {
 }
 
 func sample() *Parcel {
-	p := &Parcel{Journal: journal.ID{1, 2, 3, 15: 0xff}, First: 7, Last: 9}
+	p := &Parcel{Journal: chain.ID{1, 2, 3, 15: 0xff}, First: 7, Last: 9}
 	p.Prev = p.Journal.Head0()
 	p.Head = p.Prev
 	for i, text := range []string{`{"n":7}`, strings.Repeat("eight ", 20), ""} {
@@ -227,7 +227,7 @@ func TestEncoderReusesItsBuffer(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(f, sample()))
-	f.Add(encode(f, &Parcel{First: 1, Last: 5, Hole: true, Head: journal.Head{1}}))
+	f.Add(encode(f, &Parcel{First: 1, Last: 5, Hole: true, Head: chain.Head{1}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, in := range [][]byte{b, reseal(append(bytes.Clone(b), make([]byte, max(0, HeaderSize-len(b)))...))} {
 			p, err := Decode(in, nil)
@@ -247,7 +247,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestSubject(t *testing.T) {
-	id := journal.ID{0xab}
+	id := chain.ID{0xab}
 	s := UpSubject(3, "s-1", "T_2", id)
 	shard, store, terminal, got, err := ParseUpSubject(s)
 	if err != nil || shard != 3 || store != "s-1" || terminal != "T_2" || got != id {
@@ -281,8 +281,8 @@ func TestParseTailRefuses(t *testing.T) {
 
 func TestWatermark(t *testing.T) {
 	for _, w := range []Watermark{
-		{Ledger: LedgerID{1}, Journal: journal.ID{2}, Seq: 1<<64 - 1, Head: journal.Head{3}, At: 5, Want: 6, Held: "why \"so\"\n"},
-		{Ledger: LedgerID{1}, Journal: journal.ID{2}},
+		{Ledger: LedgerID{1}, Journal: chain.ID{2}, Seq: 1<<64 - 1, Head: chain.Head{3}, At: 5, Want: 6, Held: "why \"so\"\n"},
+		{Ledger: LedgerID{1}, Journal: chain.ID{2}},
 	} {
 		got, err := ParseWatermark(w.Append(nil))
 		if err != nil || got != w {
@@ -309,7 +309,7 @@ func TestWatermarkGolden(t *testing.T) {
 }
 
 func TestWatermarkRefuses(t *testing.T) {
-	w := Watermark{Ledger: LedgerID{1}, Journal: journal.ID{2}, Seq: 7, Head: journal.Head{3}, Held: "x"}
+	w := Watermark{Ledger: LedgerID{1}, Journal: chain.ID{2}, Seq: 7, Head: chain.Head{3}, Held: "x"}
 	good := string(w.Append(nil))
 	for name, bad := range map[string]string{
 		"empty":           "",
@@ -340,7 +340,7 @@ func TestWatermarkRefuses(t *testing.T) {
 }
 
 func FuzzWatermark(f *testing.F) {
-	w := Watermark{Ledger: LedgerID{1}, Journal: journal.ID{2}, Seq: 7, Head: journal.Head{3}, At: 1, Want: 2, Held: "x"}
+	w := Watermark{Ledger: LedgerID{1}, Journal: chain.ID{2}, Seq: 7, Head: chain.Head{3}, At: 1, Want: 2, Held: "x"}
 	f.Add(w.Append(nil))
 	p := Pulse{At: 3}
 	f.Add(p.Append(nil))
@@ -359,7 +359,7 @@ func FuzzWatermark(f *testing.F) {
 }
 
 func BenchmarkEncode64K(b *testing.B) {
-	p := &Parcel{Journal: journal.ID{1}, First: 1, Prev: journal.Head{1}, Head: journal.Head{2}}
+	p := &Parcel{Journal: chain.ID{1}, First: 1, Prev: chain.Head{1}, Head: chain.Head{2}}
 	for len(p.Frames) < 64<<10 {
 		p.Last++
 		p.Frames = append(p.Frames, frame(p.Last, `{"v":1,"type":"sale.completed","time":"2026-11-21T09:30:00.123Z","data":{"total":`+strings.Repeat("1", 200)+`}}`)...)

@@ -1,4 +1,4 @@
-package journal
+package chain
 
 import (
 	"crypto/sha256"
@@ -6,14 +6,11 @@ import (
 	"fmt"
 )
 
-// ID names a journal for ever: 128 random bits minted by Create.
+// ID names a journal for ever: 128 random bits.
 type ID [16]byte
 
 // Head is the state of the hash chain after a record.
 type Head [32]byte
-
-// Identity is a terminal: a store and a till in it, as configured.
-type Identity struct{ Store, Terminal string }
 
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
