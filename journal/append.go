@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"posd/journal/internal/hook"
+
 	"posd/journal/chain"
 )
 
@@ -68,6 +70,7 @@ func (j *Journal) Append(t chain.Type, c Class, hint int, e Encoder) (seq uint64
 			continue
 		}
 		j.add(t, n, seq, c)
+		j.signIfDue()
 		return seq, nil
 	}
 }
@@ -111,7 +114,7 @@ func (j *Journal) room(n int) error {
 		case end-j.off > maxGroup || j.nrec == maxRecs:
 			// The group is full and the one before is still being synced.
 			j.durable = true
-			if j.manual {
+			if j.lab.Manual {
 				j.commitAll()
 				continue
 			}
@@ -185,7 +188,11 @@ func (j *Journal) add(t chain.Type, n int, seq uint64, c Class) {
 	if c == Durable {
 		j.durable = true
 	}
-	if j.opt.bug == bugEarlySeal {
+	if t == chain.TypeCheckpoint {
+		j.signed = seq
+		j.stats.Checkpoints++
+	}
+	if j.lab.Bug == hook.EarlySeal {
 		j.sealOpen()
 	}
 	poke(j.kick)
@@ -196,7 +203,7 @@ func (j *Journal) roll() error {
 	j.rolling = true
 	defer func() { j.rolling = false; j.changed.Broadcast() }()
 	// Page 0 may be stored only after the last sync of this segment returned.
-	if j.opt.bug != bugEarlyPage0 {
+	if j.lab.Bug != hook.EarlyPage0 {
 		if err := j.drain(); err != nil {
 			return err
 		}
@@ -212,7 +219,7 @@ func (j *Journal) roll() error {
 	if err != nil {
 		return err
 	}
-	if j.opt.bug == bugEarlyPage0 {
+	if j.lab.Bug == hook.EarlyPage0 {
 		if err := j.drain(); err != nil {
 			return err
 		}
@@ -249,7 +256,7 @@ func (j *Journal) writeOpening(state []byte) error {
 func (j *Journal) drain() error {
 	for j.err == nil && (j.syncing || j.nrec > 0) {
 		j.durable = j.nrec > 0
-		if j.manual {
+		if j.lab.Manual {
 			j.commitAll()
 			continue
 		}
@@ -264,7 +271,7 @@ func (j *Journal) awaitSpare() error {
 	j.urgent, j.spareErr = true, nil
 	defer func() { j.urgent = false }()
 	for j.spare == 0 && j.spareErr == nil && j.err == nil && !j.closed {
-		if j.manual {
+		if j.lab.Manual {
 			j.mu.Unlock()
 			err := j.prepare()
 			j.mu.Lock()
@@ -291,15 +298,19 @@ func (j *Journal) beginSegment() (*segment, error) {
 	s := &segment{segmentHead: segmentHead{
 		align: j.align, id: j.id, incarnation: j.inc, no: j.spare, size: uint32(j.opt.SegmentSize),
 		firstSeq: j.next, prevEnd: uint32(old.end), prevHead: j.head, owner: j.owner,
-		created: time.Now().UnixMilli(),
-	}, end: j.align, refs: 1}
+		created: time.Now().UnixMilli(), key: old.key,
+	}, known: true, end: j.align, refs: 1}
+	written := s.segmentHead
+	if j.lab.Bug == hook.Unaligned {
+		s.align, s.end = unalignedBy, unalignedBy
+	}
 	if err := s.open(j.fs, true); err != nil {
 		return nil, j.fail(fmt.Errorf("open segment %d: %w", s.no, err))
 	}
 	err := s.file.Populate(0, s.align)
 	if err == nil {
 		clear(s.data[:s.align])
-		s.encode(s.data[:page0Used])
+		written.encode(s.data[:page0Used])
 		j.mu.Unlock()
 		err = s.file.SyncRange(0, s.align)
 		j.mu.Lock()

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"posd/journal/internal/hook"
 )
 
 // noteAfter is how long the journal must have been idle for a floor note.
@@ -96,13 +98,13 @@ func (j *Journal) commit() {
 	j.nrec, j.durable = 0, false
 	seg.end = j.off
 	j.syncing = true
-	if j.opt.bug == bugEarlyAck {
+	if j.lab.Bug == hook.EarlyAck {
 		j.advance(&g)
 	}
 	j.mu.Unlock()
 	begin := time.Now()
 	err = seg.file.SyncRange(start, size)
-	if err != nil && j.opt.bug == bugRetrySync {
+	if err != nil && j.lab.Bug == hook.RetrySync {
 		err = seg.file.SyncRange(start, size)
 	}
 	took := time.Since(begin)
@@ -125,6 +127,7 @@ func (j *Journal) commit() {
 // advance moves the floor to the end of g and wakes those who waited for it.
 func (j *Journal) advance(g *group) {
 	j.floorSeq, j.floorHead = g.last(), g.head
+	j.floorEnd = int(g.selfOff) + g.size(j.segs[len(j.segs)-1].align)
 	j.waiters = slices.DeleteFunc(j.waiters, func(w *waiter) bool {
 		if w.seq > j.floorSeq {
 			return false
@@ -139,9 +142,9 @@ func (j *Journal) advance(g *group) {
 func (j *Journal) writeNoteLocked(clean bool) error {
 	seg := j.segs[len(j.segs)-1]
 	n := note{id: j.id, seq: j.floorSeq, segNo: seg.no, end: uint32(seg.end), head: j.floorHead,
-		incarnation: j.inc, oldest: j.segs[0].no, clean: clean}
+		incarnation: j.inc, oldest: j.segs[0].no, scrubNo: j.scrub.no, scrubBegan: j.scrub.began, clean: clean}
 	j.wantNote, j.noted = false, j.floorSeq
-	if j.opt.bug == bugNoNote {
+	if j.lab.Bug == hook.NoNote {
 		j.notedOldest = n.oldest
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"posd/journal/chain"
@@ -18,9 +17,10 @@ func create(d disk.FS, o CreateOptions) (chain.ID, error) {
 		o.SegmentSize = DefaultSegmentSize
 	}
 	h := segmentHead{
-		align: max(minAlign, os.Getpagesize()), incarnation: 1, no: 1, size: uint32(o.SegmentSize),
+		align: max(minAlign, pageSize(o.Lab)), incarnation: 1, no: 1, size: uint32(o.SegmentSize),
 		firstSeq: 1, owner: o.Identity, created: time.Now().UnixMilli(),
 	}
+	copy(h.key[:], o.PublicKey)
 	if err := checkNew(&h); err != nil {
 		return chain.ID{}, err
 	}

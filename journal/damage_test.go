@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"posd/journal/chain"
-	"posd/journal/internal/disk"
 )
 
 // folder is a closed journal of several segments that a test damages.
@@ -309,48 +307,16 @@ func TestFreeingByWrongClocks(t *testing.T) {
 		{"two days old and the budget is used up", []int64{now - 3*day, now - 2*day, now}, true, true},
 		{"fresh and the budget is used up", []int64{now - 1000, now - 1000, now}, true, false},
 	} {
-		j := &Journal{opt: Options{SegmentSize: 1 << 20, MaxBytes: 1 << 30, Retention: 30 * 24 * time.Hour}, settled: 100, floorSeq: 100}
+		j := &Journal{opt: Options{SegmentSize: 1 << 20, MaxBytes: 1 << 30, Retention: 30 * 24 * time.Hour}, settled: 100, floorSeq: 100, surveyed: true}
 		if row.full {
 			j.opt.MaxBytes = 3 << 20
 		}
 		for i, at := range row.created {
-			j.segs = append(j.segs, &segment{segmentHead: segmentHead{size: 1 << 20, no: uint32(i + 1), firstSeq: uint64(1 + 10*i), created: at}})
+			j.segs = append(j.segs, &segment{known: true, segmentHead: segmentHead{size: 1 << 20, no: uint32(i + 1), firstSeq: uint64(1 + 10*i), created: at}})
 		}
 		if got := j.freeableLocked(0, time.Now()); got != row.free {
 			t.Errorf("%s: freed %v, want %v", row.name, got, row.free)
 		}
-	}
-}
-
-// TestFailedFreeKeepsOrder: a segment that could not be removed is not skipped.
-func TestFailedFreeKeepsOrder(t *testing.T) {
-	fs := newModelFS(rand.New(rand.NewPCG(1, 1)))
-	if _, err := create(fs, CreateOptions{Identity: till, SegmentSize: 64 << 10}); err != nil {
-		t.Fatal(err)
-	}
-	o := testOptions()
-	o.fs = fs
-	j, err := open(o, disk.Owner{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	j.manual = true
-	for range 60 {
-		if _, err := j.Append(chain.TypeOwner, Durable, 3000, payload(make([]byte, 3000))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	j.Settle(j.floorSeq)
-	fs.refuse = 1 // one removal or renaming fails
-	if err := j.prepare(); err == nil {
-		t.Fatal("the failure is not reported")
-	}
-	if err := j.prepare(); err != nil {
-		t.Fatal(err)
-	}
-	fs.afterKill()
-	if _, err := open(o, disk.Owner{}); err != nil {
-		t.Fatal(err)
 	}
 }
 

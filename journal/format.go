@@ -61,6 +61,7 @@ const (
 	version = 1
 
 	minAlign    = 4096
+	maxAlign    = 64 << 10 // the largest page of any Linux
 	page0Used   = 256
 	groupHeader = 120
 
@@ -145,7 +146,7 @@ func decodeSegmentHead(b []byte) (segmentHead, error) {
 		owner: Identity{Store: cString(b[96:128]), Terminal: cString(b[128:160])},
 		key:   [32]byte(b[168:200]),
 	}
-	if h.align < minAlign || h.align&(h.align-1) != 0 || h.align > 1<<20 || h.no == 0 || h.firstSeq == 0 ||
+	if h.align < minAlign || h.align&(h.align-1) != 0 || h.align > maxAlign || h.no == 0 || h.firstSeq == 0 ||
 		int64(h.size) < int64(2*h.align) || h.size%uint32(h.align) != 0 {
 		return h, fmt.Errorf("%w: impossible values", errBadPage)
 	}
@@ -263,14 +264,17 @@ func (g *group) check(b []byte, align int) error {
 }
 
 // prove hashes the group's frames from the head that it says was before it to
-// the one that it says is after it.
-func (g *group) prove(b []byte) error {
+// the one that it says is after it. signed is the last checkpoint in it, 0 if none.
+func (g *group) prove(b []byte) (signed uint64, err error) {
 	d := sha256.New()
 	h, rest := g.prev, b[groupHeader:groupHeader+g.bodyLen]
 	for len(rest) > 0 {
 		rec, next, err := chain.NextFrame(rest)
 		if err != nil {
-			return err
+			return 0, err
+		}
+		if rec.Type == chain.TypeCheckpoint {
+			signed = rec.Seq
 		}
 		d.Reset()
 		d.Write(h[:])
@@ -279,7 +283,7 @@ func (g *group) prove(b []byte) error {
 		rest = next
 	}
 	if h != g.head {
-		return fmt.Errorf("%w: hash chain is broken", errGroup)
+		return 0, fmt.Errorf("%w: hash chain is broken", errGroup)
 	}
-	return nil
+	return signed, nil
 }

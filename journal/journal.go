@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,12 +15,14 @@ import (
 
 	"posd/journal/chain"
 	"posd/journal/internal/disk"
+	"posd/journal/internal/hook"
 )
 
 // Defaults of Options and CreateOptions.
 const (
 	DefaultSegmentSize = 4 << 20
 	defaultMaxBytes    = 4 << 30
+	defaultScrubEvery  = 7 * 24 * time.Hour
 )
 
 // Identity is a terminal: a store and a till in it, as configured.
@@ -32,38 +35,24 @@ type Opening func(dst []byte, seq uint64) []byte
 
 // Options are what the owner decides at each start.
 type Options struct {
-	Identity    Identity      // refused with ErrForeign if the journal is another terminal's; zero: not checked
-	SegmentSize int64         // bytes of new segments, 0 = 4 MiB
-	MaxBytes    int64         // budget of disk space for all segments, 0 = 4 GiB
-	Retention   time.Duration // settled segments are kept for so long
-	Opening     Opening       // nil: an empty state
-	Log         *slog.Logger  // nil: discarded
+	Identity        Identity           // refused with ErrForeign if the journal is another terminal's; zero: not checked
+	SegmentSize     int64              // bytes of new segments, 0 = 4 MiB
+	MaxBytes        int64              // budget of disk space for all segments, 0 = 4 GiB
+	Retention       time.Duration      // settled segments are kept for so long
+	Opening         Opening            // nil: an empty state
+	Key             ed25519.PrivateKey // signs checkpoints; nil: none
+	CheckpointEvery int                // records, 0 = 1,000
+	ScrubEvery      time.Duration      // one pass over all segments, 0 = 7 days, negative = never
+	Log             *slog.Logger       // nil: discarded
 
-	fs   disk.FS // the lab's; nil: the real one
-	boot string  // the lab's boot id
-	bug  bug     // planted by tests
+	Lab *hook.Lab // for journal/lab
 }
-
-// bug plants a mistake, so that tests can prove that they would see it.
-type bug uint8
-
-const (
-	bugEarlyAck     bug = 1 + iota // acknowledge before the sync
-	bugEarlySeal                   // seal while the previous group is being synced
-	bugEarlyPage0                  // store the next page 0 before the last sync
-	bugNoDirSync                   // no directory sync after a new segment
-	bugRetrySync                   // try a failed sync again
-	bugTruncateAny                 // take any damage for a torn tail
-	bugNoNote                      // the floor note never moves
-	bugCachedRead                  // recovery believes the page cache
-	bugNoStartSync                 // a start believes names that a killed process left
-	bugAfterLastBug                // for loops
-)
 
 // Journal is the one writer of a journal folder. Its methods are safe for
 // concurrent use; Append orders the records.
 type Journal struct {
 	fs       disk.FS
+	lab      *hook.Lab
 	lock     *disk.Lock // nil in the lab
 	closeFS  func() error
 	log      *slog.Logger
@@ -72,6 +61,7 @@ type Journal struct {
 	id       chain.ID
 	owner    Identity
 	inc      uint64
+	page     int // page size of this machine
 	align    int
 	recover  string
 	note     noteFile
@@ -88,7 +78,6 @@ type Journal struct {
 	spareErr error      // why there is none
 	urgent   bool       // someone waits for a spare
 	rolling  bool
-	manual   bool // the lab has no goroutines: waiting means doing
 	mustRoll bool // begin a new segment before the next record
 	err      error
 	closed   bool
@@ -117,21 +106,33 @@ type Journal struct {
 	wantNote    bool
 	notedOldest uint32 // segment that the last note calls the oldest
 	lastSync    time.Time
+	floorEnd    int // of the durable groups in the active segment
 	stats       Stats
+
+	key      ed25519.PrivateKey
+	signed   uint64 // last record that a checkpoint of this run covers
+	surveyed bool   // all pages 0 were read
+	scrub    scrubState
+	damage   []*CorruptError
 }
 
 // CreateOptions describe a new journal.
 type CreateOptions struct {
 	Identity    Identity
-	MachineID   string // of the board, to notice a cloned disk; may be empty
-	PublicKey   []byte // of the terminal's signing key; may be empty
-	SegmentSize int64  // bytes, 0 = 4 MiB
+	MachineID   string            // of the board, to notice a cloned disk; may be empty
+	PublicKey   ed25519.PublicKey // of the terminal's signing key; may be empty
+	SegmentSize int64             // bytes, 0 = 4 MiB
 	Opening     Opening
+
+	Lab *hook.Lab // for journal/lab
 }
 
 // Create makes a journal at dir, which must not exist or be empty, with its
 // birth record and first opening state, durable when Create returns.
 func Create(dir string, o CreateOptions) (chain.ID, error) {
+	if o.Lab != nil && o.Lab.FS != nil {
+		return create(o.Lab.FS, o)
+	}
 	if err := vacant(dir); err != nil {
 		return chain.ID{}, err
 	}
@@ -194,6 +195,9 @@ func vacant(dir string) error {
 // ErrNoJournal, ErrLocked, ErrForeign, ErrNewer, *CorruptError, or what the
 // file system says.
 func Open(dir string, o Options) (*Journal, error) {
+	if o.Lab != nil && o.Lab.FS != nil {
+		return openLab(o)
+	}
 	if err := vacant(dir); !errors.Is(err, ErrExists) {
 		if err == nil {
 			err = errors.New("the folder is missing or empty")
@@ -213,11 +217,14 @@ func Open(dir string, o Options) (*Journal, error) {
 		d.Close()
 		return nil, err
 	}
-	o.fs, o.boot = d, disk.BootID()
+	lab := hook.Lab{FS: d, Boot: disk.BootID(), Before: lock.Before()}
 	if disk.Planted() == "early-ack" {
-		o.bug = bugEarlyAck
+		lab.Bug = hook.EarlyAck
 	}
-	j, err := open(o, lock.Before())
+	if o.Lab != nil {
+		lab.Bug, lab.Page = o.Lab.Bug, o.Lab.Page
+	}
+	j, err := open(o, &lab)
 	if err != nil {
 		lock.Release()
 		d.Close()
@@ -229,16 +236,30 @@ func Open(dir string, o Options) (*Journal, error) {
 	return j, nil
 }
 
+func pageSize(lab *hook.Lab) int {
+	if lab != nil && lab.Page != 0 {
+		return lab.Page
+	}
+	return os.Getpagesize()
+}
+
 // open recovers the journal but starts nothing.
-func open(o Options, before disk.Owner) (*Journal, error) {
+func open(o Options, lab *hook.Lab) (*Journal, error) {
 	if o.SegmentSize == 0 {
 		o.SegmentSize = DefaultSegmentSize
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxBytes
 	}
-	if err := checkSegmentSize(o.SegmentSize, max(minAlign, os.Getpagesize())); err != nil {
+	page := pageSize(lab)
+	if err := checkSegmentSize(o.SegmentSize, max(minAlign, page)); err != nil {
 		return nil, err
+	}
+	if o.CheckpointEvery == 0 {
+		o.CheckpointEvery = defaultCheckpointEvery
+	}
+	if o.ScrubEvery == 0 {
+		o.ScrubEvery = defaultScrubEvery
 	}
 	if o.Opening == nil {
 		o.Opening = func(dst []byte, _ uint64) []byte { return dst }
@@ -247,19 +268,23 @@ func open(o Options, before disk.Owner) (*Journal, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	j := &Journal{
-		fs: o.fs, log: o.Log, opening: o.Opening, opt: o,
+		fs: lab.FS, lab: lab, page: page, log: o.Log, opening: o.Opening, opt: o,
 		kick: make(chan struct{}, 1), kickPrep: make(chan struct{}, 1),
 		stop: make(chan struct{}), failed: make(chan struct{}), hash: sha256.New(),
 	}
 	j.changed = sync.NewCond(&j.mu)
-	if err := j.recoverAll(before); err != nil {
+	if err := j.recoverAll(); err != nil {
 		return nil, err
 	}
+	j.useKey(o.Key)
 	return j, nil
 }
 
 func (j *Journal) start() {
 	j.wg.Add(2)
+	if j.opt.ScrubEvery > 0 {
+		j.wg.Go(j.scrubLoop)
+	}
 	go func() { defer j.wg.Done(); j.commitLoop() }()
 	go func() { defer j.wg.Done(); j.prepareLoop() }()
 }
@@ -327,9 +352,15 @@ type Stats struct {
 	Segments               int    // in use
 	SegmentBytes           int64  // in use and spare
 	SpareReady             bool
-	Freed                  uint64 // segments given back
-	Recycled               uint64 // of these, used again as a spare
-	TornTails              uint64 // found at this start: 0 or 1
+	Freed                  uint64    // segments given back
+	Recycled               uint64    // of these, used again as a spare
+	TornTails              uint64    // found at this start: 0 or 1
+	Scrubbed               uint64    // bytes read again by the scrub
+	ScrubPasses            uint64    // complete ones
+	LastScrub              time.Time // end of the last complete pass; zero: none in this run
+	Damaged                int       // segments with damage found since Open
+	Checkpoints            uint64
+	Signing                bool // there is a key, and it is the journal's
 	Oldest, FloorSeq       uint64
 	NextSeq, SettledSeq    uint64
 }
@@ -347,12 +378,16 @@ func (j *Journal) Stats() Stats {
 		s.SegmentBytes += j.opt.SegmentSize
 	}
 	s.Oldest, s.FloorSeq, s.NextSeq, s.SettledSeq = j.segs[0].firstSeq, j.floorSeq, j.next, j.settled
+	s.Damaged, s.Signing = len(j.damage), j.key != nil
 	return s
 }
 
 // Close makes what was appended durable, leaves the note of an orderly stop
 // and gives the journal back. A Reader that is still open keeps its segment.
 func (j *Journal) Close() error {
+	if err := j.Checkpoint(); err != nil && !errors.Is(err, ErrClosed) {
+		j.log.Warn("journal: the end is not signed", "error", err)
+	}
 	j.mu.Lock()
 	if j.closed {
 		j.mu.Unlock()

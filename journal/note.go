@@ -25,7 +25,10 @@ import (
 //	 52 number of the oldest segment still held   u32
 //	 56 head after that record   32 B
 //	 88 incarnation               u64
-//	 96 reserved, 0
+//	 96 segment that the scrub reads next   u32
+//	100 reserved, 0               u32
+//	104 when the scrub's pass began, Unix ms   i64
+//	112 reserved, 0
 //	252 CRC-32C of bytes 0 to 251 u32
 const (
 	noteName  = "floor"
@@ -44,7 +47,9 @@ type note struct {
 	head        chain.Head
 	incarnation uint64
 	oldest      uint32 // segment
-	clean       bool   // nothing was written after it
+	scrubNo     uint32
+	scrubBegan  int64
+	clean       bool // nothing was written after it
 }
 
 var errNote = errors.New("no valid floor note")
@@ -64,6 +69,8 @@ func (n *note) encode(b []byte) {
 	le.PutUint32(b[52:], n.oldest)
 	copy(b[56:], n.head[:])
 	le.PutUint64(b[88:], n.incarnation)
+	le.PutUint32(b[96:], n.scrubNo)
+	le.PutUint64(b[104:], uint64(n.scrubBegan))
 	le.PutUint32(b[252:], crc32.Checksum(b[:252], castagnoli))
 }
 
@@ -80,6 +87,7 @@ func decodeNote(b []byte) (note, error) {
 	return note{
 		id: chain.ID(b[16:32]), gen: le.Uint64(b[32:]), seq: le.Uint64(b[40:]),
 		segNo: le.Uint32(b[12:]), end: le.Uint32(b[48:]), oldest: le.Uint32(b[52:]), head: chain.Head(b[56:88]),
+		scrubNo: le.Uint32(b[96:]), scrubBegan: int64(le.Uint64(b[104:])),
 		incarnation: le.Uint64(b[88:]), clean: le.Uint16(b[10:])&noteFlags != 0,
 	}, nil
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"time"
 
+	"posd/journal/internal/hook"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -25,6 +27,7 @@ func (j *Journal) prepareLoop() {
 	defer tick.Stop()
 	for {
 		err := j.prepare()
+		j.learnRest() // when the spare is there
 		j.mu.Lock()
 		if err != nil && (j.spareErr == nil || j.spareErr.Error() != err.Error()) && j.err == nil && !j.closed {
 			j.log.Warn("journal: no segment can be made or freed", "error", err)
@@ -79,7 +82,7 @@ func (j *Journal) makeSpare(no uint32) error {
 		return err
 	}
 	err := j.fs.Create(name, j.opt.SegmentSize, j.pause)
-	if err == nil && j.opt.bug != bugNoDirSync {
+	if err == nil && j.lab.Bug != hook.NoDirSync {
 		if err = j.fs.SyncDir(); err != nil {
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -99,7 +102,7 @@ func (j *Journal) pause() {
 	j.mu.Lock()
 	urgent := j.urgent || j.closed
 	j.mu.Unlock()
-	if !urgent {
+	if !urgent && !j.lab.Manual {
 		time.Sleep(pausePrepare)
 	}
 }
@@ -136,6 +139,7 @@ func (j *Journal) freeOldest() (bool, error) {
 		return false, err
 	}
 	j.stats.Freed++
+	j.forgetDamage(s.no)
 	return true, nil
 }
 
@@ -144,7 +148,7 @@ func (j *Journal) freeOldest() (bool, error) {
 func (j *Journal) noteOldest() error {
 	for j.err == nil && !j.closed && j.notedOldest < j.segs[0].no {
 		j.wantNote = true
-		if j.manual {
+		if j.lab.Manual {
 			j.commitAll()
 			continue
 		}
@@ -198,6 +202,9 @@ func (j *Journal) freeableLocked(i int, now time.Time) bool {
 		return false
 	}
 	s, next := j.segs[i], j.segs[i+1]
+	if !j.surveyed || !s.known || !next.known { // ages are not known yet
+		return false
+	}
 	if next.firstSeq-1 > j.settled || j.floorSeq < next.firstSeq || s.refs > 0 {
 		return false
 	}
@@ -218,7 +225,9 @@ func (j *Journal) freeableLocked(i int, now time.Time) bool {
 func (j *Journal) endedLocked(i int) time.Time {
 	ended := j.segs[i+1].created
 	for _, s := range j.segs[i+2:] {
-		ended = min(ended, s.created)
+		if s.known {
+			ended = min(ended, s.created)
+		}
 	}
 	if begun := j.segs[i].created; begun <= time.Now().UnixMilli() {
 		ended = max(ended, begun)

@@ -47,11 +47,11 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 		defer j.mu.Unlock()
 		return nil, fmt.Errorf("%w: record %d, the oldest is %d", ErrFreed, from, j.segs[0].firstSeq)
 	}
-	i := len(j.segs) - 1
-	for j.segs[i].firstSeq > from {
-		i--
+	seg, err := j.find(from)
+	if err != nil {
+		j.mu.Unlock()
+		return nil, err
 	}
-	seg := j.segs[i]
 	if err := seg.hold(j.fs); err != nil {
 		j.mu.Unlock()
 		return nil, err
@@ -75,6 +75,32 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 		}
 	}
 	return r, nil
+}
+
+// find returns the segment that holds record seq, learning what it must. Callers
+// hold mu.
+func (j *Journal) find(seq uint64) (*segment, error) {
+	for {
+		lo, hi := 0, len(j.segs)-1 // segs[lo] begins at or before seq
+		for lo < hi && j.segs[(lo+hi+1)/2].known {
+			if mid := (lo + hi + 1) / 2; j.segs[mid].firstSeq <= seq {
+				lo = mid
+			} else {
+				hi = mid - 1
+			}
+		}
+		if lo == hi {
+			if seq < j.segs[lo].firstSeq {
+				return nil, fmt.Errorf("%w: record %d", ErrFreed, seq)
+			}
+			if s := j.segs[lo]; s.known && s.end != 0 {
+				return s, nil
+			}
+		}
+		if err := j.know((lo + hi + 1) / 2); err != nil { // it gave mu up: look again
+			return nil, err
+		}
+	}
 }
 
 // Next returns the next record, or io.EOF at the floor, after which it may be
@@ -151,6 +177,9 @@ func (r *Reader) advance() error {
 			return nil // the bytes here will say what is wrong
 		}
 		next := j.segs[i]
+		if err := j.know(i); err != nil {
+			return err
+		}
 		if err := next.hold(j.fs); err != nil {
 			return err
 		}
@@ -188,8 +217,10 @@ func (r *Reader) load() (g group, err error) {
 
 func (r *Reader) corrupt(err error) error {
 	floor, _ := r.j.Floor()
-	return &CorruptError{File: segmentName(r.seg.no), Segment: r.seg.no, Offset: int64(r.off), First: r.next,
+	e := &CorruptError{File: segmentName(r.seg.no), Segment: r.seg.no, Offset: int64(r.off), First: r.next,
 		Last: floor, Witness: "the records were durable in this run or before it", Err: err}
+	r.j.noteDamage(e)
+	return e
 }
 
 // Close gives the held segment back.
@@ -241,7 +272,7 @@ func (j *Journal) Head(seq uint64) (chain.Head, error) {
 		return chain.Head{}, fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
 	}
 	for _, s := range j.segs { // the end of the segment before is in page 0
-		if s.firstSeq == seq+1 {
+		if s.known && s.firstSeq == seq+1 {
 			floor, head = seq, s.prevHead
 		}
 	}

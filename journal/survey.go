@@ -1,0 +1,275 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"posd/journal/internal/disk"
+	"posd/journal/internal/hook"
+)
+
+// survey finds the segments by their names and reads as few pages 0 as it can:
+// of those after the last one in use, of that one, and of the oldest. So a start
+// takes as long with a year of sales as with a day. The others are learned in the
+// background, or when somebody reads them.
+func (j *Journal) survey() error {
+	nos, err := j.segmentNumbers()
+	if err != nil {
+		return err
+	}
+	if len(nos) == 0 {
+		return fmt.Errorf("%w: the folder has no segment; was the data partition mounted, was posctl init run?", ErrNoJournal)
+	}
+	last, end, err := j.surveyEnd(nos)
+	if err != nil {
+		return err
+	}
+	if want := j.opt.Identity; want != (Identity{}) && want != j.owner {
+		return fmt.Errorf("%w: it belongs to store %q terminal %q, the configuration says store %q terminal %q; correct the configuration or mount the right disk",
+			ErrForeign, j.owner.Store, j.owner.Terminal, want.Store, want.Terminal)
+	}
+	for i, no := range nos[:last] {
+		j.segs = append(j.segs, &segment{segmentHead: segmentHead{no: no, size: uint32(j.opt.SegmentSize)}})
+		if nos[i+1] != no+1 {
+			return &CorruptError{File: segmentName(no + 1), Segment: no + 1,
+				Witness: fmt.Sprintf("segments %d and %d are there", no, nos[i+1]), Err: errors.New("the file is missing")}
+		}
+	}
+	j.segs = append(j.segs, end)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.know(0)
+}
+
+func (j *Journal) segmentNumbers() (nos []uint32, err error) {
+	names, err := j.fs.Names()
+	for _, name := range names {
+		if no := segmentNo(name); no != 0 {
+			nos = append(nos, no)
+		}
+	}
+	slices.Sort(nos)
+	return nos, err
+}
+
+// surveyEnd finds the last segment in use, from the newest name down, and checks
+// that what comes after it was never used. It returns the segment's index.
+func (j *Journal) surveyEnd(nos []uint32) (int, *segment, error) {
+	var spares []surveyed
+	for i := len(nos) - 1; i >= 0; i-- {
+		sv, err := j.surveyOne(nos[i], i >= len(nos)-3)
+		if err != nil {
+			return 0, nil, err
+		}
+		if sv.kind != pageUsed {
+			spares = append(spares, sv)
+			continue
+		}
+		j.id, j.owner = sv.head.id, sv.head.owner
+		if err := j.checkUsed(sv); err != nil {
+			return 0, nil, err
+		}
+		return i, &segment{segmentHead: sv.head, known: true}, j.surveySpares(spares, sv.no)
+	}
+	first := spares[len(spares)-1]
+	return 0, nil, &CorruptError{File: segmentName(first.no), Segment: first.no,
+		Witness: "the folder has segments, none with a valid page 0", Err: first.err}
+}
+
+func (j *Journal) surveySpares(spares []surveyed, last uint32) error {
+	for _, sv := range spares {
+		if err := j.checkSpare(sv); err != nil {
+			return err
+		}
+		if sv.no == last+1 && sv.size == j.opt.SegmentSize {
+			j.spare = sv.no
+		}
+	}
+	return nil
+}
+
+type pageKind uint8
+
+const (
+	pageUsed  pageKind = iota
+	pageSpare          // zero, or left over from a freed segment
+	pageBad
+)
+
+type surveyed struct {
+	no   uint32
+	size int64
+	kind pageKind
+	head segmentHead
+	err  error
+}
+
+// surveyOne reads one page 0. What a killed process left in the cache must be
+// durable before it counts; only the newest files can have any.
+func (j *Journal) surveyOne(no uint32, newest bool) (surveyed, error) {
+	sv := surveyed{no: no}
+	f, err := j.fs.Open(segmentName(no))
+	if err != nil {
+		return sv, err
+	}
+	defer f.Close()
+	if newest {
+		if err := f.Datasync(); err != nil {
+			return sv, fmt.Errorf("%w: sync %s at start: %w", ErrFailed, segmentName(no), err)
+		}
+	}
+	if sv.size, err = f.Size(); err != nil {
+		return sv, err
+	}
+	buf := disk.Buffer(minAlign)
+	if j.lab.Bug == hook.CachedRead {
+		_, err = f.ReadAt(buf, 0)
+	} else {
+		_, err = f.ReadCold(buf, 0)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		sv.kind, sv.err = pageBad, err
+		return sv, nil
+	}
+	sv.head, sv.err = decodeSegmentHead(buf)
+	if j.lab.Bug == hook.Unaligned && no > 1 {
+		sv.head.align = unalignedBy
+	}
+	switch {
+	case errors.Is(sv.err, ErrNewer):
+		return sv, sv.err
+	case errors.Is(sv.err, errZeroPage):
+		sv.kind = pageSpare
+	case sv.err != nil:
+		sv.kind = pageBad
+	case sv.head.no < no:
+		sv.kind = pageSpare
+	case sv.head.no > no:
+		sv.kind, sv.err = pageBad, fmt.Errorf("the file holds segment %d", sv.head.no)
+	}
+	return sv, nil
+}
+
+// know reads page 0 of segment i of the row and of the one after it, which says
+// where i ends. Callers hold mu, which is given up while reading.
+func (j *Journal) know(i int) error {
+	first := j.segs[i].no
+	for no := first; no <= first+1; no++ {
+		k := int(no) - int(j.segs[0].no)
+		if k < 0 || k >= len(j.segs) {
+			continue // freed meanwhile, or there is none
+		}
+		s := j.segs[k]
+		if !s.known {
+			if err := j.learn(s); err != nil {
+				return err
+			}
+		}
+		if k = int(no) - int(j.segs[0].no); k > 0 && s.known {
+			j.segs[k-1].end = int(s.prevEnd)
+		}
+	}
+	return nil
+}
+
+// knowAll reads all pages 0 that were not read yet.
+func (j *Journal) knowAll() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for no := j.segs[0].no; ; no++ {
+		i := max(int(no)-int(j.segs[0].no), 0)
+		if i >= len(j.segs) {
+			return nil
+		}
+		if err := j.know(i); err != nil {
+			return err
+		}
+	}
+}
+
+// learnRest reads the pages 0 that the start left out, newest damage or not: each
+// is looked at once.
+func (j *Journal) learnRest() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for no := j.segs[0].no; !j.surveyed && !j.closed; no++ {
+		i := max(int(no)-int(j.segs[0].no), 0)
+		if i >= len(j.segs) {
+			j.surveyed = true
+			poke(j.kickPrep) // ages are known now: look for what may be freed
+			return
+		}
+		if s := j.segs[i]; s.known && s.end != 0 {
+			continue
+		}
+		j.noteDamageLocked(j.know(i))
+		j.mu.Unlock()
+		j.pause()
+		j.mu.Lock()
+	}
+}
+
+// learn reads the page 0 of s. Callers hold mu, which is given up meanwhile; s is
+// held, so that it is not freed.
+func (j *Journal) learn(s *segment) error {
+	s.refs++
+	j.mu.Unlock()
+	sv, err := j.surveyOne(s.no, false)
+	if err == nil {
+		err = j.checkUsed(sv)
+	}
+	j.mu.Lock()
+	s.refs--
+	if err == nil && !s.known {
+		s.segmentHead, s.known = sv.head, true
+	}
+	return err
+}
+
+// checkUsed says what is wrong with a page 0 that must be in use.
+func (j *Journal) checkUsed(sv surveyed) error {
+	e := &CorruptError{File: segmentName(sv.no), Segment: sv.no, Witness: "a younger segment is in use"}
+	switch {
+	case sv.kind == pageSpare:
+		e.Err = errors.New("page 0 is gone")
+	case sv.kind == pageBad:
+		e.Err = sv.err
+	case sv.head.id != j.id:
+		e.Err = fmt.Errorf("it belongs to journal %s, the others to %s", sv.head.id, j.id)
+	case sv.size != int64(sv.head.size):
+		e.Offset, e.First, e.Witness = sv.size, sv.head.firstSeq, "its page 0"
+		e.Err = fmt.Errorf("the file has %d bytes, not %d", sv.size, sv.head.size)
+	default:
+		return nil
+	}
+	return e
+}
+
+// checkSpare makes sure that a file after the last segment was never used: a
+// lost page 0 in front of a valid group is damage, a torn page 0 is not.
+func (j *Journal) checkSpare(sv surveyed) error {
+	f, err := j.fs.Open(segmentName(sv.no))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	end := min(int(sv.size), maxAlign+1)
+	if sv.kind == pageBad {
+		end = int(sv.size)
+	}
+	r := newColdReader(f, int(sv.size)/minAlign*minAlign, minAlign, j.lab.Bug)
+	for off := minAlign; off < end; off += minAlign {
+		w := where{id: j.id, segNo: sv.no, off: off, end: int(sv.size), align: minAlign}
+		g, b, err := r.group(w)
+		if err == nil && g.check(b, minAlign) == nil {
+			if j.lab.Bug == hook.TruncateAny {
+				return nil
+			}
+			return &CorruptError{File: segmentName(sv.no), Segment: sv.no, First: g.firstSeq, Last: g.last(),
+				Witness: fmt.Sprintf("a valid group at offset %d", off), Err: errors.Join(errBadPage, sv.err)}
+		}
+	}
+	return nil
+}
