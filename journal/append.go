@@ -18,6 +18,10 @@ const (
 	Durable Class = iota
 	// Soon records are sealed with the next durable one, or within two seconds.
 	Soon
+	// Finishing records are durable ones that end something which was begun: a
+	// tender that was approved, a shift. They may use the reserve, the last spare
+	// segment on a disk where no further one can be made.
+	Finishing
 )
 
 const soonAfter = 2 * time.Second
@@ -33,9 +37,9 @@ type Encoder interface {
 // Append adds a record and returns its sequence number. It is not durable yet:
 // see Wait. hint is the expected payload in bytes; a longer payload is copied
 // once. At the start of a segment the opening state takes a number of its own,
-// so use the number that is returned. Errors: ErrNoSpace, ErrTooLarge, what
-// the encoder said (nothing happened in these three cases), ErrFailed,
-// ErrClosed.
+// so use the number that is returned. Errors: ErrNoSpace, ErrReadOnly,
+// ErrTooLarge, what the encoder said (nothing happened in these cases),
+// ErrFailed, ErrClosed.
 func (j *Journal) Append(t chain.Type, c Class, hint int, e Encoder) (seq uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -45,10 +49,10 @@ func (j *Journal) Append(t chain.Type, c Class, hint int, e Encoder) (seq uint64
 			seq, err = 0, j.fail(fault(p))
 		}
 	}()
-	hint = max(0, min(hint, chain.MaxRecord))
+	hint = max(0, min(hint, chain.MaxRecord+chain.CopyHeader))
 	var spill []byte
 	for {
-		if err := j.room(hint); err != nil {
+		if err := j.room(hint, c); err != nil {
 			return 0, err
 		}
 		seq := j.next
@@ -56,12 +60,12 @@ func (j *Journal) Append(t chain.Type, c Class, hint int, e Encoder) (seq uint64
 		if err != nil {
 			return 0, err
 		}
-		if n > chain.MaxRecord {
+		if n > chain.MaxRecord && t != chain.TypeCopy {
 			return 0, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, chain.MaxRecord)
 		}
 		if out != nil { // did not fit: make room for all of it
 			spill, hint = out, n
-			if err := j.room(hint); err != nil {
+			if err := j.room(hint, c); err != nil {
 				return 0, err
 			}
 			if j.next != seq {
@@ -77,25 +81,30 @@ func (j *Journal) Append(t chain.Type, c Class, hint int, e Encoder) (seq uint64
 
 // room makes sure that a payload of n bytes fits into the open group, with its
 // pages writable. Callers hold mu; it is given up while waiting.
-func (j *Journal) room(n int) error {
+func (j *Journal) room(n int, c Class) error {
 	for {
 		switch {
 		case j.err != nil:
 			return j.err
 		case j.closed:
 			return ErrClosed
+		case j.readOnly:
+			return ErrReadOnly
 		case j.rolling:
 			j.changed.Wait()
 			continue
 		}
 		seg := j.segs[len(j.segs)-1]
 		need := chain.FrameSize(n)
-		if need > int(j.opt.SegmentSize)/4 { // an opening state may take half
+		if need > int(j.opt.SegmentSize)/4+chain.CopyHeader { // an opening state may take half
 			return fmt.Errorf("%w: %d bytes in segments of %d", ErrTooLarge, n, j.opt.SegmentSize)
 		}
 		end := roundUp(j.fill+need, seg.align)
 		switch {
 		case j.mustRoll || end > int(seg.size):
+			if err := j.reserve(c); err != nil {
+				return err
+			}
 			if err := j.roll(); err != nil {
 				return err
 			}
@@ -185,7 +194,7 @@ func (j *Journal) add(t chain.Type, n int, seq uint64, c Class) {
 	j.nrec++
 	j.next++
 	j.stats.Records++
-	if c == Durable {
+	if c != Soon {
 		j.durable = true
 	}
 	if t == chain.TypeCheckpoint {
@@ -196,6 +205,28 @@ func (j *Journal) add(t chain.Type, n int, seq uint64, c Class) {
 		j.sealOpen()
 	}
 	poke(j.kick)
+}
+
+// reserve keeps the last spare for what must be finished: a sale is refused
+// before it begins, not in the middle. Callers hold mu.
+func (j *Journal) reserve(c Class) error {
+	if c == Finishing || j.spare == 0 || j.freeableLocked(0, time.Now()) {
+		return nil // no spare: the segment maker says why
+	}
+	used := j.usedLocked()
+	if used+2*j.opt.SegmentSize > j.opt.MaxBytes {
+		return j.overBudget(used)
+	}
+	if free, err := j.fs.Free(); err == nil && free < uint64(j.opt.SegmentSize) {
+		return fmt.Errorf("%w: %d bytes are free, a segment takes %d; the spare segment is kept to finish what is open: free space on the data partition",
+			ErrNoSpace, free, j.opt.SegmentSize)
+	}
+	return nil
+}
+
+func (j *Journal) overBudget(used int64) error {
+	return fmt.Errorf("%w: segments take %d bytes, the budget is %d; records that head office has not settled are never deleted: restore the link or raise data.max_bytes",
+		ErrNoSpace, used, j.opt.MaxBytes)
 }
 
 // roll goes on to the next segment. Callers hold mu and no other Append runs.
@@ -298,7 +329,7 @@ func (j *Journal) beginSegment() (*segment, error) {
 	s := &segment{segmentHead: segmentHead{
 		align: j.align, id: j.id, incarnation: j.inc, no: j.spare, size: uint32(j.opt.SegmentSize),
 		firstSeq: j.next, prevEnd: uint32(old.end), prevHead: j.head, owner: j.owner,
-		created: time.Now().UnixMilli(), key: old.key,
+		created: time.Now().UnixMilli(), key: old.key, machine: old.machine,
 	}, known: true, end: j.align, refs: 1}
 	written := s.segmentHead
 	if j.lab.Bug == hook.Unaligned {

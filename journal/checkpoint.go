@@ -25,7 +25,7 @@ func (e checkpointEncoder) AppendRecord(dst []byte, seq uint64) ([]byte, error) 
 // does it itself after CheckpointEvery records and at an orderly stop.
 func (j *Journal) Checkpoint() error {
 	j.mu.Lock()
-	due := j.key != nil && j.next-1 > j.signed
+	due := j.key != nil && !j.readOnly && j.next-1 > j.signed
 	j.mu.Unlock()
 	if !due {
 		return nil

@@ -21,6 +21,7 @@ func create(d disk.FS, o CreateOptions) (chain.ID, error) {
 		firstSeq: 1, owner: o.Identity, created: time.Now().UnixMilli(),
 	}
 	copy(h.key[:], o.PublicKey)
+	h.machine = machineTag(o.MachineID)
 	if err := checkNew(&h); err != nil {
 		return chain.ID{}, err
 	}
@@ -59,7 +60,7 @@ func checkSegmentSize(size int64, align int) error {
 // firstGroup builds the birth record and the opening state.
 func firstGroup(h *segmentHead, o CreateOptions) (*group, []byte, error) {
 	birth, err := json.Marshal(chain.Birth{V: 1, Journal: h.id.String(), Store: h.owner.Store, Terminal: h.owner.Terminal,
-		Machine: o.MachineID, PublicKey: o.PublicKey, Created: time.UnixMilli(h.created).UTC().Format(time.RFC3339Nano)})
+		Machine: o.MachineID, PublicKey: o.PublicKey, Parent: o.Parent, Created: time.UnixMilli(h.created).UTC().Format(time.RFC3339Nano)})
 	if err != nil {
 		return nil, nil, err
 	}

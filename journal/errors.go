@@ -22,6 +22,9 @@ var (
 	ErrNewer = chain.ErrNewer
 	// ErrNoSpace: no room for the record. Nothing happened.
 	ErrNoSpace = errors.New("no space left for the journal")
+	// ErrReadOnly: the file system is mounted read-only. What is held can be read
+	// and shipped.
+	ErrReadOnly = errors.New("the journal's file system is read-only")
 	// ErrTooLarge: a record beyond chain.MaxRecord. Nothing happened.
 	ErrTooLarge = errors.New("record too large")
 	// ErrFailed: a sync failed or the map is gone. What was not durable before

@@ -36,7 +36,8 @@ import (
 //	128 terminal, zero-padded    32 B
 //	160 wall clock, Unix ms       i64
 //	168 the terminal's public key, Ed25519; 0 if it has none   32 B
-//	200 reserved, 0
+//	200 tag of the machine: first 16 bytes of the SHA-256 of its id; 0 if unknown   16 B
+//	216 reserved, 0
 //	252 CRC-32C of bytes 0 to 251 u32
 //
 // A group begins at a page and is zero-padded to whole pages:
@@ -92,6 +93,7 @@ type segmentHead struct {
 	owner       Identity
 	created     int64    // Unix ms
 	key         [32]byte // the terminal's public key, or zero
+	machine     [16]byte // machineTag
 }
 
 var (
@@ -115,6 +117,7 @@ func (h *segmentHead) encode(b []byte) {
 	copy(b[128:160], h.owner.Terminal)
 	le.PutUint64(b[160:], uint64(h.created))
 	copy(b[168:], h.key[:])
+	copy(b[200:], h.machine[:])
 	le.PutUint32(b[252:], crc32.Checksum(b[:252], castagnoli))
 }
 
@@ -144,7 +147,7 @@ func decodeSegmentHead(b []byte) (segmentHead, error) {
 		prevEnd: le.Uint32(b[56:]), created: int64(le.Uint64(b[160:])),
 		id: chain.ID(b[16:32]), prevHead: chain.Head(b[64:96]),
 		owner: Identity{Store: cString(b[96:128]), Terminal: cString(b[128:160])},
-		key:   [32]byte(b[168:200]),
+		key:   [32]byte(b[168:200]), machine: [16]byte(b[200:216]),
 	}
 	if h.align < minAlign || h.align&(h.align-1) != 0 || h.align > maxAlign || h.no == 0 || h.firstSeq == 0 ||
 		int64(h.size) < int64(2*h.align) || h.size%uint32(h.align) != 0 {

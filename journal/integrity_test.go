@@ -10,6 +10,7 @@ import (
 
 	"posd/journal/chain"
 	"posd/journal/internal/disk"
+	"posd/journal/internal/hook"
 )
 
 var terminalKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
@@ -252,11 +253,7 @@ func TestStartReadsFewPages(t *testing.T) {
 	}
 	want := contents(t, j)
 	j.Close()
-	lab := *j.lab
-	lab.FS, lab.Manual = j.fs, true
-	d := openFolder(t, dir)
-	lab.FS = d
-	j, err := open(o, &lab)
+	j, err := open(o, hookFor(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,12 +284,12 @@ func TestStartReadsFewPages(t *testing.T) {
 	}
 }
 
-// openFolder is the real file system below dir.
-func openFolder(t *testing.T, dir string) disk.FS {
+// hookFor drives a journal on the real file system by hand.
+func hookFor(t *testing.T, dir string) *hook.Lab {
 	d, err := disk.OpenDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
-	return d
+	return &hook.Lab{FS: d, Manual: true}
 }

@@ -81,6 +81,7 @@ type Journal struct {
 	mustRoll bool // begin a new segment before the next record
 	err      error
 	closed   bool
+	readOnly bool
 
 	// the open group
 	off       int // where it begins in the active segment
@@ -124,6 +125,9 @@ type CreateOptions struct {
 	SegmentSize int64             // bytes, 0 = 4 MiB
 	Opening     Opening
 
+	Parent *chain.Parent // the journal that this one continues, if any
+	Copies Copies        // records of it, under their own names; may be nil
+
 	Lab *hook.Lab // for journal/lab
 }
 
@@ -136,7 +140,7 @@ func Create(dir string, o CreateOptions) (chain.ID, error) {
 	if err := vacant(dir); err != nil {
 		return chain.ID{}, err
 	}
-	tmp := dir + ".creating"
+	tmp := dir + creatingSuffix
 	if err := os.RemoveAll(tmp); err != nil {
 		return chain.ID{}, err
 	}
@@ -152,6 +156,11 @@ func Create(dir string, o CreateOptions) (chain.ID, error) {
 	if err != nil {
 		return chain.ID{}, fmt.Errorf("create journal in %s: %w", dir, err)
 	}
+	if o.Copies != nil {
+		if err := copyInto(tmp, o); err != nil {
+			return chain.ID{}, errors.Join(fmt.Errorf("copy records into a new journal: %w", err), os.RemoveAll(tmp))
+		}
+	}
 	os.Remove(filepath.Join(dir, "lock"))
 	// One rename makes it exist: a cut before leaves no journal, not half of one.
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -162,6 +171,9 @@ func Create(dir string, o CreateOptions) (chain.ID, error) {
 	}
 	return id, syncParent(dir)
 }
+
+// creatingSuffix names the folder of a journal that is not complete yet.
+const creatingSuffix = ".creating"
 
 func syncParent(dir string) error {
 	p, err := os.Open(filepath.Dir(filepath.Clean(dir)))
@@ -191,7 +203,9 @@ func vacant(dir string) error {
 	return nil
 }
 
-// Open takes the journal at dir for writing and recovers its end. Errors:
+// Open takes the journal at dir for writing and recovers its end. On a file
+// system that is mounted read-only it opens for reading, and Append says
+// ErrReadOnly. Errors:
 // ErrNoJournal, ErrLocked, ErrForeign, ErrNewer, *CorruptError, or what the
 // file system says.
 func Open(dir string, o Options) (*Journal, error) {
@@ -204,12 +218,13 @@ func Open(dir string, o Options) (*Journal, error) {
 		}
 		return nil, fmt.Errorf("%w in %s (%w): is the data partition mounted? A new terminal is set up with posctl init", ErrNoJournal, dir, err)
 	}
-	// Create may have been killed before its rename was durable.
-	if err := syncParent(dir); err != nil {
-		return nil, err
-	}
 	d, err := disk.OpenDir(dir)
 	if err != nil {
+		return nil, err
+	}
+	// Create may have been killed before its rename was durable.
+	if err := syncParent(dir); err != nil && !d.ReadOnly() {
+		d.Close()
 		return nil, err
 	}
 	lock, err := disk.AcquireLock(dir)
@@ -224,6 +239,7 @@ func Open(dir string, o Options) (*Journal, error) {
 	if o.Lab != nil {
 		lab.Bug, lab.Page = o.Lab.Bug, o.Lab.Page
 	}
+	lab.ReadOnly = d.ReadOnly()
 	j, err := open(o, &lab)
 	if err != nil {
 		lock.Release()
@@ -268,7 +284,7 @@ func open(o Options, lab *hook.Lab) (*Journal, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	j := &Journal{
-		fs: lab.FS, lab: lab, page: page, log: o.Log, opening: o.Opening, opt: o,
+		fs: lab.FS, lab: lab, readOnly: lab.ReadOnly, page: page, log: o.Log, opening: o.Opening, opt: o,
 		kick: make(chan struct{}, 1), kickPrep: make(chan struct{}, 1),
 		stop: make(chan struct{}), failed: make(chan struct{}), hash: sha256.New(),
 	}
@@ -281,12 +297,15 @@ func open(o Options, lab *hook.Lab) (*Journal, error) {
 }
 
 func (j *Journal) start() {
-	j.wg.Add(2)
 	if j.opt.ScrubEvery > 0 {
 		j.wg.Go(j.scrubLoop)
 	}
-	go func() { defer j.wg.Done(); j.commitLoop() }()
-	go func() { defer j.wg.Done(); j.prepareLoop() }()
+	if j.readOnly {
+		j.wg.Go(j.learnRest)
+		return
+	}
+	j.wg.Go(j.commitLoop)
+	j.wg.Go(j.prepareLoop)
 }
 
 // ID of the journal.
@@ -321,6 +340,9 @@ func (j *Journal) LastOpening() uint64 {
 	defer j.mu.Unlock()
 	return j.lastOpen
 }
+
+// ReadOnly says whether the file system lets the journal only be read.
+func (j *Journal) ReadOnly() bool { return j.readOnly }
 
 // Failed is closed when a sync has failed: the process must end.
 func (j *Journal) Failed() <-chan struct{} { return j.failed }
@@ -405,7 +427,7 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	err := j.err
-	if err == nil {
+	if err == nil && !j.readOnly {
 		err = j.writeNoteLocked(true)
 	}
 	if j.lock != nil && err == nil {

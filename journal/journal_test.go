@@ -382,14 +382,35 @@ func TestNoSpace(t *testing.T) {
 	if seq, _ := j.Floor(); seq != last {
 		t.Fatalf("floor %d, last acknowledged %d", seq, last)
 	}
-	// A start on the full disk works too.
+	// The reserve is there for what must be finished, and only for that.
+	if !j.Stats().SpareReady {
+		t.Fatal("no segment was kept in reserve")
+	}
+	seq, err := j.Append(chain.TypeOwner, Finishing, 3000, payload(bytes.Repeat([]byte("f"), 3000)))
+	if err == nil {
+		err = j.Wait(t.Context(), seq)
+	}
+	if err != nil {
+		t.Fatalf("finishing on the full disk: %v", err)
+	}
+	for err == nil {
+		seq, err = j.Append(chain.TypeOwner, Finishing, 3000, payload(bytes.Repeat([]byte("f"), 3000)))
+		if err == nil {
+			last = seq
+		}
+	}
+	if !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("the reserve has an end: %v", err)
+	}
+	// A start on the full disk works too, and all that is held can be shipped.
 	j.Close()
 	j = reopen(t, dir, o)
 	if got, _ := j.Floor(); got != last {
 		t.Fatalf("reopened at %d, want %d", got, last)
 	}
+	contents(t, j)
 	j.Settle(last)
-	until(t, func() bool { return j.Stats().SpareReady })
+	until(t, func() bool { return j.Stats().Freed > 0 && j.Stats().SpareReady })
 	if seq := mustAppend(t, j, bytes.Repeat([]byte("n"), 3000)); seq <= last {
 		t.Fatalf("went on with %d after %d", seq, last)
 	}

@@ -41,6 +41,8 @@ func (j *Journal) labNote() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.nrec == 0 && j.err == nil {
-		j.writeNoteLocked(false)
+		if err := j.writeNoteLocked(false); err != nil {
+			j.fail(err)
+		}
 	}
 }

@@ -64,7 +64,7 @@ func (j *Journal) prepare() error {
 		return nil
 	}
 	if used+j.opt.SegmentSize > j.opt.MaxBytes {
-		return fmt.Errorf("%w: segments take %d bytes, the budget is %d; records that head office has not settled are never deleted: restore the link or raise data.max_bytes", ErrNoSpace, used, j.opt.MaxBytes)
+		return j.overBudget(used)
 	}
 	if err := j.makeSpare(no); err != nil {
 		return err

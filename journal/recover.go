@@ -14,8 +14,8 @@ import (
 // cache: after a failed sync the cache holds what the device does not.
 func (j *Journal) recoverAll() error {
 	// A killed process may have left names in the cache, too.
-	if j.lab.Bug == hook.NoStartSync {
-		// as if it were not needed
+	if j.lab.Bug == hook.NoStartSync || j.readOnly {
+		// nothing can be synced, or as if it were not needed
 	} else if err := j.fs.SyncDir(); err != nil {
 		return fmt.Errorf("%w: sync the folder at start: %w", ErrFailed, err)
 	}
@@ -57,10 +57,13 @@ func (j *Journal) recoverTail(n note) error {
 		return err
 	}
 	j.settleTail(tail, n)
-	if err := active.open(j.fs, true); err != nil {
+	if err := active.open(j.fs, !j.readOnly); err != nil {
 		return err
 	}
 	active.refs = 1
+	if j.readOnly {
+		return nil
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.writeNoteLocked(false); err != nil {

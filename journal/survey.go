@@ -115,7 +115,7 @@ func (j *Journal) surveyOne(no uint32, newest bool) (surveyed, error) {
 		return sv, err
 	}
 	defer f.Close()
-	if newest {
+	if newest && !j.readOnly {
 		if err := f.Datasync(); err != nil {
 			return sv, fmt.Errorf("%w: sync %s at start: %w", ErrFailed, segmentName(no), err)
 		}
