@@ -331,6 +331,9 @@ func (j *Journal) beginSegment() (*segment, error) {
 		firstSeq: j.next, prevEnd: uint32(old.end), prevHead: j.head, owner: j.owner,
 		created: time.Now().UnixMilli(), key: old.key, machine: old.machine,
 	}, known: true, end: j.align, refs: 1}
+	if j.lab.Bug == hook.EarlyPage0 && j.nrec > 0 {
+		s.prevEnd = uint32(roundUp(j.fill, old.align)) // where the open group will end
+	}
 	written := s.segmentHead
 	if j.lab.Bug == hook.Unaligned {
 		s.align, s.end = unalignedBy, unalignedBy

@@ -26,7 +26,7 @@ type badPage struct {
 }
 
 func newColdReader(f disk.File, size, align int, b hook.Bug) *coldReader {
-	return &coldReader{f: f, size: size, align: align, window: maxGroup, bug: b, buf: disk.Buffer(maxGroup)}
+	return &coldReader{f: f, size: size, align: align, window: maxGroup, bug: b, buf: disk.Buffer(min(maxGroup, size))}
 }
 
 // group returns the header and bytes of the group at w.off, its CRC unchecked.

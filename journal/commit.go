@@ -144,9 +144,8 @@ func (j *Journal) writeNoteLocked(clean bool) error {
 	n := note{id: j.id, seq: j.floorSeq, segNo: seg.no, end: uint32(seg.end), head: j.floorHead,
 		incarnation: j.inc, oldest: j.segs[0].no, scrubNo: j.scrub.no, scrubBegan: j.scrub.began, clean: clean}
 	j.wantNote, j.noted = false, j.floorSeq
-	if j.lab.Bug == hook.NoNote {
-		j.notedOldest = n.oldest
-		return nil
+	if j.lab.Bug == hook.NoNote { // it goes on saying which segment is the oldest
+		n.seq, n.segNo, n.end = 0, 0, 0
 	}
 	j.mu.Unlock()
 	err := j.note.write(n)

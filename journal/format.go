@@ -78,6 +78,18 @@ var (
 	le         = binary.LittleEndian
 )
 
+var zeros [minAlign]byte
+
+func isZero(b []byte) bool {
+	for len(b) > minAlign {
+		if !bytes.Equal(b[:minAlign], zeros[:]) {
+			return false
+		}
+		b = b[minAlign:]
+	}
+	return bytes.Equal(b, zeros[:len(b)])
+}
+
 func roundUp(n, a int) int { return (n + a - 1) / a * a }
 
 // segmentHead is the content of page 0.
@@ -127,7 +139,7 @@ func decodeSegmentHead(b []byte) (segmentHead, error) {
 		return h, fmt.Errorf("%w: %d bytes", errBadPage, len(b))
 	}
 	b = b[:page0Used]
-	if len(bytes.Trim(b, "\x00")) == 0 {
+	if isZero(b) {
 		return h, errZeroPage
 	}
 	if [8]byte(b[:8]) != page0Magic {
@@ -244,10 +256,8 @@ func (g *group) check(b []byte, align int) error {
 	if flags := le.Uint16(b[14:]); flags != 0 {
 		return fmt.Errorf("%w: group with flags %#x", ErrNewer, flags)
 	}
-	for _, z := range b[used:g.size(align)] {
-		if z != 0 {
-			return fmt.Errorf("%w: padding is not zero", errGroup)
-		}
+	if !isZero(b[used:g.size(align)]) {
+		return fmt.Errorf("%w: padding is not zero", errGroup)
 	}
 	rest := b[groupHeader:used]
 	for seq := g.firstSeq; seq <= g.last(); seq++ {

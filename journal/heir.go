@@ -50,10 +50,16 @@ const heirSuffix = ".next"
 // place in one step: a cut leaves the one or the other. The former journal stays
 // beside it, complete and unchanged, in the folder that is returned. o.Parent says
 // where it ended. What an interrupted call left is put in order first.
+// Errors: ErrLocked, ErrNoJournal, what Create and Copies say.
 func Succeed(dir string, o CreateOptions) (id chain.ID, former string, err error) {
 	if former, err = FinishSuccession(dir); err != nil {
 		return id, former, err
 	}
+	lock, err := disk.AcquireLock(dir)
+	if err != nil {
+		return id, "", err
+	}
+	defer lock.Release()
 	if id, err = Create(dir+heirSuffix, o); err != nil {
 		return id, "", err
 	}
@@ -63,13 +69,25 @@ func Succeed(dir string, o CreateOptions) (id chain.ID, former string, err error
 	if err := syncParent(dir); err != nil {
 		return id, "", err
 	}
-	former, err = FinishSuccession(dir)
+	former, err = finish(dir)
 	return id, former, err
 }
 
 // FinishSuccession puts in order what an interrupted Succeed left beside dir. It
 // returns the folder of the former journal if there was something to finish.
 func FinishSuccession(dir string) (former string, err error) {
+	if _, err := os.Stat(dir + heirSuffix); errors.Is(err, fs.ErrNotExist) {
+		return "", os.RemoveAll(dir + heirSuffix + creatingSuffix)
+	}
+	lock, err := disk.AcquireLock(dir)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Release()
+	return finish(dir)
+}
+
+func finish(dir string) (former string, err error) {
 	next := dir + heirSuffix
 	if err := os.RemoveAll(next + creatingSuffix); err != nil {
 		return "", err

@@ -374,6 +374,7 @@ type Stats struct {
 	Segments               int    // in use
 	SegmentBytes           int64  // in use and spare
 	SpareReady             bool
+	Full                   bool      // no further segment can be had: what is not Finishing will be refused
 	Freed                  uint64    // segments given back
 	Recycled               uint64    // of these, used again as a spare
 	TornTails              uint64    // found at this start: 0 or 1
@@ -400,6 +401,7 @@ func (j *Journal) Stats() Stats {
 		s.SegmentBytes += j.opt.SegmentSize
 	}
 	s.Oldest, s.FloorSeq, s.NextSeq, s.SettledSeq = j.segs[0].firstSeq, j.floorSeq, j.next, j.settled
+	s.Full = j.spare == 0 && j.spareErr != nil || j.reserve(Durable) != nil
 	s.Damaged, s.Signing = len(j.damage), j.key != nil
 	return s
 }

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -86,17 +85,18 @@ func (j *Journal) checkOldest(n note) error {
 
 // tail is the end of the last segment as the device has it.
 type tail struct {
-	end     int // X: offset of the first invalid group
-	seq     uint64
-	head    chain.Head
-	groups  int
-	inc     uint64
-	signed  uint64 // last checkpoint, or where the segment begins
-	why     error  // what is wrong at X; nil at the segment's end
-	zero    bool   // the page at X is zero
-	later   int    // offset of a valid later group, 0 if none
-	laterAt uint64
-	noteErr error // the group that the floor note names differs
+	end        int // X: offset of the first invalid group
+	seq        uint64
+	head       chain.Head
+	groups     int
+	inc        uint64
+	signed     uint64 // last checkpoint, or where the segment begins
+	why        error  // what is wrong at X; nil at the segment's end
+	zero       bool   // the page at X is zero
+	unreadable bool   // a page from X on cannot be read: it could not be stored into
+	later      int    // offset of a valid later group, 0 if none
+	laterAt    uint64
+	noteErr    error // the group that the floor note names differs
 }
 
 func newTail(seg *segment) *tail {
@@ -202,10 +202,12 @@ func (t *tail) take(seg *segment, g *group, b []byte, n note) error {
 // seal rule makes it a witness that the bytes at t.end had been synced.
 func (j *Journal) lookBeyond(r *coldReader, seg *segment, t *tail) {
 	page, err := r.bytes(t.end, seg.align)
-	t.zero = err == nil && len(bytes.Trim(page, "\x00")) == 0
+	t.unreadable = len(r.bad) > 0
+	t.zero = err == nil && isZero(page)
 	for off := t.end; off < int(seg.size); off += seg.align {
 		w := where{id: j.id, segNo: seg.no, off: off, end: int(seg.size), align: seg.align}
 		g, b, err := r.group(w)
+		t.unreadable = t.unreadable || len(r.bad) > 0
 		if err == nil && g.firstSeq > t.seq && g.check(b, seg.align) == nil {
 			t.later, t.laterAt = off, g.firstSeq
 			return
@@ -281,7 +283,7 @@ func (j *Journal) settleTail(t *tail, n note) {
 	clean := n.clean && n.seq == t.seq && n.segNo == seg.no && int(n.end) == t.end
 	before := j.lab.Before
 	lived := before.Boot != "" && before.Boot == j.lab.Boot && before.State != "failed"
-	if clean || t.zero || lived {
+	if (clean || t.zero || lived) && !t.unreadable {
 		return
 	}
 	j.mustRoll = true

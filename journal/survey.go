@@ -83,7 +83,8 @@ func (j *Journal) surveySpares(spares []surveyed, last uint32) error {
 		if err := j.checkSpare(sv); err != nil {
 			return err
 		}
-		if sv.no == last+1 && sv.size == j.opt.SegmentSize {
+		// A page 0 that was torn, or cannot be read, would fail again: made anew.
+		if sv.kind == pageSpare && sv.no == last+1 && sv.size == j.opt.SegmentSize {
 			j.spare = sv.no
 		}
 	}

@@ -38,10 +38,12 @@ type Report struct {
 	Journal     chain.ID
 	Identity    Identity
 	Segments    int
+	Bytes       int64      // that they take
 	First, Last uint64     // records held; First > 1 when older ones were freed
 	Head        chain.Head // after Last
 	Incarnation uint64
 	Key         ed25519.PublicKey // that the journal names; nil: none
+	Opening     uint64            // the newest opening state
 	Checkpoints int               // whose signatures are right
 	Signed      uint64            // last record that one of them covers
 	Live        bool              // a process owned the journal meanwhile
@@ -113,7 +115,7 @@ func (v *verifier) run() error {
 		return err
 	}
 	v.rep.Journal, v.rep.Identity, v.rep.Incarnation = j.id, j.owner, j.segs[len(j.segs)-1].incarnation
-	v.rep.Segments, v.rep.First = len(j.segs), j.segs[0].firstSeq
+	v.rep.Segments, v.rep.First, v.rep.Bytes = len(j.segs), j.segs[0].firstSeq, j.usedLocked()
 	if v.done != 0 && v.done+1 < v.rep.First {
 		return fmt.Errorf("%w: records %d to %d were freed meanwhile; start again", ErrFreed, v.done+1, v.rep.First-1)
 	}
@@ -161,6 +163,9 @@ func (v *verifier) segment(j *Journal, i int, seg *segment, n note) error {
 		return err
 	}
 	v.rep.Last, v.rep.Head = t.seq, t.head
+	if t.seq >= seg.firstSeq {
+		v.rep.Opening = max(2, seg.firstSeq) // record 1 is the birth
+	}
 	v.rep.Incarnation = max(v.rep.Incarnation, t.inc)
 	if i == len(j.segs)-1 {
 		if t.why != nil && !t.zero && !v.live {

@@ -125,11 +125,14 @@ func writeUsage(w io.Writer, l cgroup.Limits) {
 // open opens everything that lies on the disk, and binds the addresses.
 func (t *terminal) open() (err error) {
 	c, dir := t.c, t.c.Data.Dir
+	if err := t.succeed(); err != nil {
+		return err
+	}
 	var opener register.Opener
 	if t.journal, err = journal.Open(filepath.Join(dir, "journal"), journal.Options{
 		Identity:    journal.Identity{Store: c.Terminal.Store, Terminal: c.Terminal.ID},
 		SegmentSize: c.Data.Segment, MaxBytes: c.Data.MaxBytes, Retention: c.Data.Retention,
-		Opening: opener.Opening, Log: t.log,
+		Opening: opener.Opening, Key: t.signingKey(), Log: t.log,
 	}); err != nil {
 		return err
 	}
@@ -278,6 +281,8 @@ func (t *terminal) wait(signals <-chan os.Signal) (reason string, cause error) {
 				return "storage failed", failed
 			}
 			return "a part ended", err
+		case <-t.forked():
+			return "a new journal is needed", t.wantSuccessor(t.uplink.Status().Fork)
 		case <-t.journal.Failed():
 			return "storage failed", t.journal.Err()
 		}

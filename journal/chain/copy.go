@@ -12,7 +12,7 @@ import "fmt"
 //	28 len: bytes of the payload u32
 //	32 head(seq) there           32 B
 //	64 payload there
-const copyHeader = 64
+const CopyHeader = 64
 
 // Copy is what a record of TypeCopy carries.
 type Copy struct {
@@ -24,7 +24,7 @@ type Copy struct {
 // AppendCopy appends the payload of a copy of r, which stands in journal id and
 // has head after it. r itself must not be a copy.
 func AppendCopy(dst []byte, id ID, r Record, head Head) []byte {
-	var b [copyHeader]byte
+	var b [CopyHeader]byte
 	copy(b[0:], id[:])
 	le.PutUint64(b[16:], r.Seq)
 	le.PutUint16(b[24:], uint16(r.Type))
@@ -37,11 +37,11 @@ func AppendCopy(dst []byte, id ID, r Record, head Head) []byte {
 // ParseCopy reads the payload of a record of TypeCopy. Record has no Frame: see
 // Frame.
 func ParseCopy(b []byte) (Copy, error) {
-	if len(b) < copyHeader {
-		return Copy{}, fmt.Errorf("copied record of %d bytes, its header has %d", len(b), copyHeader)
+	if len(b) < CopyHeader {
+		return Copy{}, fmt.Errorf("copied record of %d bytes, its header has %d", len(b), CopyHeader)
 	}
 	c := Copy{Journal: ID(b[0:16]), Head: Head(b[32:64]), Record: Record{
-		Seq: le.Uint64(b[16:]), Type: Type(le.Uint16(b[24:])), Flags: le.Uint16(b[26:]), Payload: b[copyHeader:]}}
+		Seq: le.Uint64(b[16:]), Type: Type(le.Uint16(b[24:])), Flags: le.Uint16(b[26:]), Payload: b[CopyHeader:]}}
 	switch n := le.Uint32(b[28:]); {
 	case int(n) != len(c.Record.Payload) || n > MaxRecord:
 		return Copy{}, fmt.Errorf("copied record: %d bytes of payload, its header says %d", len(c.Record.Payload), n)
@@ -51,6 +51,15 @@ func ParseCopy(b []byte) (Copy, error) {
 		return Copy{}, fmt.Errorf("copied record: %w: flags %#x", ErrNewer, c.Record.Flags)
 	}
 	return c, nil
+}
+
+// Named returns the name that a record of journal id has for ever: its own, or
+// that of the record which it copies. The frame stays the record's own.
+func Named(id ID, r Record) (Copy, error) {
+	if r.Type != TypeCopy {
+		return Copy{Journal: id, Record: r}, nil
+	}
+	return ParseCopy(r.Payload)
 }
 
 // Frame appends the record's frame as it stands in its own journal, so that its

@@ -20,7 +20,7 @@ const (
 	// MaxRecord is the largest payload of an owner's record, in bytes.
 	MaxRecord = 128 << 10
 	// maxPayload leaves room to copy the largest record.
-	maxPayload = MaxRecord + copyHeader
+	maxPayload = MaxRecord + CopyHeader
 )
 
 var le = binary.LittleEndian

@@ -221,12 +221,15 @@ func (s *Server) problemOf(err error) *problem {
 // appendSale appends the answer for a sale: its event's place, and its data as
 // they stand in the journal.
 func (s *Server) appendSale(dst []byte, seq uint64) ([]byte, error) {
-	id := s.o.Journal.ID()
-	dst = hex.AppendEncode(append(dst, `{"event":{"journal":"`...), id[:])
-	dst = strconv.AppendUint(append(dst, `","seq":`...), seq, 10)
-	dst = append(dst, `},"sale":`...)
 	err := s.o.Journal.Read(seq, func(rec chain.Record) error {
-		data, err := dataOf(rec)
+		c, err := chain.Named(s.o.Journal.ID(), rec)
+		if err != nil {
+			return err
+		}
+		dst = hex.AppendEncode(append(dst, `{"event":{"journal":"`...), c.Journal[:])
+		dst = strconv.AppendUint(append(dst, `","seq":`...), c.Record.Seq, 10)
+		dst = append(dst, `},"sale":`...)
+		data, err := dataOf(c.Record)
 		dst = append(dst, data...)
 		return err
 	})

@@ -270,6 +270,9 @@ func (r *Register) roll(now time.Time, trust event.Clock, operator string) error
 			return err
 		}
 		r.change(func(s *state) { s.saw(stamped(h)); s.closed(&e) })
+		if err := r.j.Checkpoint(); err != nil { // the chain is whole without it
+			r.o.Log.Warn("the end of the shift is not signed", "error", err)
+		}
 	}
 	if s.open {
 		return nil
@@ -313,8 +316,14 @@ func (r *Register) replay(ctx context.Context, seq uint64, key string, hash [32]
 		return Answer{}, fmt.Errorf("sale is not known to be durable: %w", err)
 	}
 	want := hex.EncodeToString(hash[:])
+	sale := event.SaleID(r.j.ID(), seq)
 	err := r.j.Read(seq, func(rec chain.Record) error {
-		h, _, err := event.Parse(rec.Payload)
+		c, err := chain.Named(r.j.ID(), rec)
+		if err != nil {
+			return err
+		}
+		sale = event.SaleID(c.Journal, c.Record.Seq)
+		h, _, err := event.Parse(c.Record.Payload)
 		if err == nil && (h.Key != key || h.Hash != want) {
 			err = ErrKeyReused
 		}
@@ -324,7 +333,7 @@ func (r *Register) replay(ctx context.Context, seq uint64, key string, hash [32]
 		return Answer{}, ErrKeyReused
 	}
 	if err != nil {
-		return Answer{}, fmt.Errorf("%w: sale %s: %w", ErrUnreadable, event.SaleID(r.j.ID(), seq), err)
+		return Answer{}, fmt.Errorf("%w: sale %s: %w", ErrUnreadable, sale, err)
 	}
-	return Answer{Seq: seq, Sale: event.SaleID(r.j.ID(), seq), Replayed: true}, nil
+	return Answer{Seq: seq, Sale: sale, Replayed: true}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/pos/event"
 )
 
@@ -151,10 +152,17 @@ func keysBetween(j *journal.Journal, first, end uint64) (keys []usedKey, err err
 		if err != nil {
 			return nil, err
 		}
-		if rec.Type != event.RecordType {
+		if rec.Type != event.RecordType && rec.Type != chain.TypeCopy {
 			continue
 		}
-		h, _, err := event.Parse(rec.Payload)
+		c, err := chain.Named(chain.ID{}, rec)
+		if err != nil {
+			return nil, fmt.Errorf("record %d: %w", rec.Seq, err)
+		}
+		if c.Record.Type != event.RecordType {
+			continue
+		}
+		h, _, err := event.Parse(c.Record.Payload)
 		if err != nil {
 			return nil, fmt.Errorf("record %d: %w", rec.Seq, err)
 		}

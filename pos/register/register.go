@@ -141,6 +141,8 @@ func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedK
 			begun = true
 		case rec.Type == event.RecordType:
 			err = s.foldRecord(rec, log, used)
+		case rec.Type == chain.TypeCopy:
+			err = copiedKey(rec, used)
 		}
 		if err != nil {
 			return s, fmt.Errorf("record %d: %w", rec.Seq, err)
@@ -161,6 +163,19 @@ func (s *state) foldRecord(rec chain.Record, log *slog.Logger, used func(usedKey
 		used(usedKey{idOf(h.Key), rec.Seq})
 	}
 	return err
+}
+
+// copiedKey: a call that a former journal answered is not answered with a second
+// sale. What the copy did to the state is in the opening state.
+func copiedKey(rec chain.Record, used func(usedKey)) error {
+	c, err := chain.ParseCopy(rec.Payload)
+	if err != nil || c.Record.Type != event.RecordType {
+		return err
+	}
+	if h, _, err := event.Parse(c.Record.Payload); err == nil && h.Key != "" {
+		used(usedKey{idOf(h.Key), rec.Seq})
+	}
+	return nil
 }
 
 // checkBegun refuses a journal without an opening state, made by something else

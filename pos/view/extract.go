@@ -13,10 +13,17 @@ import (
 // extract reads what the index needs from a record. ok is false for a record
 // that adds nothing to it.
 func extract(r chain.Record) (e entry, ok bool, err error) {
-	if r.Type != event.RecordType {
+	if r.Type != event.RecordType && r.Type != chain.TypeCopy {
 		return e, false, nil
 	}
-	h, data, err := event.Parse(r.Payload)
+	named, err := chain.Named(chain.ID{}, r)
+	if err != nil {
+		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
+	}
+	if named.Record.Type != event.RecordType {
+		return e, false, nil
+	}
+	h, data, err := event.Parse(named.Record.Payload)
 	if err != nil {
 		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
 	}

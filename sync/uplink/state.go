@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"posd/journal"
+	"posd/journal/chain"
 	"posd/sync/wire"
 )
 
@@ -108,4 +109,14 @@ func writeState(path string, b []byte) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// Settled is how far the state file at path says that head office has journal id;
+// 0 if it says nothing about it.
+func Settled(path string, id chain.ID) uint64 {
+	w, err := readState(path)
+	if err != nil || w.Journal != id {
+		return 0
+	}
+	return w.Seq
 }

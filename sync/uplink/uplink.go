@@ -77,6 +77,7 @@ type Uplink struct {
 	log     *slog.Logger
 	subject string
 	m       *meters
+	fork    chan struct{}
 	mail    mailbox
 	floor   chan struct{} // the journal has grown
 
@@ -153,7 +154,7 @@ func New(o Options) (*Uplink, error) {
 	}
 	u := &Uplink{
 		opt: o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
-		mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
+		fork: make(chan struct{}), mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
 		stuckWait: o.t.stuck, lastMove: time.Now(), saved: time.Now(),
 	}
 	u.m = newMeters(o.Metrics, u)
@@ -203,8 +204,13 @@ func (u *Uplink) rest(err error) {
 	}
 }
 
+// Forked is closed when head office knows another history of this journal: the
+// owner has to begin a new one. Status says why.
+func (u *Uplink) Forked() <-chan struct{} { return u.fork }
+
 // stayForked repeats the alarm until ctx ends.
 func (u *Uplink) stayForked(ctx context.Context) {
+	close(u.fork)
 	for ctx.Err() == nil {
 		u.log.Error("uplink: this journal has another history than head office knows: a copied disk or a restored backup; "+
 			"selling goes on, nothing is shipped", "reason", u.Status().Fork, "journal", u.j.ID())

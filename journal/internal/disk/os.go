@@ -27,6 +27,7 @@ const fillBatch = 256 << 10
 type Dir struct {
 	path string
 	fd   *os.File
+	ro   bool
 }
 
 // OpenDir opens an existing folder.
@@ -42,8 +43,16 @@ func OpenDir(path string) (*Dir, error) {
 		}
 		return nil, err
 	}
-	return &Dir{path: path, fd: fd}, nil
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(fd.Fd()), &st); err != nil {
+		fd.Close()
+		return nil, err
+	}
+	return &Dir{path: path, fd: fd, ro: st.Flags&unix.ST_RDONLY != 0}, nil
 }
+
+// ReadOnly says whether the file system was mounted read-only at OpenDir.
+func (d *Dir) ReadOnly() bool { return d.ro }
 
 // Close releases the folder.
 func (d *Dir) Close() error { return d.fd.Close() }
@@ -105,7 +114,11 @@ func fill(f *os.File, size int64, pause func()) error {
 
 func (d *Dir) Open(name string) (File, error) {
 	path := filepath.Join(d.path, name)
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	flag := os.O_RDWR
+	if d.ro {
+		flag = os.O_RDONLY
+	}
+	f, err := os.OpenFile(path, flag, 0)
 	if err != nil {
 		return nil, err
 	}

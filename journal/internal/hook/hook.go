@@ -6,12 +6,13 @@ import "posd/journal/internal/disk"
 
 // Lab is what a lab gives to Create, Open and Verify, and what Open gives back.
 type Lab struct {
-	FS     disk.FS    // nil: the real one below the folder
-	Boot   string     // boot id of the kernel; "" = the real one's if FS is nil
-	Before disk.Owner // what the lock file says of the last owner, where FS is set
-	Page   int        // page size of the machine, 0 = this one's
-	Bug    Bug
-	Manual bool // no goroutine is started: the lab drives
+	FS       disk.FS    // nil: the real one below the folder
+	Boot     string     // boot id of the kernel; "" = the real one's if FS is nil
+	Before   disk.Owner // what the lock file says of the last owner, where FS is set
+	Page     int        // page size of the machine, 0 = this one's
+	Bug      Bug
+	ReadOnly bool // the file system is
+	Manual   bool // no goroutine is started: the lab drives
 
 	Drive Drive // set by Open
 }

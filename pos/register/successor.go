@@ -1,0 +1,56 @@
+package register
+
+import (
+	"strconv"
+	"strings"
+
+	"posd/journal"
+	"posd/journal/chain"
+	"posd/pos/event"
+)
+
+// Successor folds a former journal, as much of it as is left, into what the
+// terminal's next journal begins from: the next branch of receipt numbers, the
+// perpetual total, the shift that is open. Unlike the register it takes gaps.
+type Successor struct{ s state }
+
+// Add takes the next record of the former journal that is left. What cannot be
+// understood changes nothing: it is copied all the same.
+func (f *Successor) Add(rec chain.Record) {
+	switch rec.Type {
+	case chain.TypeOpening:
+		if s, err := parseState(rec.Payload); err == nil {
+			f.s = s // whatever was missing before, this was so
+		}
+	case event.RecordType:
+		h, data, err := event.Parse(rec.Payload)
+		if err != nil {
+			return
+		}
+		if h.Type == event.TypeSaleCompleted {
+			f.skipTo(data)
+		}
+		f.s.fold(h, data)
+	}
+}
+
+// skipTo makes the sale the next one, though others may be missing before it.
+func (f *Successor) skipTo(data []byte) {
+	e, err := event.ParseSale(data)
+	if err != nil || e.Number == 0 {
+		return
+	}
+	f.s.receipt = e.Number - 1
+	if _, rest, ok := strings.Cut(strings.TrimSuffix(e.Receipt, "-"+strconv.FormatUint(e.Number, 10)), "-"); ok {
+		if branch, err := strconv.ParseUint(rest[strings.LastIndexByte(rest, '-')+1:], 10, 64); err == nil {
+			f.s.branch = max(f.s.branch, branch)
+		}
+	}
+}
+
+// Opening is the opening state of the next journal, for journal.Create.
+func (f *Successor) Opening() journal.Opening {
+	s := f.s
+	s.branch, s.receipt = max(s.branch, 1)+1, 0
+	return func(dst []byte, _ uint64) []byte { return s.append(dst) }
+}
