@@ -19,7 +19,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench lint cover arm64-checkout verify-units short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lint cover arm64-checkout verify-units short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -72,6 +72,12 @@ fuzz:
 ## bench           every benchmark
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+## bench-journal   one durable commit beside its peers on one core, about 5 minutes (DOC=1 writes docs/bench-journal.md, BENCH=-quick)
+bench-journal:
+	@mkdir -p .tools
+	cd journal/peers && go build -o $(CURDIR)/.tools/bench-journal .
+	.tools/bench-journal -md $(if $(DOC),docs,.tools)/bench-journal.md $(BENCH)
 
 ## lint            gofmt, go vet, staticcheck, module files
 lint: $(STATICCHECK)

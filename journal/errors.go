@@ -61,7 +61,7 @@ func (e *CorruptError) Error() string {
 		s += fmt.Sprintf("; records from %d are in doubt", e.First)
 	}
 	return s + "; proof that they had been durable: " + e.Witness +
-		"; nothing was changed: copy the folder away, then run posctl verify on the copy"
+		"; nothing was changed: copy the folder away, then run posctl verify and posctl salvage on the copy"
 }
 
 func (e *CorruptError) Unwrap() error { return e.Err }

@@ -383,6 +383,7 @@ type Stats struct {
 	LastScrub              time.Time // end of the last complete pass; zero: none in this run
 	Damaged                int       // segments with damage found since Open
 	Checkpoints            uint64
+	Keyed                  bool // the journal names a public key
 	Signing                bool // there is a key, and it is the journal's
 	Oldest, FloorSeq       uint64
 	NextSeq, SettledSeq    uint64
@@ -403,6 +404,7 @@ func (j *Journal) Stats() Stats {
 	s.Oldest, s.FloorSeq, s.NextSeq, s.SettledSeq = j.segs[0].firstSeq, j.floorSeq, j.next, j.settled
 	s.Full = j.spare == 0 && j.spareErr != nil || j.reserve(Durable) != nil
 	s.Damaged, s.Signing = len(j.damage), j.key != nil
+	s.Keyed = j.segs[len(j.segs)-1].key != [32]byte{}
 	return s
 }
 

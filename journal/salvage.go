@@ -38,8 +38,8 @@ type SalvageOptions struct {
 
 // Salvage reads what can be proved of a damaged journal in dir, which it does not
 // change: each group whose checksum and own hash chain are whole, wherever it
-// stands, in order. A group that does not continue the one before begins after a
-// loss. Errors: ErrNoJournal, ErrNewer, what Each says; damage is in Lost.
+// stands, in order. A group whose number is the next but whose chain is not is left
+// out: it contradicts what came before. Errors: ErrNoJournal, ErrNewer, what Each says; damage is in Lost.
 func Salvage(ctx context.Context, dir string, o SalvageOptions) (Salvaged, error) {
 	s := &salvager{ctx: ctx, j: looker(disk.ReadOnly{Path: dir}, nil), o: o}
 	err := s.run()
@@ -97,8 +97,12 @@ func (s *salvager) missingEnd() error {
 	}
 	defer f.Close()
 	pages, err := readNotes(f)
-	if n := pages.of(s.out.Journal); n.seq > s.out.Last {
-		s.out.Lost = append(s.out.Lost, Loss{First: s.out.Last + 1, Last: n.seq, File: segmentName(n.segNo),
+	end := s.out.Last
+	for _, l := range s.out.Lost {
+		end = max(end, l.Last)
+	}
+	if n := pages.of(s.out.Journal); n.seq > end {
+		s.out.Lost = append(s.out.Lost, Loss{First: end + 1, Last: n.seq, File: segmentName(n.segNo),
 			Offset: int64(n.end), Reason: "the floor note names these records, they are gone"})
 	}
 	return err
@@ -207,8 +211,10 @@ func (s *salvager) group(g *group, b []byte, file string, off int64) error {
 			s.lose(file, off, errors.New("records are missing"))
 		}
 		s.loss.First, s.loss.Last = s.out.Last+1, g.firstSeq-1
-	case s.begun && g.prev != s.out.Head:
+	case s.begun && g.prev != s.out.Head: // one of the two is not what was written; the older has more witnesses
 		s.lose(file, off, fmt.Errorf("record %d does not continue the hash chain of the one before it", g.firstSeq))
+		s.loss.First, s.loss.Last = g.firstSeq, g.last() // or more: the next group tells
+		return nil
 	}
 	s.endLoss()
 	head, rest := g.prev, b[groupHeader:groupHeader+g.bodyLen]

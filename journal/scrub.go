@@ -72,7 +72,7 @@ func (j *Journal) scrubNext(buf []byte) (time.Duration, error) {
 
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s.refs--
+	s.drop()
 	read := t.end - from
 	j.stats.Scrubbed += uint64(read)
 	if i := int(s.no) + 1 - int(j.segs[0].no); t.why == nil && t.end >= limit && i > 0 && i < len(j.segs) {

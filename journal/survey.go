@@ -80,11 +80,12 @@ func (j *Journal) surveyEnd(nos []uint32) (int, *segment, error) {
 
 func (j *Journal) surveySpares(spares []surveyed, last uint32) error {
 	for _, sv := range spares {
-		if err := j.checkSpare(sv); err != nil {
+		readable, err := j.checkSpare(sv)
+		if err != nil {
 			return err
 		}
 		// A page 0 that was torn, or cannot be read, would fail again: made anew.
-		if sv.kind == pageSpare && sv.no == last+1 && sv.size == j.opt.SegmentSize {
+		if sv.kind == pageSpare && readable && sv.no == last+1 && sv.size == j.opt.SegmentSize {
 			j.spare = sv.no
 		}
 	}
@@ -222,7 +223,7 @@ func (j *Journal) learn(s *segment) error {
 		err = j.checkUsed(sv)
 	}
 	j.mu.Lock()
-	s.refs--
+	s.drop()
 	if err == nil && !s.known {
 		s.segmentHead, s.known = sv.head, true
 	}
@@ -249,11 +250,12 @@ func (j *Journal) checkUsed(sv surveyed) error {
 }
 
 // checkSpare makes sure that a file after the last segment was never used: a
-// lost page 0 in front of a valid group is damage, a torn page 0 is not.
-func (j *Journal) checkSpare(sv surveyed) error {
+// lost page 0 in front of a valid group is damage, a torn page 0 is not. Behind
+// the first 4 KiB, readable tells whether this machine's page 0 can be read.
+func (j *Journal) checkSpare(sv surveyed) (readable bool, err error) {
 	f, err := j.fs.Open(segmentName(sv.no))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	end := min(int(sv.size), maxAlign+1)
@@ -261,16 +263,20 @@ func (j *Journal) checkSpare(sv surveyed) error {
 		end = int(sv.size)
 	}
 	r := newColdReader(f, int(sv.size)/minAlign*minAlign, minAlign, j.lab.Bug)
+	readable = true
 	for off := minAlign; off < end; off += minAlign {
 		w := where{id: j.id, segNo: sv.no, off: off, end: int(sv.size), align: minAlign}
 		g, b, err := r.group(w)
+		if off < j.page && slices.ContainsFunc(r.bad, func(p badPage) bool { return p.off == off }) {
+			readable = false
+		}
 		if err == nil && g.check(b, minAlign) == nil {
 			if j.lab.Bug == hook.TruncateAny {
-				return nil
+				return readable, nil
 			}
-			return &CorruptError{File: segmentName(sv.no), Segment: sv.no, First: g.firstSeq, Last: g.last(),
+			return false, &CorruptError{File: segmentName(sv.no), Segment: sv.no, First: g.firstSeq, Last: g.last(),
 				Witness: fmt.Sprintf("a valid group at offset %d", off), Err: errors.Join(errBadPage, sv.err)}
 		}
 	}
-	return nil
+	return readable, nil
 }

@@ -3,23 +3,17 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"posd/journal"
-	"posd/journal/chain"
 	"posd/pos/config"
-	"posd/pos/event"
 )
 
 // journalFlags adds -journal, for a copy without a configuration.
@@ -38,33 +32,6 @@ func (t *tool) journalFlags(name string) (*flag.FlagSet, func() (string, error))
 	}
 }
 
-func (t *tool) verify(args []string) error {
-	fs, where := t.journalFlags("verify")
-	if _, err := t.parse(fs, args); err != nil {
-		return err
-	}
-	dir, err := where()
-	if err != nil {
-		return err
-	}
-	bar := newBar(t.err, "verify")
-	rep, err := journal.Verify(t.ctx, dir, journal.VerifyOptions{Progress: bar.set})
-	bar.done()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(t.out, "journal      %s\nterminal     %s of store %s\nsegments     %d\nrecords      %d to %d, without a gap\nincarnation  %d\nhead         %s\n",
-		rep.Journal, rep.Identity.Terminal, rep.Identity.Store, rep.Segments, rep.First, rep.Last, rep.Incarnation, rep.Head)
-	if rep.Live {
-		fmt.Fprintln(t.out, "owner        posd is running; the records were read beside it")
-	}
-	if rep.Tail != "" {
-		fmt.Fprintln(t.out, "tail        ", rep.Tail)
-	}
-	fmt.Fprintln(t.out, "checksums, numbering and hash chain are whole")
-	return nil
-}
-
 func (t *tool) dump(args []string) error {
 	fs, where := t.journalFlags("dump")
 	from := fs.Uint64("from", 0, "first `sequence number`")
@@ -77,7 +44,10 @@ func (t *tool) dump(args []string) error {
 	}
 	w := bufio.NewWriterSize(t.out, 64<<10)
 	l := lines{w: w, dir: dir}
-	_, err = journal.Verify(t.ctx, dir, journal.VerifyOptions{From: *from, Each: l.record})
+	bar := newBar(t.err, "dump")
+	bar.on = bar.on && !isTerminal(t.out) // the records go over the same screen
+	_, err = journal.Verify(t.ctx, dir, journal.VerifyOptions{From: *from, Each: l.record, Progress: bar.set})
+	bar.done()
 	return errors.Join(err, w.Flush())
 }
 
@@ -111,60 +81,6 @@ func (t *tool) tail(args []string) error {
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-}
-
-// lines prints records as JSON lines:
-//
-//	{"journal":"…","seq":7,"type":"event","head":"…","event":{…}}
-//
-// type is birth, opening, checkpoint, event, or the number of one unknown here,
-// whose payload then stands in base64.
-type lines struct {
-	w   *bufio.Writer
-	dir string
-	id  string
-	buf []byte
-}
-
-func (l *lines) record(r chain.Record, h chain.Head) error {
-	if l.id == "" {
-		id, err := journal.Identify(l.dir)
-		if err != nil {
-			return err
-		}
-		l.id = id.String()
-	}
-	name, member := typeName(r.Type)
-	b := append(l.buf[:0], `{"journal":"`...)
-	b = append(append(b, l.id...), `","seq":`...)
-	b = strconv.AppendUint(b, r.Seq, 10)
-	b = append(append(b, `,"type":"`...), name...)
-	b = append(append(b, `","head":"`...), h.String()...)
-	b = append(append(b, `","`...), member...)
-	if b = append(b, `":`...); json.Valid(r.Payload) {
-		b = append(b, r.Payload...)
-	} else {
-		b = append(b, '"')
-		b = base64.StdEncoding.AppendEncode(b, r.Payload)
-		b = append(b, '"')
-	}
-	l.buf = append(b, "}\n"...)
-	_, err := l.w.Write(l.buf)
-	return err
-}
-
-func typeName(t chain.Type) (name, member string) {
-	switch t {
-	case chain.TypeBirth:
-		return "birth", "birth"
-	case chain.TypeOpening:
-		return "opening", "state"
-	case chain.TypeCheckpoint:
-		return "checkpoint", "payload"
-	case event.RecordType:
-		return "event", "event"
-	}
-	return strconv.Itoa(int(t)), "payload"
 }
 
 // status asks the running posd, or looks at the files when none runs.
@@ -223,38 +139,4 @@ func (t *tool) ask(c *config.Config) ([]byte, error) {
 		err = fmt.Errorf("%s: %s", resp.Status, body)
 	}
 	return body, err
-}
-
-// bar is a progress bar on a terminal, and silent elsewhere.
-type bar struct {
-	w    io.Writer
-	name string
-	last time.Time
-	on   bool
-}
-
-func newBar(w io.Writer, name string) *bar {
-	b := &bar{w: w, name: name}
-	if f, ok := w.(*os.File); ok {
-		if st, err := f.Stat(); err == nil {
-			b.on = st.Mode()&os.ModeCharDevice != 0
-		}
-	}
-	return b
-}
-
-func (b *bar) set(done, total int64) {
-	if !b.on || total == 0 || (time.Since(b.last) < 100*time.Millisecond && done < total) {
-		return
-	}
-	b.last = time.Now()
-	const width = 40
-	full := int(done * width / total)
-	fmt.Fprintf(b.w, "\r%s [%-*s] %3d %%", b.name, width, "########################################"[:full], done*100/total)
-}
-
-func (b *bar) done() {
-	if b.on {
-		fmt.Fprint(b.w, "\r\x1b[K")
-	}
 }

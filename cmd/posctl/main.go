@@ -1,6 +1,7 @@
 // Posctl is the operator's tool on the terminal: it sets a terminal up, makes
 // tokens for front ends, imports the catalogue, and looks at the journal,
-// whether posd runs or not. It never changes a journal that exists.
+// whether posd runs or not. It never changes a journal that exists: what can be
+// proved of a damaged one becomes a new journal.
 package main
 
 import (
@@ -26,18 +27,21 @@ const usage = `usage: posctl COMMAND [flags] [arguments]
   status                   what runs, how far sales have got
   tail [-n N] [-f]         the newest events, one JSON line each
   dump [-from N]           every record of the journal, one JSON line each
-  verify                   prove numbering, checksums and hash chain
+  verify [-key KEY]        prove numbering, checksums, hash chain and signatures
+  salvage SRC DST          copy what can be proved of a damaged journal into a new one
   token add NAME           make a token for a front end and print it, once
   token list | revoke NAME
   catalogue import FILE    replace the catalogue by a CSV file
   config                   print the reference of all configuration keys
   version
 
-Every command takes -config FILE (default /etc/posd/posd.toml); verify and dump
-take -journal DIR instead, for a copy. posctl COMMAND -h shows its flags.
+Every command takes -config FILE (default /etc/posd/posd.toml); verify, dump and
+tail take -journal DIR instead, for a copy. posctl COMMAND -h shows its flags.
 
 exit codes: 0 done, 1 failed, 64 wrong usage, 66 no journal here,
-            76 the journal is damaged, 77 not permitted, 78 wrong configuration
+            76 the journal is damaged, 77 not permitted, 78 wrong configuration,
+            79 the journal is whole but not what the key signed,
+            80 salvaged, but not everything could be proved
 `
 
 // Exit codes, shared with posd where they mean the same.
@@ -48,6 +52,8 @@ const (
 	exitCorrupt   = 76
 	exitPermitted = 77
 	exitConfig    = 78
+	exitKey       = 79 // not in sysexits.h, like the next
+	exitLoss      = 80
 )
 
 // errUsage is a wrong command line; its message says what is right.
@@ -81,9 +87,14 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 func exitCode(err error) int {
 	var corrupt *journal.CorruptError
 	var bad *config.Error
+	var unsigned *keyError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &unsigned):
+		return exitKey
+	case errors.Is(err, errLoss):
+		return exitLoss
 	case errors.As(err, &corrupt):
 		return exitCorrupt
 	case errors.Is(err, journal.ErrNoJournal):
@@ -115,6 +126,8 @@ func (t *tool) dispatch(args []string) error {
 		return t.dump(args)
 	case "verify":
 		return t.verify(args)
+	case "salvage":
+		return t.salvage(args)
 	case "token":
 		return t.token(args)
 	case "catalogue":

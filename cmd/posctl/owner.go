@@ -15,9 +15,9 @@ func chownLike(f *os.File, st fs.FileInfo) {
 	}
 }
 
-// handOver gives all below dir to the owner of dir, if the caller is root.
-func handOver(dir string) error {
-	st, err := os.Stat(dir)
+// handOver gives dir and all below it to the owner of like, if the caller is root.
+func handOver(dir, like string) error {
+	st, err := os.Stat(like)
 	if err != nil {
 		return err
 	}

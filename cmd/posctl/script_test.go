@@ -21,8 +21,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitIs,
-			"flip": flipByte,
+			"code":  exitIs,
+			"flip":  flipByte,
+			"sell":  sell,
+			"forge": forge,
 		},
 	})
 }

@@ -27,7 +27,6 @@ import (
 
 // Files of the data folder that posctl makes.
 const (
-	keyFile   = "terminal.key" // Ed25519 private key, PKCS #8 PEM
 	tokenFile = "tokens"
 	ownToken  = "posctl.token" // posctl's own, for status
 )
@@ -49,14 +48,15 @@ func (t *tool) initTerminal(args []string) error {
 	if err := os.MkdirAll(c.Data.Dir, 0o750); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
-	public, err := signingKey(filepath.Join(c.Data.Dir, keyFile))
+	keyFile := filepath.Join(c.Data.Dir, config.KeyFile)
+	public, err := signingKey(keyFile)
 	if err != nil {
 		return err
 	}
-	machine, _ := os.ReadFile("/etc/machine-id") // absent on some boards
+	machine := journal.Machine()
 	id, err := journal.Create(dir, journal.CreateOptions{
 		Identity:  journal.Identity{Store: c.Terminal.Store, Terminal: c.Terminal.ID},
-		MachineID: strings.TrimSpace(string(machine)), PublicKey: public, SegmentSize: c.Data.Segment,
+		MachineID: machine, PublicKey: public, SegmentSize: c.Data.Segment,
 		Opening: register.Opening(register.Start{Branch: 1, Currency: c.Terminal.Currency}),
 	})
 	if err != nil {
@@ -65,45 +65,44 @@ func (t *tool) initTerminal(args []string) error {
 	if _, err := t.ownToken(c); err != nil {
 		return err
 	}
-	if err := handOver(c.Data.Dir); err != nil {
+	if err := handOver(c.Data.Dir, c.Data.Dir); err != nil {
 		return fmt.Errorf("give the files to the owner of the data folder: %w", err)
 	}
-	fmt.Fprintf(t.out, "terminal %s of store %s is set up\njournal  %s in %s\nkey      %s (back it up off this board)\nnext     posctl token add NAME, posctl catalogue import FILE, then start posd\n",
-		c.Terminal.ID, c.Terminal.Store, id, dir, filepath.Join(c.Data.Dir, keyFile))
+	fmt.Fprintf(t.out, "terminal %s of store %s is set up\njournal  %s in %s\nkey      %s (back it up off this board)\n",
+		c.Terminal.ID, c.Terminal.Store, id, dir, keyFile)
+	fmt.Fprintf(t.out, "public   %x\n         note it off this terminal: posctl verify -key proves with it that this terminal wrote the journal\n", public)
+	t.sayMachine(machine)
+	fmt.Fprintln(t.out, "next     posctl token add NAME, posctl catalogue import FILE, then start posd")
 	return nil
+}
+
+// sayMachine tells by what a disk that was copied to another board is noticed.
+func (t *tool) sayMachine(machine string) {
+	if machine == "" {
+		fmt.Fprintln(t.err, "posctl: warning: nothing names this board for certain, so a disk that is copied to another one cannot be noticed at its start; head office notices it later")
+		return
+	}
+	fmt.Fprintf(t.out, "machine  %s, noted so that a copied disk is noticed at its start\n", machine)
 }
 
 // signingKey returns the public half of the key in path, made if absent.
 func signingKey(path string) (ed25519.PublicKey, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, err
-		}
-		b := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-		return key.Public().(ed25519.PublicKey), replaceFile(path, b)
+	key, err := config.LoadKey(path)
+	if err == nil {
+		return key.Public().(ed25519.PublicKey), nil
 	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; put the right file there, or move this one away to have a new key made", err)
+	}
+	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return nil, fmt.Errorf("%s is no PEM file; move it away to have a new key made", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	ed, ok := key.(ed25519.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("%s holds a %T, an Ed25519 key is needed", path, key)
-	}
-	return ed.Public().(ed25519.PublicKey), nil
+	return public, replaceFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // replaceFile writes path with mode 0600 so that a cut leaves the old or the

@@ -36,7 +36,7 @@ var exitCodes = []struct {
 	{exitInternal, "error inside posd: see the log"},
 	{exitSync, "the storage device failed while a sale was written: check the device before the next start"},
 	{exitTemporary, "try again: another posd holds the journal, the port is taken, the stop took too long, or a new journal is to be begun"},
-	{exitCorrupt, "the journal is damaged: copy the data folder away, then posctl verify on the copy"},
+	{exitCorrupt, "the journal is damaged: copy the data folder away, then posctl verify and posctl salvage on the copy"},
 	{exitPermission, "a file or folder may not be used: check owner and mode"},
 	{exitConfig, "the configuration is wrong, or does not fit the journal"},
 }

@@ -225,7 +225,7 @@ func TestStartErrors(t *testing.T) {
 			}
 			r.stop(syscall.SIGTERM)
 			damage(s)
-		}, exitCorrupt, "posctl verify on the copy"},
+		}, exitCorrupt, "posctl salvage on the copy"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t)

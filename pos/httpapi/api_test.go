@@ -405,7 +405,7 @@ func TestStopping(t *testing.T) {
 	g.stop()
 	for err, slug := range map[error]string{
 		context.DeadlineExceeded: "outcome-unknown", journal.ErrFailed: "journal-failed",
-		journal.ErrNoSpace: "no-space", journal.ErrClosed: "stopping", errors.New("x"): "internal",
+		journal.ErrNoSpace: "no-space", journal.ErrReadOnly: "read-only", journal.ErrClosed: "stopping", errors.New("x"): "internal",
 	} {
 		if p := s.problemOf(err); p.kind.slug != slug {
 			t.Errorf("%v: %s", err, p.kind.slug)

@@ -91,25 +91,47 @@ func (m *meters) answered(at route, status int, took time.Duration) {
 func (s *Server) gauges(set *metrics.Set) {
 	j := s.o.Journal
 	for name, read := range map[string]func(journal.Stats) float64{
-		"posd_journal_records_total":      func(t journal.Stats) float64 { return float64(t.Records) },
-		"posd_journal_groups_total":       func(t journal.Stats) float64 { return float64(t.Groups) },
-		"posd_journal_syncs_total":        func(t journal.Stats) float64 { return float64(t.Syncs) },
-		"posd_journal_sync_bytes_total":   func(t journal.Stats) float64 { return float64(t.Bytes) },
-		"posd_journal_sync_seconds_total": func(t journal.Stats) float64 { return float64(t.SyncNanos) / 1e9 },
-		"posd_journal_segments":           func(t journal.Stats) float64 { return float64(t.Segments) },
-		"posd_journal_bytes":              func(t journal.Stats) float64 { return float64(t.SegmentBytes) },
-		"posd_journal_freed_total":        func(t journal.Stats) float64 { return float64(t.Freed) },
-		"posd_journal_recycled_total":     func(t journal.Stats) float64 { return float64(t.Recycled) },
-		"posd_journal_torn_tails":         func(t journal.Stats) float64 { return float64(t.TornTails) },
-		"posd_journal_oldest_seq":         func(t journal.Stats) float64 { return float64(t.Oldest) },
-		"posd_journal_floor_seq":          func(t journal.Stats) float64 { return float64(t.FloorSeq) },
-		"posd_journal_settled_seq":        func(t journal.Stats) float64 { return float64(t.SettledSeq) },
+		"posd_journal_records_total":                func(t journal.Stats) float64 { return float64(t.Records) },
+		"posd_journal_groups_total":                 func(t journal.Stats) float64 { return float64(t.Groups) },
+		"posd_journal_syncs_total":                  func(t journal.Stats) float64 { return float64(t.Syncs) },
+		"posd_journal_sync_bytes_total":             func(t journal.Stats) float64 { return float64(t.Bytes) },
+		"posd_journal_sync_seconds_total":           func(t journal.Stats) float64 { return float64(t.SyncNanos) / 1e9 },
+		"posd_journal_segments":                     func(t journal.Stats) float64 { return float64(t.Segments) },
+		"posd_journal_bytes":                        func(t journal.Stats) float64 { return float64(t.SegmentBytes) },
+		"posd_journal_freed_total":                  func(t journal.Stats) float64 { return float64(t.Freed) },
+		"posd_journal_recycled_total":               func(t journal.Stats) float64 { return float64(t.Recycled) },
+		"posd_journal_torn_tails":                   func(t journal.Stats) float64 { return float64(t.TornTails) },
+		"posd_journal_oldest_seq":                   func(t journal.Stats) float64 { return float64(t.Oldest) },
+		"posd_journal_floor_seq":                    func(t journal.Stats) float64 { return float64(t.FloorSeq) },
+		"posd_journal_settled_seq":                  func(t journal.Stats) float64 { return float64(t.SettledSeq) },
+		"posd_journal_scrubbed_bytes_total":         func(t journal.Stats) float64 { return float64(t.Scrubbed) },
+		"posd_journal_scrub_passes_total":           func(t journal.Stats) float64 { return float64(t.ScrubPasses) },
+		"posd_journal_last_scrub_timestamp_seconds": func(t journal.Stats) float64 { return unixSeconds(t.LastScrub) },
+		"posd_journal_damaged_segments":             func(t journal.Stats) float64 { return float64(t.Damaged) },
+		"posd_journal_checkpoints_total":            func(t journal.Stats) float64 { return float64(t.Checkpoints) },
+		"posd_journal_signing":                      func(t journal.Stats) float64 { return oneIf(t.Signing) },
+		"posd_journal_read_only":                    func(journal.Stats) float64 { return oneIf(j.ReadOnly()) },
 	} {
 		set.NewGauge(name, func() float64 { return read(j.Stats()) })
 	}
 	set.NewGauge("posd_view_applied_seq", func() float64 { return float64(s.o.View.Applied()) })
 	set.NewGauge("posd_register_waiting", func() float64 { return float64(s.o.Register.Status().Waiting) })
 	set.NewGauge("posd_catalogue_items", func() float64 { return float64(s.o.Catalogue.Len()) })
+}
+
+// unixSeconds is 0 for no time.
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func (s *Server) metrics(w http.ResponseWriter) int {

@@ -68,6 +68,7 @@ var kinds = []kind{
 	{"busy", 429, "Too many sales at once", "Nothing happened. Try again after Retry-After with the same key."},
 	{"internal", 500, "Internal error", "The log says more. Try again with the same key."},
 	{"no-space", 503, "No space left for sales", "Nothing happened. Free space on the data partition or connect the terminal to head office, which lets it free sales that have arrived there."},
+	{"read-only", 503, "Journal is read-only", "Nothing happened. The data partition is mounted read-only: mount it writable and start posd again. Sales that were made can be looked up and are shipped meanwhile."},
 	{"outcome-unknown", 503, "Not durable in time", "The sale may have been made or not. Send the same request with the same key until it is answered."},
 	{"journal-failed", 503, "Storage failed", "The device did not take the sale. posd ends; the sale may have been made or not: ask again with the same key when it runs again."},
 	{"stopping", 503, "Stopping", "Nothing happened. Try again with the same key when posd runs again."},

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -49,6 +50,7 @@ type rig struct {
 	dir  string
 	now  func() time.Time
 	http config.HTTP
+	open journal.Options
 
 	j    *journal.Journal
 	v    *view.View
@@ -63,8 +65,14 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	g := &rig{t: t, dir: t.TempDir(), now: time.Now}
 	g.http = config.HTTP{Listen: "127.0.0.1:0", Origins: []string{"https://till.example"}, Static: filepath.Join(g.dir, "www")}
-	_, err := journal.Create(filepath.Join(g.dir, "journal"), journal.CreateOptions{
+	public, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.open.Key = key
+	_, err = journal.Create(filepath.Join(g.dir, "journal"), journal.CreateOptions{
 		Identity: journal.Identity{Store: "S1", Terminal: "T1"}, Opening: register.Opening(register.Start{Branch: 1}),
+		PublicKey: public, SegmentSize: 64 << 10,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +123,8 @@ func (g *rig) start() *rig {
 			g.t.Fatal(err)
 		}
 	}
-	g.j, err = journal.Open(filepath.Join(g.dir, "journal"), journal.Options{Opening: opener.Opening})
+	g.open.Opening = opener.Opening
+	g.j, err = journal.Open(filepath.Join(g.dir, "journal"), g.open)
 	must()
 	g.v, err = view.Open(filepath.Join(g.dir, "view.db"), g.j, view.Options{})
 	must()

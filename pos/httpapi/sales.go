@@ -207,6 +207,8 @@ func (s *Server) problemOf(err error) *problem {
 		return refuse("index-behind", "it cannot be told yet whether this Idempotency-Key has made a sale; nothing happened, try again with the same key").retry(1)
 	case errors.Is(err, journal.ErrNoSpace):
 		return refuse("no-space", "there is no room for another sale, nothing happened; free space on the data partition or connect the terminal to head office").retry(noSpaceRetry)
+	case errors.Is(err, journal.ErrReadOnly):
+		return refuse("read-only", "nothing happened; "+readOnly).retry(noSpaceRetry)
 	case errors.Is(err, journal.ErrFailed):
 		return refuse("journal-failed", "the storage device failed; the sale may have been made or not: ask again with the same key when posd runs again")
 	case errors.Is(err, register.ErrStopping), errors.Is(err, journal.ErrClosed):

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"posd/journal"
 	"posd/pos/event"
 )
 
@@ -38,10 +39,16 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) int {
 	return s.refused(w, p.retry(stoppingRetry))
 }
 
+// readOnly is why nothing can be sold, and what to do.
+const readOnly = "the journal's file system is mounted read-only: mount it writable (a check of the file system may be due), then start posd again"
+
 // reasons says why no sale can be taken.
 func (s *Server) reasons(ctx context.Context) (why []string) {
 	if err := s.o.Journal.Err(); err != nil {
 		why = append(why, "the storage device failed: "+err.Error())
+	}
+	if s.o.Journal.ReadOnly() {
+		why = append(why, readOnly)
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
@@ -121,6 +128,7 @@ func (s *Server) status(w http.ResponseWriter) int {
 	o.text("store", t.Store)
 	o.text("id", t.ID)
 	o.close()
+	s.healthStatus(&o)
 	s.journalStatus(&o)
 	s.registerStatus(&o)
 	s.uplinkStatus(&o)
@@ -144,6 +152,30 @@ func (s *Server) status(w http.ResponseWriter) int {
 	return writeJSON(w, http.StatusOK, append(o.b, '\n'))
 }
 
+// healthStatus says what somebody has to look after, though sales may go on.
+func (s *Server) healthStatus(o *object) {
+	why := s.degraded()
+	o.open("health")
+	o.text("status", map[bool]string{false: "ok", true: "degraded"}[len(why) > 0])
+	o.texts("reasons", why)
+	o.close()
+}
+
+func (s *Server) degraded() (why []string) {
+	j := s.o.Journal
+	st := j.Stats()
+	if st.Damaged > 0 {
+		why = append(why, "damaged segments of the journal: "+strconv.Itoa(st.Damaged)+", named in journal.damaged; keep the disk until head office has their records (posctl salvage)")
+	}
+	if j.ReadOnly() {
+		why = append(why, readOnly)
+	}
+	if st.Keyed && !st.Signing {
+		why = append(why, "the journal is not signed: the terminal's key is missing, or is not the one that the journal was made with; put terminal.key back from its backup and start posd again")
+	}
+	return why
+}
+
 func (s *Server) journalStatus(o *object) {
 	j := s.o.Journal
 	floor, head := j.Floor()
@@ -159,7 +191,41 @@ func (s *Server) journalStatus(o *object) {
 	o.bool("spare_ready", st.SpareReady)
 	o.text("recovered", j.Recovered())
 	o.uint("indexed", s.o.View.Applied())
+	o.bool("read_only", j.ReadOnly())
+	o.bool("signing", st.Signing)
+	o.uint("checkpoints", st.Checkpoints)
+	scrubStatus(o, st)
+	damageStatus(o, j.Damage())
 	o.close()
+}
+
+// scrubStatus tells how far what is held has been read again since the start.
+func scrubStatus(o *object, st journal.Stats) {
+	o.open("scrub")
+	o.uint("bytes", st.Scrubbed)
+	o.uint("passes", st.ScrubPasses)
+	if !st.LastScrub.IsZero() {
+		o.text("last", st.LastScrub.UTC().Format("2006-01-02T15:04:05Z"))
+	}
+	o.close()
+}
+
+func damageStatus(o *object, damage []*journal.CorruptError) {
+	o.name("damaged")
+	o.b = append(o.b, '[')
+	for i, d := range damage {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.open("")
+		o.text("file", d.File)
+		o.int("offset", d.Offset)
+		o.uint("first", d.First)
+		o.uint("last", d.Last)
+		o.text("text", d.Error())
+		o.close()
+	}
+	o.b = append(o.b, ']')
 }
 
 func (s *Server) registerStatus(o *object) {

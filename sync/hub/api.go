@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -34,6 +35,7 @@ func (h *Hub) Handler() http.Handler {
 		"GET /v1/terminals":  h.terminals,
 		"GET /v1/events":     h.events,
 		"GET /v1/quarantine": h.quarantine,
+		"GET /v1/collisions": h.collisions,
 		"GET /metrics":       func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
 	} {
 		mux.Handle(pattern, h.authorized(f))
@@ -113,6 +115,8 @@ type statusReply struct {
 	Waiting     int    `json:"waiting"` // journals with a gap
 	Held        int    `json:"held"`    // journals whose parcels are set aside
 	Quarantined uint64 `json:"quarantined"`
+	Copied      uint64 `json:"copied"`     // of events: came first, or only, as copies in another journal
+	Collisions  uint64 `json:"collisions"` // receipt numbers that several sales have
 }
 
 func (h *Hub) status(w http.ResponseWriter, _ *http.Request) error {
@@ -124,8 +128,12 @@ func (h *Hub) status(w http.ResponseWriter, _ *http.Request) error {
 		if s.Quarantined, err = tx.QuarantineCount(); err != nil {
 			return err
 		}
+		if s.Collisions, err = tx.CollisionCount(); err != nil {
+			return err
+		}
 		return tx.Chains(func(c Chain) error {
 			s.Journals++
+			s.Copied += c.Copied
 			terminals[c.Store+"."+c.Terminal] = true
 			s.Records += c.Records
 			s.Events += c.Events
@@ -225,15 +233,22 @@ func (h *Hub) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return h.stream(w, r, func(buf []byte) ([]byte, bool, error) { return h.page(buf, &f) })
+}
+
+// stream writes page after page, each of one read transaction.
+func (h *Hub) stream(w http.ResponseWriter, r *http.Request, page func([]byte) ([]byte, bool, error)) error {
 	w.Header().Set("Content-Type", "application/jsonl")
 	var buf []byte
-	for f.limit > 0 {
-		var more bool
-		if buf, more, err = h.page(buf[:0], &f); err != nil {
-			return h.cutShort(w, r, err)
+	for more := true; more; {
+		var err error
+		if buf, more, err = page(buf[:0]); err != nil {
+			// The answer has begun: end it in a way that its reader notices.
+			h.log.Error("http: answer cut short", "path", r.URL.Path, "error", err)
+			panic(http.ErrAbortHandler)
 		}
-		if _, err := w.Write(buf); err != nil || !more {
-			return nil // the reader went away, or that was all
+		if _, err := w.Write(buf); err != nil {
+			return nil // the reader went away
 		}
 		if err := http.NewResponseController(w).Flush(); err != nil {
 			return nil
@@ -242,19 +257,17 @@ func (h *Hub) events(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// cutShort ends an answer that has begun in a way that its reader notices.
-func (h *Hub) cutShort(_ http.ResponseWriter, r *http.Request, err error) error {
-	h.log.Error("http: events cut short", "path", r.URL.Path, "error", err)
-	panic(http.ErrAbortHandler)
-}
-
-// page appends the lines of one read transaction and moves the filter on.
+// page appends the lines of one read transaction and moves the filter on. A limit
+// never parts the events of one number, as after could not name the rest.
 func (h *Hub) page(buf []byte, f *filter) ([]byte, bool, error) {
 	seen, more := 0, false
 	var c Chain
 	var hit bool
 	err := h.ledger.View(func(tx Tx) error {
 		return tx.Events(f.from, func(e Event) (bool, error) {
+			if f.limit == 0 && (e.Journal != f.from.Journal || e.Seq != f.from.Seq) {
+				return false, nil
+			}
 			if more = seen == pageEvents || len(buf) >= pageBytes; more {
 				return false, nil
 			}
@@ -266,14 +279,14 @@ func (h *Hub) page(buf []byte, f *filter) ([]byte, bool, error) {
 				hit = (f.store == "" || f.store == c.Store) && (f.terminal == "" || f.terminal == c.Terminal)
 			}
 			if !hit { // pass over the whole journal
-				f.from.Seq, f.from.Journal = ^uint64(0)-1, e.Journal
+				f.from.Name = Name{Journal: e.Journal, Seq: maxSeq}
 				more = !f.from.Only
 				return false, nil
 			}
-			f.from.Journal, f.from.Seq = e.Journal, e.Seq
+			f.from.Name = e.Name
 			buf = appendLine(buf, &c, &e)
-			f.limit--
-			return f.limit > 0, nil
+			f.limit -= min(f.limit, 1)
+			return true, nil
 		})
 	})
 	return buf, more, err
@@ -290,12 +303,20 @@ func appendLine(buf []byte, c *Chain, e *Event) []byte {
 	buf = strconv.AppendUint(buf, e.Seq, 10)
 	buf = append(buf, `,"head":"`...)
 	buf = hex.AppendEncode(buf, e.Head[:])
+	if e.At != 0 {
+		buf = append(buf, `","copy":{"journal":"`...)
+		buf = hex.AppendEncode(buf, e.In[:])
+		buf = append(buf, `","seq":`...)
+		buf = append(strconv.AppendUint(buf, e.At, 10), '}')
+	} else {
+		buf = append(buf, '"')
+	}
 	if v := jsontext.Value(e.Payload); !v.IsValid() { // keep the line whole, whatever a terminal wrote
-		buf = append(buf, `","raw":"`...)
+		buf = append(buf, `,"raw":"`...)
 		buf = hex.AppendEncode(buf, e.Payload)
 		return append(buf, "\"}\n"...)
 	}
-	buf = append(buf, `","event":`...)
+	buf = append(buf, `,"event":`...)
 	if bytes.ContainsAny(e.Payload, "\r\n") {
 		var one bytes.Buffer
 		json.Compact(&one, e.Payload)
@@ -304,6 +325,33 @@ func appendLine(buf []byte, c *Chain, e *Event) []byte {
 		buf = append(buf, e.Payload...)
 	}
 	return append(buf, "}\n"...)
+}
+
+type collisionReply struct {
+	Receipt
+	Noticed time.Time `json:"noticed"`
+}
+
+// collisions streams one JSON line for each event whose receipt number another
+// event has too; those of one number follow each other.
+func (h *Hub) collisions(w http.ResponseWriter, r *http.Request) error {
+	var after Receipt
+	return h.stream(w, r, func(buf []byte) (_ []byte, more bool, err error) {
+		seen := 0
+		err = h.ledger.View(func(tx Tx) error {
+			return tx.Collisions(after, func(r Receipt, noticed time.Time) (bool, error) {
+				if more = seen == pageEvents; more {
+					return false, nil
+				}
+				line, err := json.Marshal(collisionReply{r, noticed})
+				buf = append(append(buf, line...), '\n')
+				after = r
+				seen++
+				return true, err
+			})
+		})
+		return buf, more, err
+	})
 }
 
 type quarantineReply struct {

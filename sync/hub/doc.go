@@ -8,6 +8,10 @@
 //     ledger is idempotent on a record's name (journal id, seq, head): a parcel
 //     that comes again, from a retry, a stream made anew or a restored backup,
 //     changes nothing.
+//   - An event takes effect once under its name, whether it comes in its own
+//     journal, as a copy in a later journal of the terminal, or both, in any
+//     order. Two histories of one journal have other names, and both stay;
+//     receipt numbers that both have given are listed.
 //   - A watermark is published only after the transaction that holds all
 //     records up to it is on disk.
 //   - The place in the stream is kept in that same transaction. A ledger
@@ -18,7 +22,8 @@
 //     parcel that cannot be decoded, another history under a known journal id
 //     (a fork: a copied or restored disk), a journal whose birth record names
 //     another terminal than the subject it came on, a store that this hub was
-//     told not to accept.
+//     told not to accept, a copy that cannot be what it says, a checkpoint with a
+//     wrong signature.
 //   - Records that are missing are asked for (want); what the terminal declares
 //     lost is entered as a hole and counted.
 //   - SIGKILL at any moment leaves a ledger that opens and is consistent.

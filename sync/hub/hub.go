@@ -204,6 +204,7 @@ func (h *Hub) Close() error {
 type meters struct {
 	set                                                       *metrics.Set
 	entered, known, gaps, aside, holes, bytes, restarts, auth *metrics.Counter
+	copied, repeated, signed, unverified                      *metrics.Counter
 }
 
 func newMeters(h *Hub) *meters {
@@ -218,8 +219,14 @@ func newMeters(h *Hub) *meters {
 		bytes:    s.NewCounter(`poshub_parcel_bytes_total`),
 		restarts: s.NewCounter(`poshub_stream_restarts_total`),
 		auth:     s.NewCounter(`poshub_http_unauthorized_total`),
+
+		copied:     s.NewCounter(`poshub_copied_events_total{result="entered"}`),
+		repeated:   s.NewCounter(`poshub_copied_events_total{result="known"}`),
+		signed:     s.NewCounter(`poshub_checkpoints_total{result="verified"}`),
+		unverified: s.NewCounter(`poshub_checkpoints_total{result="unverified"}`),
 	}
 	s.NewGauge(`poshub_quarantined_messages`, func() float64 { return float64(h.quarantineCount()) })
+	s.NewGauge(`poshub_receipt_collisions`, func() float64 { return float64(h.collisionCount()) })
 	s.NewGauge(`poshub_stream_position`, func() float64 { return float64(h.at.Load()) })
 	s.NewGauge(`poshub_ingesting`, func() float64 {
 		if h.reading.Load() {
@@ -232,5 +239,10 @@ func newMeters(h *Hub) *meters {
 
 func (h *Hub) quarantineCount() (n uint64) {
 	h.ledger.View(func(tx Tx) (err error) { n, err = tx.QuarantineCount(); return err })
+	return n
+}
+
+func (h *Hub) collisionCount() (n uint64) {
+	h.ledger.View(func(tx Tx) (err error) { n, err = tx.CollisionCount(); return err })
 	return n
 }

@@ -190,7 +190,7 @@ func checkLedger(t *testing.T, l Ledger, id chain.ID, last, want uint64, body []
 			t.Errorf("chain ends at %d and wants %d, want %d and %d", c.Last, c.Want, last, want)
 		}
 		n := uint64(0)
-		tx.Events(Cursor{Journal: id, Only: true}, func(Event) (bool, error) { n++; return true, nil })
+		tx.Events(Cursor{Name{Journal: id}, true}, func(Event) (bool, error) { n++; return true, nil })
 		if n != c.Events || c.Records+c.Lost != c.Last {
 			t.Errorf("%d events, %d counted, %d records, %d lost, last %d", n, c.Events, c.Records, c.Lost, c.Last)
 		}
@@ -288,7 +288,7 @@ func (r *rig) chain(id chain.ID) (c Chain) {
 
 func (r *rig) events(id chain.ID) (n uint64) {
 	r.h.ledger.View(func(tx Tx) error {
-		return tx.Events(Cursor{Journal: id, Only: true}, func(Event) (bool, error) { n++; return true, nil })
+		return tx.Events(Cursor{Name{Journal: id}, true}, func(Event) (bool, error) { n++; return true, nil })
 	})
 	return n
 }

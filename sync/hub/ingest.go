@@ -138,6 +138,7 @@ func (h *Hub) commit(batch []message, pos Position) error {
 	err := h.ledger.Update(func(tx Tx) error {
 		clear(touched)
 		counts = [aside + 1]int{}
+		g.tally = tally{}
 		for i := range batch {
 			c, v, tell, err := g.apply(tx, &batch[i])
 			if err != nil {
@@ -158,6 +159,7 @@ func (h *Hub) commit(batch []message, pos Position) error {
 	}
 	h.at.Store(pos.Seq)
 	h.count(batch, counts)
+	h.countRecords(&g.tally)
 	for _, c := range touched {
 		h.tell(c)
 	}
@@ -179,6 +181,18 @@ func (h *Hub) count(batch []message, counts [aside + 1]int) {
 			h.log.Error("a terminal has lost records that the ledger never had", "store", batch[i].store,
 				"terminal", batch[i].terminal, "journal", p.Journal, "first", p.First, "last", p.Last)
 		}
+	}
+}
+
+func (h *Hub) countRecords(t *tally) {
+	h.m.copied.Add(t.copied)
+	h.m.repeated.Add(t.repeated)
+	h.m.signed.Add(t.signed)
+	h.m.unverified.Add(t.unverified)
+	if t.collisions > 0 {
+		r := &t.collision
+		h.log.Error("different sales have the same receipt number: see GET /v1/collisions", "sales", t.collisions,
+			"store", r.Store, "terminal", r.Terminal, "receipt", r.Number, "journal", r.Event.Journal, "seq", r.Event.Seq)
 	}
 }
 

@@ -2,12 +2,10 @@ package hub
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"time"
 
 	"posd/journal/chain"
-	"posd/pos/event"
 	"posd/sync/wire"
 )
 
@@ -18,7 +16,19 @@ const (
 	CauseIdentity    = "identity"    // journal, birth record and subject disagree
 	CauseStore       = "store"       // this hub was told not to accept the store
 	CauseHole        = "hole"        // records that had been declared lost
+	CauseCopy        = "copy"        // a copied record that cannot be what it says
+	CauseSignature   = "signature"   // a checkpoint that the journal's key did not sign
 )
+
+// holds reports whether a cause makes sending more useless until somebody has
+// decided.
+func holds(cause string) bool {
+	switch cause {
+	case CauseStore, CauseIdentity, CauseCopy, CauseSignature:
+		return true
+	}
+	return false
+}
 
 type verdict uint8
 
@@ -89,6 +99,15 @@ type judge struct {
 	accepts func(store string) bool
 	now     func() time.Time
 	bug     bug
+	tally   tally
+}
+
+// tally counts what one transaction did.
+type tally struct {
+	copied, repeated   int // events in copies: new, known
+	signed, unverified int // checkpoints
+	collisions         int // events with the receipt number of another
+	collision          Receipt
 }
 
 // apply takes one message into the ledger. The chain is that of its journal
@@ -133,7 +152,7 @@ func (g *judge) setAside(tx Tx, c Chain, exists bool, m *message, r *refusal) (C
 	if exists && (c.Store != m.store || c.Terminal != m.terminal) {
 		return c, aside, false, nil // not this terminal's journal: nothing of it is told there
 	}
-	if r.cause == CauseStore || r.cause == CauseIdentity {
+	if holds(r.cause) {
 		c.Held = r.cause + ": " + r.reason
 	}
 	if !exists && c.Held == "" {
@@ -182,12 +201,11 @@ func (g *judge) enter(tx Tx, c *Chain, m *message) (verdict, *refusal, error) {
 	} else if at := m.headAt(c.Last); at != c.Head {
 		return aside, refuse(CauseFork, "record %d has head %s here and %s in the parcel: a copied or restored journal", c.Last, c.Head, at), nil
 	}
-	if fresh == 1 {
-		if r := checkBirth(m); r != nil {
-			return aside, r, nil
-		}
+	in := intake{g: g, tx: tx, c: c, m: m, origins: make(map[chain.ID]*Chain)}
+	if r, err := in.check(fresh); r != nil || err != nil {
+		return aside, r, err
 	}
-	if err := putRecords(tx, c, m, fresh); err != nil {
+	if err := in.put(fresh); err != nil {
 		return aside, nil, err
 	}
 	c.Last, c.Head, c.Want, c.Updated = p.Last, p.Head, 0, g.now()
@@ -228,52 +246,6 @@ func (m *message) headAt(seq uint64) chain.Head {
 	return m.heads[seq-m.parcel.First]
 }
 
-// errStop ends a walk.
-var errStop = errors.New("stop")
-
-// checkBirth compares record 1 with the subject.
-func checkBirth(m *message) (r *refusal) {
-	m.parcel.Walk(func(rec chain.Record, _ chain.Head) error {
-		b, err := chain.ParseBirth(rec.Payload)
-		switch {
-		case rec.Type != chain.TypeBirth:
-			r = refuse(CauseIdentity, "record 1 is no birth record but of type %d", rec.Type)
-		case err != nil:
-			r = refuse(CauseIdentity, "%v", err)
-		case b.Store != m.store || b.Terminal != m.terminal || b.Journal != m.id.String():
-			r = refuse(CauseIdentity, "born as journal %s of terminal %s of store %s, came as journal %s of terminal %s of store %s",
-				b.Journal, b.Terminal, b.Store, m.id, m.terminal, m.store)
-		}
-		return errStop
-	})
-	return r
-}
-
-// putRecords enters the records from fresh on.
-func putRecords(tx Tx, c *Chain, m *message, fresh uint64) error {
-	rest := m.parcel.Frames
-	for i, h := range m.heads {
-		rec, r, err := chain.NextFrame(rest)
-		if err != nil {
-			return err // cannot be: prepare has walked them
-		}
-		rest = r
-		if rec.Seq != m.parcel.First+uint64(i) || rec.Seq < fresh {
-			continue
-		}
-		var payload []byte
-		if rec.Type == event.RecordType {
-			payload = append(make([]byte, 0, len(rec.Payload)), rec.Payload...)
-			c.Events++
-		}
-		if err := tx.PutRecord(c.Journal, rec.Seq, h, payload); err != nil {
-			return err
-		}
-		c.Records++
-	}
-	return nil
-}
-
 // bug plants a mistake, so that tests can prove that they would see it.
 type bug uint8
 
@@ -281,4 +253,8 @@ const (
 	noBug bug = iota
 	bugNotIdempotent
 	bugPositionFirst // the position is committed before the records
+	bugNoNames       // what came as a copy and what came as an original are not compared
+	bugNoHeads       // a name without its head: the other history counts as known
+	bugBlindCopies   // the chain of copies is not proved
+	bugBlindKeys     // signatures are not proved
 )

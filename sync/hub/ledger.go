@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -44,8 +45,23 @@ type Tx interface {
 	Head(id chain.ID, seq uint64) (h chain.Head, ok bool, err error)
 	// PutRecord enters the head of a record and, if it is an event, its payload.
 	PutRecord(id chain.ID, seq uint64, h chain.Head, event []byte) error
-	// Events calls fn with the events behind c, in order, until fn says stop.
+	// PutCopy enters the event n, which came as a copy: record at of journal in.
+	// Head and the chain of the origin know nothing of it.
+	PutCopy(n Name, in chain.ID, at uint64, event []byte) error
+	// Event is the event with that name, whether it came as an original or as a copy.
+	Event(n Name) (payload []byte, ok bool, err error)
+	// Events calls fn with the events behind c, in the order of their names, until
+	// fn says stop.
 	Events(c Cursor, fn func(Event) (more bool, err error)) error
+
+	// PutReceipt notes which event has a receipt number of a terminal. All events
+	// of different names under one number become collisions; again the same name
+	// changes nothing.
+	PutReceipt(r Receipt, at time.Time) (collides bool, err error)
+	// Collisions calls fn with each event whose receipt number another event has
+	// too, behind the one given, ordered by store, terminal, receipt and name.
+	Collisions(after Receipt, fn func(r Receipt, noticed time.Time) (more bool, err error)) error
+	CollisionCount() (uint64, error) // of receipt numbers
 
 	PutHole(h Hole) error
 	Holes(fn func(Hole) error) error // ordered by journal id, first
@@ -72,26 +88,77 @@ type Chain struct {
 	Head     chain.Head `json:"-"`    // head(Last)
 	Records  uint64     `json:"records"`
 	Events   uint64     `json:"events"`
-	Lost     uint64     `json:"lost,omitempty"` // records inside holes
-	Want     uint64     `json:"want,omitempty"` // record asked for; 0 = none
-	Held     string     `json:"held,omitempty"` // why its parcels are set aside
-	Updated  time.Time  `json:"updated"`        // when records were last entered, by the hub's clock
+	Lost     uint64     `json:"lost,omitempty"`   // records inside holes
+	Want     uint64     `json:"want,omitempty"`   // record asked for; 0 = none
+	Held     string     `json:"held,omitempty"`   // why its parcels are set aside
+	Copied   uint64     `json:"copied,omitempty"` // of Events: came first, or only, as copies in another journal
+	Signed   uint64     `json:"signed,omitempty"` // last record under a checkpoint that was verified
+
+	PublicKey []byte        `json:"public_key,omitempty"` // of the birth record
+	Parent    *chain.Parent `json:"parent,omitempty"`     // likewise
+	LastCopy  Name          `json:"last_copy,omitzero"`   // the newest copy in this journal, as the next one may continue it
+	Updated   time.Time     `json:"updated"`              // when records were last entered, by the hub's clock
 }
 
-// Cursor is a place in the events: behind record Seq of Journal. Only restricts
-// the events to that one journal.
-type Cursor struct {
-	Journal chain.ID
-	Seq     uint64
-	Only    bool
-}
-
-// Event is one entry of the events table.
-type Event struct {
+// Name is what an event is called for ever, together with its terminal: where it
+// stands in the journal that it was first written to, and the head there. Two
+// histories of one journal have other heads, so they have other names.
+type Name struct {
 	Journal chain.ID
 	Seq     uint64
 	Head    chain.Head
+}
+
+// maxSeq is the largest number that a record can have.
+const maxSeq = ^uint64(0) - 1
+
+type nameJSON struct {
+	Journal string `json:"journal"`
+	Seq     uint64 `json:"seq"`
+	Head    string `json:"head"`
+}
+
+// MarshalJSON writes the name as events are listed.
+func (n Name) MarshalJSON() ([]byte, error) {
+	return json.Marshal(nameJSON{n.Journal.String(), n.Seq, n.Head.String()})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (n *Name) UnmarshalJSON(b []byte) error {
+	var v nameJSON
+	err := json.Unmarshal(b, &v)
+	if err == nil {
+		n.Journal, err = chain.ParseID(v.Journal)
+	}
+	if err == nil {
+		n.Head, err = chain.ParseHead(v.Head)
+	}
+	n.Seq = v.Seq
+	return err
+}
+
+// Cursor is a place in the events: behind the one with that name, or, without a
+// Head, behind all with that Journal and Seq. Only restricts the events to that
+// one journal.
+type Cursor struct {
+	Name
+	Only bool
+}
+
+// Event is one entry of the events table, under its own name wherever it stands.
+type Event struct {
+	Name
 	Payload []byte
+	In      chain.ID // the journal that brought it as a copy; zero: an original
+	At      uint64   // the copy's number there
+}
+
+// Receipt says that an event has a receipt number of a terminal.
+type Receipt struct {
+	Store    string `json:"store"`
+	Terminal string `json:"terminal"`
+	Number   string `json:"receipt"` // as printed: <terminal>-<branch>-<n>
+	Event    Name   `json:"event"`
 }
 
 // Hole is a run of records that the terminal no longer held when asked.

@@ -29,12 +29,17 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 		return errors.Join(
 			tx.SetPosition("S", Position{at, 7}),
 			tx.PutChain(Chain{Journal: b, Store: "s", Terminal: "t2", Last: 3, Head: chain.Head{3}, Updated: at}),
-			tx.PutChain(Chain{Journal: a, Store: "s", Terminal: "t1", Want: 9, Held: "x", Updated: at}),
+			tx.PutChain(Chain{Journal: a, Store: "s", Terminal: "t1", Want: 9, Held: "x", Updated: at, Copied: 2, Signed: 4,
+				PublicKey: []byte("key"), LastCopy: Name{b, 7, chain.Head{8}}, Parent: &chain.Parent{Journal: b.String(), Seq: 7}}),
 			tx.PutRecord(b, 1, chain.Head{1}, nil),
 			tx.PutRecord(b, 300, chain.Head{3}, []byte("three hundred")),
 			tx.PutRecord(b, 2, chain.Head{2}, []byte{}),
 			tx.PutRecord(a, 5, chain.Head{5}, []byte("five")),
 			tx.PutHole(Hole{b, 4, 299, at}),
+			tx.PutCopy(Name{a, 5, chain.Head{4}}, b, 2, []byte("other five")),
+			tx.PutCopy(Name{a, 5, chain.Head{6}}, b, 3, []byte("third five")),
+			tx.PutCopy(Name{b, 299, chain.Head{9}}, a, 1, []byte{}),
+			tx.PutCopy(Name{chain.ID{3}, 1, chain.Head{1}}, a, 2, []byte("no chain")),
 		)
 	}
 	events := func(t *testing.T, l Ledger, c Cursor, n int) (out []string) {
@@ -59,7 +64,8 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 				t.Errorf("position of a stream never read %+v, %v", p, err)
 			}
 			c, ok, err := tx.Chain(a)
-			if err != nil || !ok || c.Terminal != "t1" || c.Want != 9 || c.Held != "x" || c.Journal != a {
+			if err != nil || !ok || c.Terminal != "t1" || c.Want != 9 || c.Held != "x" || c.Journal != a ||
+				c.Copied != 2 || c.Signed != 4 || string(c.PublicKey) != "key" || c.LastCopy != (Name{b, 7, chain.Head{8}}) || c.Parent.Seq != 7 {
 				t.Errorf("chain %+v, %v", c, err)
 			}
 			if _, ok, err := tx.Chain(chain.ID{9}); ok || err != nil {
@@ -74,6 +80,14 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 					t.Errorf("head of %d: %v, %v", seq, ok, err)
 				}
 			}
+			for name, want := range map[Name]string{
+				{a, 5, chain.Head{5}}: "five", {a, 5, chain.Head{4}}: "other five", {a, 5, chain.Head{6}}: "third five",
+				{a, 5, chain.Head{7}}: "none", {b, 1, chain.Head{1}}: "none", {b, 299, chain.Head{9}}: "", {b, 2, chain.Head{2}}: "",
+			} {
+				if got, ok, err := tx.Event(name); ok != (want != "none") || ok && string(got) != want || err != nil {
+					t.Errorf("event %v is %q, %v, %v", name, got, ok, err)
+				}
+			}
 			var holes []Hole
 			err = tx.Holes(func(h Hole) error { holes = append(holes, h); return nil })
 			if err != nil || !slices.Equal(holes, []Hole{{b, 4, 299, at}}) {
@@ -84,7 +98,7 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := []string{"1:5:5:five", "2:2:2:", "2:300:3:three hundred"}
+		all := []string{"1:5:4:other five", "1:5:5:five", "1:5:6:third five", "2:2:2:", "2:299:9:", "2:300:3:three hundred", "3:1:1:no chain"}
 		for _, tt := range []struct {
 			c    Cursor
 			n    int
@@ -92,10 +106,15 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 		}{
 			{Cursor{}, 99, all},
 			{Cursor{}, 2, all[:2]},
-			{Cursor{Journal: a, Seq: 5}, 99, all[1:]},
-			{Cursor{Journal: a, Only: true}, 99, all[:1]},
-			{Cursor{Journal: b, Seq: 2, Only: true}, 99, all[2:]},
-			{Cursor{Journal: b, Seq: ^uint64(0)}, 99, nil},
+			{Cursor{Name{Journal: a, Seq: 5}, false}, 99, all[3:]},
+			{Cursor{Name{a, 5, chain.Head{4}}, false}, 99, all[1:]},
+			{Cursor{Name{a, 5, chain.Head{5}}, false}, 99, all[2:]},
+			{Cursor{Name{a, 5, chain.Head{5, 1}}, true}, 99, all[2:3]},
+			{Cursor{Name{a, 5, chain.Head{6}}, false}, 99, all[3:]},
+			{Cursor{Name{Journal: a}, true}, 99, all[:3]},
+			{Cursor{Name{Journal: b, Seq: 2}, true}, 99, all[4:6]},
+			{Cursor{Name{Journal: chain.ID{3}}, true}, 99, all[6:]},
+			{Cursor{Name{Journal: b, Seq: ^uint64(0)}, false}, 99, nil},
 		} {
 			if got := events(t, l, tt.c, tt.n); !slices.Equal(got, tt.want) {
 				t.Errorf("events from %+v: %q, want %q", tt.c, got, tt.want)
@@ -175,6 +194,61 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 			})
 		}); err != nil {
 			t.Fatal(err)
+		}
+	})
+	t.Run("receipts", func(t *testing.T) {
+		l, err := begin(t)()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		receipt := func(terminal, number string, seq uint64) Receipt {
+			return Receipt{"s", terminal, number, Name{a, seq, chain.Head{byte(seq)}}}
+		}
+		if err := l.Update(func(tx Tx) error {
+			for i, r := range []struct {
+				Receipt
+				collides bool
+				count    uint64
+			}{
+				{receipt("t1", "t1-1-1", 1), false, 0},
+				{receipt("t1", "t1-1-1", 1), false, 0},
+				{receipt("t1", "t1-1-11", 2), false, 0},
+				{receipt("t2", "t1-1-1", 3), false, 0},
+				{receipt("t1", "t1-1-1", 4), true, 1},
+				{receipt("t1", "t1-1-1", 4), true, 1},
+				{receipt("t1", "t1-1-1", 5), true, 1},
+				{receipt("t1", "t1-1-1", 1), false, 1},
+				{receipt("t1", "t1-1-11", 6), true, 2},
+			} {
+				collides, err := tx.PutReceipt(r.Receipt, at)
+				n, err2 := tx.CollisionCount()
+				if collides != r.collides || n != r.count || err != nil || err2 != nil {
+					t.Errorf("step %d: %v, %d, %v, %v", i, collides, n, err, err2)
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		all := []Receipt{receipt("t1", "t1-1-1", 1), receipt("t1", "t1-1-1", 4), receipt("t1", "t1-1-1", 5), receipt("t1", "t1-1-11", 2), receipt("t1", "t1-1-11", 6)}
+		for from := range len(all) + 1 {
+			var after Receipt
+			if from > 0 {
+				after = all[from-1]
+			}
+			var got []Receipt
+			if err := l.View(func(tx Tx) error {
+				return tx.Collisions(after, func(r Receipt, noticed time.Time) (bool, error) {
+					if !noticed.Equal(at) {
+						t.Errorf("noticed at %s", noticed)
+					}
+					got = append(got, r)
+					return len(got) < 4, nil
+				})
+			}); err != nil || !slices.Equal(got, all[from:min(from+4, len(all))]) {
+				t.Errorf("behind %d: %v, %v", from, got, err)
+			}
 		}
 	})
 	t.Run("one at a time", func(t *testing.T) {

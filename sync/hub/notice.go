@@ -61,7 +61,7 @@ func (h *Hub) announce() error {
 		return err
 	}
 	for _, c := range all {
-		if strings.HasPrefix(c.Held, CauseStore+":") && h.accepts(c.Store) {
+		if h.mayTryAgain(&c) {
 			c.Held = ""
 			if err := h.ledger.Update(func(tx Tx) error { return tx.PutChain(c) }); err != nil {
 				return err
@@ -70,6 +70,18 @@ func (h *Hub) announce() error {
 		h.tell(c)
 	}
 	return h.nc.Flush()
+}
+
+// mayTryAgain reports whether a start may judge otherwise than the parcel that
+// holds c up: the store was allowed since, or a newer release reads more.
+func (h *Hub) mayTryAgain(c *Chain) bool {
+	switch cause, _, _ := strings.Cut(c.Held, ":"); cause {
+	case CauseStore:
+		return h.accepts(c.Store)
+	case CauseCopy, CauseSignature:
+		return true
+	}
+	return false
 }
 
 // repeat publishes again what was not acknowledged, and what a terminal is being

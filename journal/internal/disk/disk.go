@@ -30,8 +30,9 @@ type File interface {
 	Size() (int64, error)
 	// Map maps the whole file shared, once. write false maps it for reading.
 	Map(write bool) ([]byte, error)
-	// Populate makes the mapped range writable ahead of stores, so that a page
-	// fault neither stalls the only processor nor becomes a signal.
+	// Populate makes whole pages of the map zero and writable ahead of stores, so
+	// that a page fault neither reads from the device, nor stalls the only
+	// processor, nor becomes a signal.
 	Populate(off, n int) error
 	// SyncRange writes the mapped range to the device and waits (msync).
 	// off and n are multiples of the page size.

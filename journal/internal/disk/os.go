@@ -20,6 +20,8 @@ import (
 // (measured on ext4, Linux 6.18).
 const fillChunk = 4096
 
+var zeroPage [fillChunk]byte
+
 // fillBatch is how much is filled between two fdatasyncs and pauses.
 const fillBatch = 256 << 10
 
@@ -97,9 +99,8 @@ func (d *Dir) Create(name string, size int64, pause func()) (err error) {
 }
 
 func fill(f *os.File, size int64, pause func()) error {
-	var zero [fillChunk]byte
 	for off := int64(0); off < size; off += fillChunk {
-		if _, err := f.WriteAt(zero[:min(fillChunk, size-off)], off); err != nil {
+		if _, err := f.WriteAt(zeroPage[:min(fillChunk, size-off)], off); err != nil {
 			return err
 		}
 		if next := off + fillChunk; pause != nil && next%fillBatch == 0 {
@@ -122,7 +123,7 @@ func (d *Dir) Open(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &file{f: f, path: path}, nil
+	return &file{f: f, fd: int(f.Fd()), path: path}, nil
 }
 
 func (d *Dir) Rename(from, to string) error {
@@ -143,6 +144,7 @@ func (d *Dir) Free() (uint64, error) {
 
 type file struct {
 	f      *os.File
+	fd     int
 	path   string
 	direct *os.File // opened at the first ReadCold; nil where O_DIRECT is refused
 	noDir  bool
@@ -177,6 +179,9 @@ func (f *file) Map(write bool) ([]byte, error) {
 }
 
 func (f *file) Populate(off, n int) error {
+	if err := f.zero(off, n); err != nil {
+		return err
+	}
 	if !f.noPop {
 		err := unix.Madvise(f.m[off:off+n], unix.MADV_POPULATE_WRITE)
 		if !errors.Is(err, unix.EINVAL) {
@@ -185,6 +190,33 @@ func (f *file) Populate(off, n int) error {
 		f.noPop = true // Linux before 5.14
 	}
 	return touch(f.m[off : off+n])
+}
+
+// zero writes zeros through the file, page by page (see fillChunk): a whole page
+// need not be read before it is written, which a store to the map would have the
+// device do. It costs 4 µs instead of a read from flash.
+func (f *file) zero(off, n int) error {
+	if Lab {
+		return nil // the map is private: it would see its own copy
+	}
+	// Writing behind the end of a file that was cut short would make it look whole.
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return err
+	}
+	if st.Size < int64(off+n) {
+		return unix.EFAULT
+	}
+	for end := off + n; off < end; off += len(zeroPage) {
+		_, err := unix.Pwrite(f.fd, zeroPage[:min(len(zeroPage), end-off)], int64(off))
+		for errors.Is(err, unix.EINTR) {
+			_, err = unix.Pwrite(f.fd, zeroPage[:min(len(zeroPage), end-off)], int64(off))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // touch stores one word of each page to itself; a fault comes back as EFAULT.
@@ -217,8 +249,8 @@ func (f *file) SyncRange(off, n int) error {
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
 func (f *file) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
-func (f *file) Datasync() error                          { return unix.Fdatasync(int(f.f.Fd())) }
-func (f *file) DropCache()                               { unix.Fadvise(int(f.f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+func (f *file) Datasync() error                          { return unix.Fdatasync(f.fd) }
+func (f *file) DropCache()                               { unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED) }
 
 func (f *file) ReadCold(p []byte, off int64) (int, error) {
 	if f.direct == nil && !f.noDir {
@@ -236,7 +268,7 @@ func (f *file) ReadCold(p []byte, off int64) (int, error) {
 		f.direct.Close()
 		f.direct, f.noDir = nil, true
 	}
-	unix.Fadvise(int(f.f.Fd()), off, int64(len(p)), unix.FADV_DONTNEED)
+	unix.Fadvise(f.fd, off, int64(len(p)), unix.FADV_DONTNEED)
 	return f.f.ReadAt(p, off)
 }
 
