@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"flag"
 	"os"
 	"path/filepath"
@@ -11,26 +12,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
-
-func FuzzNextFrame(f *testing.F) {
-	b := make([]byte, chain.FrameSize(5))
-	copy(b[chain.FrameHeader:], "hello")
-	chain.PutFrame(b, 5, chain.TypeOwner, 0, 9)
-	f.Add(b)
-	f.Add([]byte{1})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for len(b) > 0 {
-			rec, rest, err := chain.NextFrame(b)
-			if err != nil {
-				return
-			}
-			if len(rec.Frame)+len(rest) != len(b) || len(rec.Frame) != chain.FrameSize(len(rec.Payload)) {
-				t.Fatal("a frame and its rest do not make up the input")
-			}
-			b = rest
-		}
-	})
-}
 
 // FuzzGroup: whatever lies in a segment, decoding neither panics nor accepts
 // what seal did not make.
@@ -79,19 +60,17 @@ func FuzzPages(f *testing.F) {
 	})
 }
 
-func FuzzBirth(f *testing.F) {
-	f.Add([]byte(`{"v":1,"journal":"00","store":"s","terminal":"t","created":""}`))
-	f.Fuzz(func(t *testing.T, b []byte) { chain.ParseBirth(b) })
-}
-
 // TestGoldenSegment: every later version must read this segment as it stands.
 func TestGoldenSegment(t *testing.T) {
 	golden, goldenNote := filepath.Join("testdata", "v1.seg"), filepath.Join("testdata", "v1.floor")
 	if *update {
-		o := testOptions()
-		j, dir := newJournal(t, o)
+		j, dir, _ := signedJournal(t)
 		for _, p := range []string{"first", "second, longer than a word", ""} {
 			mustAppend(t, j, []byte(p))
+		}
+		copied := chain.Record{Seq: 7, Type: chain.TypeOwner, Payload: []byte("copied")}
+		if _, err := j.Append(chain.TypeCopy, Durable, 100, &copyEncoder{chain.ID{1}, copied, chain.Head{2}}); err != nil {
+			t.Fatal(err)
 		}
 		j.Close()
 		for from, to := range map[string]string{segmentName(1): golden, noteName: goldenNote} {
@@ -126,6 +105,20 @@ func TestGoldenSegment(t *testing.T) {
 	err := j.Read(1, func(r chain.Record) (err error) { birth, err = chain.ParseBirth(r.Payload); return err })
 	if err != nil || birth.Journal != j.ID().String() || birth.Store != till.Store || birth.Terminal != till.Terminal {
 		t.Fatalf("birth %+v, %v", birth, err)
+	}
+	err = j.Read(6, func(r chain.Record) error {
+		c, err := chain.ParseCopy(r.Payload)
+		if c.Journal != (chain.ID{1}) || c.Head != (chain.Head{2}) || c.Record.Seq != 7 || string(c.Record.Payload) != "copied" {
+			t.Errorf("copy %+v", c)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, err := Verify(t.Context(), dir, VerifyOptions{Key: terminalKey.Public().(ed25519.PublicKey)})
+	if err != nil || rep.Checkpoints != 1 || rep.Signed != 6 {
+		t.Fatalf("checkpoints %d up to %d: %v", rep.Checkpoints, rep.Signed, err)
 	}
 	mustAppend(t, j, []byte("a newer version goes on"))
 }

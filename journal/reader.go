@@ -11,9 +11,8 @@ import (
 
 // Reader walks the durable records in order. It holds one segment at a time:
 // the journal does not free it meanwhile. A Reader is for one goroutine. Its
-// methods check a group before they hand it out; whoever reads the slices much
-// later may meet a page that the storage cannot give any more, and guards
-// itself with debug.SetPanicOnFault.
+// methods check a group before they hand it out; whoever reads the slices later
+// may meet a page that the storage cannot give any more, and does so in Guard.
 type Reader struct {
 	j     *Journal
 	seg   *segment
@@ -223,6 +222,18 @@ func (r *Reader) corrupt(err error) error {
 	return e
 }
 
+// Guard runs fn over slices of the map that were handed out before. A page that
+// the storage cannot give any more is a *CorruptError, not the end of the process.
+func (r *Reader) Guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.corrupt(fault(p))
+		}
+	}()
+	return fn()
+}
+
 // Close gives the held segment back.
 func (r *Reader) Close() error {
 	if r.seg == nil {
@@ -251,13 +262,7 @@ func (j *Journal) Read(seq uint64, fn func(chain.Record) error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = r.corrupt(fault(p))
-		}
-	}()
-	return fn(rec)
+	return r.Guard(func() error { return fn(rec) })
 }
 
 // Head is the chain's head after record seq. Errors: ErrFreed, ErrBeyond.

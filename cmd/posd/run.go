@@ -206,6 +206,7 @@ func (t *terminal) begin() error {
 	if t.uplink != nil {
 		t.goDo("uplink", t.uplink.Run)
 	}
+	t.compareEnd()
 	t.goDo("http", func(context.Context) error { return t.http.Serve() })
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()

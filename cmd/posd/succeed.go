@@ -190,3 +190,23 @@ func (t *terminal) signingKey() ed25519.PrivateKey {
 	}
 	return key
 }
+
+// compareWait is how long the first sale waits for head office after a power cut.
+const compareWait = 3 * time.Second
+
+// compareEnd asks head office, if it can be reached at once, whether it has more
+// than an interrupted end of the journal shows: a last group that rotted while the
+// power was cut looks like one that was never finished, but head office may have
+// got it. Then the next sale must not take its number.
+func (t *terminal) compareEnd() {
+	if t.uplink == nil || t.journal.Recovered() == "" {
+		return
+	}
+	select {
+	case <-t.uplink.Compared():
+		t.log.Info("head office agrees about the end of the journal")
+	case <-t.uplink.Forked():
+	case <-time.After(compareWait):
+		t.log.Warn("head office cannot be asked about the interrupted end of the journal, selling begins")
+	}
+}

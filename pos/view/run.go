@@ -90,7 +90,9 @@ func (v *View) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("index: read journal: %w", err)
 		}
-		v.apply(g)
+		if err := r.Guard(func() error { v.apply(g); return nil }); err != nil {
+			return fmt.Errorf("index: read journal: %w", err)
+		}
 		if v.full() || v.overdue() {
 			if err := v.tryCommit(); err != nil {
 				return err

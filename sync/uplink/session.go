@@ -39,6 +39,7 @@ func (u *Uplink) session(ctx context.Context) error {
 	if err := u.sync(ctx); err != nil {
 		return err
 	}
+	u.once.Do(func() { close(u.compared) })
 	began := time.Now()
 	for {
 		if err := u.step(ctx); err != nil {

@@ -70,7 +70,7 @@ func (u *Uplink) fill() (p wire.Parcel, ok bool, err error) {
 			u.ahead = g
 			break
 		}
-		if err := u.take(g.Frames); err != nil {
+		if err := u.reader.Guard(func() error { return u.take(g.Frames) }); err != nil {
 			return p, false, err
 		}
 		p.Last, p.Head = g.Last, g.Head

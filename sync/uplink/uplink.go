@@ -78,6 +78,9 @@ type Uplink struct {
 	subject string
 	m       *meters
 	fork    chan struct{}
+
+	once     sync.Once
+	compared chan struct{}
 	mail    mailbox
 	floor   chan struct{} // the journal has grown
 
@@ -154,7 +157,7 @@ func New(o Options) (*Uplink, error) {
 	}
 	u := &Uplink{
 		opt: o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
-		fork: make(chan struct{}), mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
+		fork: make(chan struct{}), compared: make(chan struct{}), mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
 		stuckWait: o.t.stuck, lastMove: time.Now(), saved: time.Now(),
 	}
 	u.m = newMeters(o.Metrics, u)
@@ -203,6 +206,10 @@ func (u *Uplink) rest(err error) {
 		u.log.Debug("uplink: session ended", "error", err)
 	}
 }
+
+// Compared is closed when the end of the journal was first compared with what
+// head office has, and fits.
+func (u *Uplink) Compared() <-chan struct{} { return u.compared }
 
 // Forked is closed when head office knows another history of this journal: the
 // owner has to begin a new one. Status says why.

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -114,11 +115,28 @@ func readOwner(f *os.File) Owner {
 	return o
 }
 
-// BootID identifies the running kernel's boot; empty if the system has none.
+// BootID identifies the running kernel's boot; empty if nothing can. Where /proc
+// hides it, as under ProcSubset=pid, a random word in the service's runtime folder
+// does: that is memory, and gone with the boot.
 func BootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
+	if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		return strings.TrimSpace(string(b))
+	}
+	return bootWord(os.Getenv("RUNTIME_DIRECTORY"))
+}
+
+func bootWord(dir string) string {
+	var st unix.Statfs_t
+	if dir == "" || unix.Statfs(dir, &st) != nil || st.Type != unix.TMPFS_MAGIC {
 		return ""
 	}
-	return strings.TrimSpace(string(b))
+	path := filepath.Join(dir, "boot")
+	if b, err := os.ReadFile(path); err == nil && len(b) == 26 {
+		return string(b)
+	}
+	word := rand.Text()
+	if os.WriteFile(path, []byte(word), 0o600) != nil {
+		return ""
+	}
+	return word
 }
