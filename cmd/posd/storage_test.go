@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos/event"
@@ -219,5 +221,36 @@ func TestSyncFails(t *testing.T) {
 		if code, body, err := again.post(key); err != nil || code != http.StatusOK {
 			t.Fatalf("%s was acknowledged and is gone: %d %s %v", key, code, body, err)
 		}
+	}
+}
+
+// TestReadOnlyStart: on a file system that the kernel has turned read-only, posd
+// starts, says so, finds what was sold, and refuses to sell.
+func TestReadOnlyStart(t *testing.T) {
+	mnt := ext4(t, 36)
+	s := newSiteIn(t, filepath.Join(mnt, "site"))
+	r := s.start()
+	_, sold := r.sell("k1")
+	if code := r.stop(syscall.SIGTERM); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	if err := unix.Mount("", mnt, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	r = s.start()
+	if code, body := r.sell("k2"); code != http.StatusServiceUnavailable || !bytes.Contains(body, []byte("read-only")) {
+		t.Errorf("selling: %d %s", code, body)
+	}
+	if code, body := r.sell("k1"); code != http.StatusOK || !bytes.Equal(body, sold) {
+		t.Errorf("a call that was answered: %d %s", code, body)
+	}
+	if code, body := r.get("/readyz"); code != http.StatusServiceUnavailable {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	if code, body := r.get("/v1/status"); code != http.StatusOK || !strings.Contains(body, `"read_only":true`) {
+		t.Errorf("status: %d %s", code, body)
+	}
+	if code := r.stop(syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit %d: %s", code, r.log)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"posd/journal/chain"
 )
@@ -33,9 +34,11 @@ type file struct {
 // openFile opens or creates the file.
 func openFile(path string) (*file, error) {
 	f := &file{}
+	// On a read-only mount what was indexed can still be looked up.
+	readOnly := errors.Is(unix.Access(path, unix.W_OK), unix.EROFS)
 	err := contained(func() (err error) {
 		f.db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout: lockWait,
+			Timeout: lockWait, ReadOnly: readOnly,
 			// The list of free pages stays in the file although it costs a page a
 			// commit: without it, bbolt scans the file at the start in a goroutine of
 			// its own, whose panic on a damaged page nobody can recover.

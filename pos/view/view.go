@@ -83,21 +83,31 @@ func Open(path string, j *journal.Journal, o Options) (*View, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("open index: %w", err)
 	case err != nil:
-		return v, v.replace(err, true)
+		return v, v.without(v.replace(err, true))
 	}
 	m, why, err := v.judge(f)
 	if err != nil {
 		f.abandon()
-		return v, v.replace(err, true)
+		return v, v.without(v.replace(err, true))
 	}
 	if why != nil {
 		if err := f.close(); err != nil {
 			f.abandon()
 		}
-		return v, v.replace(why, false)
+		return v, v.without(v.replace(why, false))
 	}
 	v.install(f, m)
 	return v, nil
+}
+
+// without lets a terminal start that cannot have an index because nothing can be
+// written: it is there to ship, not to sell.
+func (v *View) without(err error) error {
+	if err != nil && v.j.ReadOnly() {
+		v.o.Log.Warn("there is no index: the file system is read-only", "error", err)
+		return nil
+	}
+	return err
 }
 
 // judge says how far f has followed v.j, or why it cannot go on.
