@@ -3,6 +3,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 FUZZTIME ?= 10s
+STATES   ?= 1000000
 # Of the short demo inside "make test"; "make demo" plays a whole day.
 TEST_SALES ?= 200
 SIZE_LIMIT := 9200000
@@ -19,7 +20,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lint cover arm64-checkout verify-units short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lint cover arm64-checkout verify-units short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -78,6 +79,10 @@ bench-journal:
 	@mkdir -p .tools
 	cd journal/peers && go build -o $(CURDIR)/.tools/bench-journal .
 	.tools/bench-journal -md $(if $(DOC),docs,.tools)/bench-journal.md $(BENCH)
+
+## lab-model       power cuts in a model of a disk, with planted bugs (STATES=1000000 LAB_SEED=)
+lab-model:
+	go test ./journal/lab -run '^TestModel$$' -count 1 -timeout 0 -v -states=$(STATES) $(if $(LAB_SEED),-seed=$(LAB_SEED))
 
 ## lint            gofmt, go vet, staticcheck, module files
 lint: $(STATICCHECK)
