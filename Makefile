@@ -82,7 +82,9 @@ bench-journal:
 
 ## lab-model       power cuts in a model of a disk, with planted bugs (STATES=1000000 LAB_SEED=)
 lab-model:
-	go test ./journal/lab -run '^TestModel$$' -count 1 -timeout 0 -v -states=$(STATES) $(if $(LAB_SEED),-seed=$(LAB_SEED))
+	@mkdir -p .tools
+	go test -c -o .tools/lab.test ./journal/lab
+	.tools/lab.test -test.run '^TestModel$$' -test.timeout 0 -states=$(STATES) $(if $(LAB_SEED),-seed=$(LAB_SEED))
 
 ## lint            gofmt, go vet, staticcheck, module files
 lint: $(STATICCHECK)

@@ -81,8 +81,8 @@ type Uplink struct {
 
 	once     sync.Once
 	compared chan struct{}
-	mail    mailbox
-	floor   chan struct{} // the journal has grown
+	mail     mailbox
+	floor    chan struct{} // the journal has grown
 
 	// Owned by Run.
 	nc         *nats.Conn
