@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posd/journal/chain"
 )
 
@@ -265,6 +267,37 @@ func TestFileTruncatedUnderTheMap(t *testing.T) {
 	}
 	if err := j.Read(seq, func(chain.Record) error { return nil }); err == nil {
 		t.Fatal("read a page that is gone")
+	}
+}
+
+// TestFileReplacedUnderTheMap: who copies a backup over a running journal, or
+// removes it, must not have sales acknowledged into a file without a name.
+func TestFileReplacedUnderTheMap(t *testing.T) {
+	for name, how := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			b, err := os.ReadFile(path)
+			if err == nil {
+				err = os.WriteFile(path+".new", b, 0o640)
+			}
+			return errors.Join(err, os.Rename(path+".new", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, dir := newJournal(t, testOptions())
+			mustAppend(t, j, []byte("safe"))
+			no, _ := folder{t, dir}.last()
+			if err := how(filepath.Join(dir, segmentName(no))); err != nil {
+				t.Fatal(err)
+			}
+			seq, err := j.Append(chain.TypeOwner, Durable, 5, payload("lost?"))
+			if err == nil {
+				err = j.Wait(t.Context(), seq)
+			}
+			if !errors.Is(err, ErrFailed) || !errors.Is(err, unix.ESTALE) {
+				t.Fatalf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -432,7 +432,9 @@ func (j *Journal) Close() error {
 	defer j.mu.Unlock()
 	err := j.err
 	if err == nil && !j.readOnly {
-		err = j.writeNoteLocked(true)
+		if err = j.writeNoteLocked(true); err != nil {
+			err = j.fail(err)
+		}
 	}
 	if j.lock != nil && err == nil {
 		j.lock.Set("closed")

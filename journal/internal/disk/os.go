@@ -244,13 +244,35 @@ func (f *file) SyncRange(off, n int) error {
 		}
 		return f.Datasync()
 	}
-	return f.m[off : off+n].Flush()
+	if err := f.m[off : off+n].Flush(); err != nil {
+		return err
+	}
+	return f.linked()
+}
+
+// linked refuses to call durable what went into a file that has lost its name: it
+// was removed, or another was renamed over it. Nobody would find the bytes again.
+func (f *file) linked() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return err
+	}
+	if st.Nlink == 0 {
+		return fmt.Errorf("%s was removed or replaced while it was in use: %w", f.path, unix.ESTALE)
+	}
+	return nil
 }
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
 func (f *file) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
-func (f *file) Datasync() error                          { return unix.Fdatasync(f.fd) }
 func (f *file) DropCache()                               { unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED) }
+
+func (f *file) Datasync() error {
+	if err := unix.Fdatasync(f.fd); err != nil {
+		return err
+	}
+	return f.linked()
+}
 
 func (f *file) ReadCold(p []byte, off int64) (int, error) {
 	if f.direct == nil && !f.noDir {
