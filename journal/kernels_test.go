@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -60,14 +61,36 @@ func deniedChild(t *testing.T, dir string) {
 	fmt.Println("sold without advice")
 }
 
+const (
+	bpfLoad = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+	bpfEq   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	bpfSet  = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
+	bpfRet  = unix.BPF_RET | unix.BPF_K
+)
+
 // deny makes the kernel refuse system calls of this process for good.
 func deny(errno uint32, calls ...uint32) error {
-	const load, jeq, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
-	prog := []unix.SockFilter{{Code: load, K: 0}} // offset of nr in struct seccomp_data
+	prog := []unix.SockFilter{{Code: bpfLoad, K: 0}} // offset of nr in struct seccomp_data
 	for i, c := range calls {
-		prog = append(prog, unix.SockFilter{Code: jeq, Jt: uint8(len(calls) - i), K: c})
+		prog = append(prog, unix.SockFilter{Code: bpfEq, Jt: uint8(len(calls) - i), K: c})
 	}
-	prog = append(prog, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW}, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ERRNO | errno})
+	return filter(append(prog, unix.SockFilter{Code: bpfRet, K: unix.SECCOMP_RET_ALLOW},
+		unix.SockFilter{Code: bpfRet, K: unix.SECCOMP_RET_ERRNO | errno}))
+}
+
+// denyDirect makes the kernel refuse to open any file past the page cache.
+func denyDirect() error {
+	return filter([]unix.SockFilter{
+		{Code: bpfLoad, K: 0},
+		{Code: bpfEq, Jf: 3, K: unix.SYS_OPENAT},
+		{Code: bpfLoad, K: 16 + 2*8}, // flags: low half of the third argument
+		{Code: bpfSet, Jf: 1, K: unix.O_DIRECT},
+		{Code: bpfRet, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EINVAL)},
+		{Code: bpfRet, K: unix.SECCOMP_RET_ALLOW},
+	})
+}
+
+func filter(prog []unix.SockFilter) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
@@ -76,6 +99,69 @@ func deny(errno uint32, calls ...uint32) error {
 		return e
 	}
 	return nil
+}
+
+// TestPageCacheThatCannotBeDropped: after a failed sync the page cache holds what
+// the device does not. Where neither O_DIRECT nor dropping it gets past it, since
+// another process maps the file, the start refuses to believe it.
+func TestPageCacheThatCannotBeDropped(t *testing.T) {
+	if dir := os.Getenv("POSD_TEST_WARM"); dir != "" {
+		warmChild(t, dir)
+		return
+	}
+	o := testOptions()
+	j, dir := newJournal(t, o)
+	mustAppend(t, j, []byte("sale"))
+	j.mu.Lock()
+	j.fail(unix.EIO)
+	j.mu.Unlock()
+	j.Close()
+	no, _ := folder{t, dir}.last()
+	f, err := os.Open(filepath.Join(dir, segmentName(no)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	child := func() string {
+		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestPageCacheThatCannotBeDropped$", "-test.v")
+		c.Env = append(os.Environ(), "POSD_TEST_WARM="+dir)
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	m, err := unix.Mmap(int(f.Fd()), 0, 2*minAlign, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m[minAlign] == 0 {
+		t.Fatal("no group")
+	}
+	out := child()
+	if strings.Contains(out, "cannot be filtered") {
+		t.Skip(out)
+	}
+	if !strings.Contains(out, "refused: journal storage failed") || !strings.Contains(out, "another process maps it") {
+		t.Fatalf("mapped by another process: %s", out)
+	}
+	unix.Munmap(m)
+	if out := child(); !strings.Contains(out, "opened") {
+		t.Fatalf("mapped by nobody: %s", out)
+	}
+}
+
+func warmChild(t *testing.T, dir string) {
+	if err := denyDirect(); err != nil {
+		t.Skip("system calls cannot be filtered here:", err)
+	}
+	j, err := Open(dir, testOptions())
+	if err != nil {
+		fmt.Println("refused:", strings.TrimPrefix(err.Error(), "open journal in "+dir+": "))
+		return
+	}
+	fmt.Println("opened")
+	j.Close()
 }
 
 // TestPageSizes: a disk that moves between machines of 4 and 16 KiB pages. Groups

@@ -26,6 +26,12 @@ func (j *Journal) recoverAll() error {
 		return &CorruptError{File: noteName, Witness: "every journal has a floor note", Err: err}
 	}
 	j.note.f = nf
+	if !j.readOnly {
+		if err := j.proveCold(nf); err != nil {
+			nf.Close()
+			return err
+		}
+	}
 	pages, err := readNotes(nf)
 	if err != nil {
 		nf.Close()

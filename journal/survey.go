@@ -121,6 +121,9 @@ func (j *Journal) surveyOne(no uint32, newest bool) (surveyed, error) {
 		if err := f.Datasync(); err != nil {
 			return sv, fmt.Errorf("%w: sync %s at start: %w", ErrFailed, segmentName(no), err)
 		}
+		if err := j.proveCold(f); err != nil {
+			return sv, err
+		}
 	}
 	if sv.size, err = f.Size(); err != nil {
 		return sv, err
@@ -152,6 +155,20 @@ func (j *Journal) surveyOne(no uint32, newest bool) (surveyed, error) {
 		sv.kind, sv.err = pageBad, fmt.Errorf("the file holds segment %d", sv.head.no)
 	}
 	return sv, nil
+}
+
+// proveCold refuses a start that would have to believe a page cache in which a
+// failed sync may have left what the device does not have. After a reboot or an
+// orderly stop there is nothing to fear.
+func (j *Journal) proveCold(f disk.File) error {
+	b := j.lab.Before
+	if b.State == "closed" || b.Boot != "" && j.lab.Boot != "" && b.Boot != j.lab.Boot {
+		return nil
+	}
+	if err := f.Cold(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return nil
 }
 
 // know reads page 0 of segment i of the row and of the one after it, which says

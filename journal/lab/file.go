@@ -162,6 +162,9 @@ func (f *modelFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.read(f.cache(), p, off, f.absent)
 }
 
+// Cold: the model always reads the medium.
+func (f *modelFile) Cold() error { return nil }
+
 func (f *modelFile) ReadCold(p []byte, off int64) (int, error) {
 	return f.read(f.dur, p, off, f.unreadable)
 }

@@ -44,6 +44,9 @@ type File interface {
 	// ReadCold reads from the device, past the page cache. p and off are
 	// multiples of 4096; p comes from Buffer.
 	ReadCold(p []byte, off int64) (int, error)
+	// Cold says whether ReadCold really reads the device: an error where it cannot
+	// and the page cache still holds pages of the file, which somebody has mapped.
+	Cold() error
 	// Datasync makes all of the file durable (fdatasync).
 	Datasync() error
 	// DropCache asks the kernel to forget its cached pages of the file.

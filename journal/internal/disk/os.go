@@ -274,14 +274,46 @@ func (f *file) Datasync() error {
 	return f.linked()
 }
 
-func (f *file) ReadCold(p []byte, off int64) (int, error) {
+// openDirect opens the file a second time, past the page cache, where the file
+// system can do that.
+func (f *file) openDirect() {
 	if f.direct == nil && !f.noDir {
 		d, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_DIRECT, 0)
-		if err != nil {
-			f.noDir = true
-		}
-		f.direct = d
+		f.direct, f.noDir = d, err != nil
 	}
+}
+
+func (f *file) Cold() error {
+	f.openDirect()
+	var st unix.Statfs_t
+	if f.direct != nil || unix.Fstatfs(f.fd, &st) == nil && st.Type == unix.TMPFS_MAGIC { // its cache is all there is
+		return nil
+	}
+	f.DropCache()
+	size, err := f.Size()
+	if err != nil || size == 0 {
+		return err
+	}
+	m, err := unix.Mmap(f.fd, 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	defer unix.Munmap(m)
+	page := os.Getpagesize()
+	in := make([]byte, (len(m)+page-1)/page)
+	if _, _, e := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), uintptr(unsafe.Pointer(&in[0]))); e != 0 {
+		return fmt.Errorf("what the page cache holds of %s cannot be told: %w", f.path, e)
+	}
+	for i, b := range in {
+		if b&1 != 0 {
+			return fmt.Errorf("the page cache holds page %d of %s, because another process maps it, and the file system cannot be read past it; end that process or restart the machine", i, f.path)
+		}
+	}
+	return nil
+}
+
+func (f *file) ReadCold(p []byte, off int64) (int, error) {
+	f.openDirect()
 	if f.direct != nil {
 		n, err := f.direct.ReadAt(p, off)
 		if !errors.Is(err, unix.EINVAL) {

@@ -46,5 +46,6 @@ func (f readFile) Populate(int, int) error                   { return refuse("po
 func (f readFile) SyncRange(int, int) error                  { return refuse("sync") }
 func (f readFile) WriteAt([]byte, int64) (int, error)        { return 0, refuse("write") }
 func (f readFile) ReadCold(p []byte, off int64) (int, error) { return f.ReadAt(p, off) }
+func (f readFile) Cold() error                               { return nil }
 func (f readFile) Datasync() error                           { return nil }
 func (f readFile) DropCache()                                { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
