@@ -260,6 +260,7 @@ func (j *Journal) roll() error {
 	j.spare, j.mustRoll, j.wantNote = 0, false, true
 	poke(j.kickPrep)
 	j.off, j.fill, j.populated = next.align, next.align+groupHeader, next.align
+	j.floorEnd = next.align // nothing of it is durable yet
 	return j.writeOpening(state)
 }
 

@@ -293,3 +293,36 @@ func hookFor(t *testing.T, dir string) *hook.Lab {
 	t.Cleanup(func() { d.Close() })
 	return &hook.Lab{FS: d, Manual: true}
 }
+
+// TestScrubWhileSelling: a scrub at full speed beside rolls, freeing and readers
+// calls nothing damaged that is not.
+func TestScrubWhileSelling(t *testing.T) {
+	o := testOptions()
+	o.ScrubEvery = 1
+	j, dir := newJournal(t, o)
+	for i := range 600 {
+		class := Class(i % 2) // half of the segments begin with a group that waits
+		seq, err := j.Append(chain.TypeOwner, class, 3000, payload(bytes.Repeat([]byte("s"), 3000)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if class == Durable {
+			if err := j.Wait(t.Context(), seq); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%100 == 0 {
+			j.Settle(seq)
+		}
+	}
+	until(t, func() bool { return j.Stats().ScrubPasses >= 3 })
+	if d := j.Damage(); len(d) != 0 {
+		t.Fatalf("called damaged: %v", d)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(t.Context(), dir, VerifyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -234,8 +234,9 @@ func (j *Journal) learnRest() {
 // held, so that it is not freed.
 func (j *Journal) learn(s *segment) error {
 	s.refs++
+	no := s.no
 	j.mu.Unlock()
-	sv, err := j.surveyOne(s.no, false)
+	sv, err := j.surveyOne(no, false)
 	if err == nil {
 		err = j.checkUsed(sv)
 	}
