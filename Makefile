@@ -4,6 +4,7 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 FUZZTIME ?= 10s
 STATES   ?= 1000000
+CUTS     ?= 2000
 # Of the short demo inside "make test"; "make demo" plays a whole day.
 TEST_SALES ?= 200
 SIZE_LIMIT := 9200000
@@ -20,7 +21,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lint cover arm64-checkout verify-units short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lab-ext4 lab-faults labs peers lint cover arm64-checkout verify-units short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -50,7 +51,7 @@ demo: build
 	bin/posdemo run -posd bin/posd -posctl bin/posctl -poshub bin/poshub
 
 ## test            everything that must pass before a change goes in
-test: lint build build-arm64 size unit race-short arm64-checkout verify-units short-demo
+test: lint build build-arm64 size unit race-short labs peers arm64-checkout verify-units short-demo
 	@echo "make test: all passed"
 
 unit:
@@ -86,12 +87,34 @@ lab-model:
 	go test -c -o .tools/lab.test ./journal/lab
 	.tools/lab.test -test.run '^TestModel$$' -test.timeout 0 -states=$(STATES) $(if $(LAB_SEED),-seed=$(LAB_SEED))
 
+## lab-ext4        power cuts of a real ext4, with planted bugs; needs root (CUTS=2000)
+lab-ext4:
+	@packaging/tools/need.sh mkfs.ext4
+	cd journal/lab/ext4 && go run . -cuts $(CUTS)
+
+## lab-faults      a real ext4 whose disk fails: EIO, full, read-only; needs root
+lab-faults:
+	@packaging/tools/need.sh mkfs.ext4
+	cd journal/lab/ext4 && go test -count=1 ./...
+
+## labs            both, where this machine can
+labs:
+	@if [ "$$(id -u)" = 0 ] && [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then \
+	  $(MAKE) lab-faults lab-ext4; \
+	else echo "labs: left out, they need root, /dev/fuse and /dev/loop-control"; fi
+
+## peers           the peers' benchmark still builds and runs
+peers:
+	cd journal/peers && go vet ./... && go test -count=1 ./...
+
 ## lint            gofmt, go vet, staticcheck, module files
 lint: $(STATICCHECK)
 	@unformatted=$$(gofmt -l .); \
 	  [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted" >&2; exit 1; }
 	go vet ./... && go vet -tags posdlab ./...
 	$(STATICCHECK) ./...
+	cd journal/lab/ext4 && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
+	cd journal/peers && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	go mod verify
 	@echo "lint: gofmt, go vet, staticcheck $(STATICCHECK_VERSION), module checksums: in order"
 
