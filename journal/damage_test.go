@@ -93,6 +93,7 @@ func TestRecovery(t *testing.T) {
 		want   string // in the *CorruptError; "" = opens
 		lose   uint64
 		torn   bool
+		old    bool // damage of older records: it opens, sells, and says so
 	}{
 		{name: "nothing", damage: func(folder) {}},
 		{name: "garbage behind the end, note gone", torn: true, damage: func(f folder) {
@@ -125,8 +126,8 @@ func TestRecovery(t *testing.T) {
 			os.Remove(f.path(1))
 			os.Remove(f.path(2))
 		}},
-		{name: "two segments swapped", want: "the file holds segment 3", damage: func(f folder) { swap(f, 2, 3) }},
-		{name: "page 0 of an old segment zeroed", want: "page 0 is gone", damage: func(f folder) {
+		{name: "two segments swapped", old: true, want: "the file holds segment 3", damage: func(f folder) { swap(f, 2, 3) }},
+		{name: "page 0 of an old segment zeroed", old: true, want: "page 0 is gone", damage: func(f folder) {
 			f.edit(segmentName(2), func(b []byte) []byte { clear(b[:minAlign]); return b })
 		}},
 		{name: "page 0 of the last segment zeroed", want: "a valid group at offset 4096", damage: func(f folder) {
@@ -155,12 +156,18 @@ func TestRecovery(t *testing.T) {
 		{name: "one note page torn", damage: func(f folder) {
 			f.edit(noteName, func(b []byte) []byte { b[40] ^= 1; return b })
 		}},
-		{name: "a segment of another journal", want: "it belongs to journal", damage: func(f folder) {
+		{name: "a segment of another journal", old: true, want: "it belongs to journal", damage: func(f folder) {
 			f.edit(segmentName(2), func(b []byte) []byte { b[16] ^= 1; reseal(b); return b })
 		}},
 	}
 	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) { recoverDamaged(t, row.damage, row.want, row.lose, row.torn) })
+		t.Run(row.name, func(t *testing.T) {
+			if row.old {
+				recoverOldDamage(t, row.damage, row.want)
+				return
+			}
+			recoverDamaged(t, row.damage, row.want, row.lose, row.torn)
+		})
 	}
 }
 
@@ -204,6 +211,56 @@ func recoverDamaged(t *testing.T, damage func(folder), want string, lose uint64,
 	}
 	mustAppend(t, j, []byte("on it goes"))
 	contents(t, j)
+}
+
+func recoverOldDamage(t *testing.T, damage func(folder), want string) {
+	f, _ := damagedJournal(t)
+	damage(f)
+	j := reopen(t, f.dir, testOptions())
+	until(t, func() bool { return len(j.Damage()) > 0 })
+	if d := j.Damage(); !strings.Contains(d[0].Error(), want) {
+		t.Fatalf("got %v, want %q", d, want)
+	}
+	mustAppend(t, j, []byte("on it goes"))
+	var ce *CorruptError
+	if r, err := j.Reader(5); err != nil {
+		t.Fatalf("what is sound cannot be read: %v", err)
+	} else {
+		for err == nil {
+			_, err = r.Next()
+		}
+		if r.Close(); !errors.As(err, &ce) {
+			t.Fatalf("reading on into the damage: %v", err)
+		}
+	}
+	if _, err := Verify(t.Context(), f.dir, VerifyOptions{}); !errors.As(err, &ce) {
+		t.Fatalf("verify: %v", err)
+	}
+}
+
+// TestOldDamageDoesNotStopFreeing: a page 0 that nobody can read must not fill the
+// disk with settled records.
+func TestOldDamageDoesNotStopFreeing(t *testing.T) {
+	f, _ := damagedJournal(t)
+	for _, no := range []uint32{2, 3} {
+		f.edit(segmentName(no), func(b []byte) []byte { b[20] ^= 1; return b })
+	}
+	o := testOptions()
+	o.MaxBytes = 8 * o.SegmentSize
+	for range 3 {
+		j := reopen(t, f.dir, o)
+		for range 100 {
+			floor, _ := j.Floor()
+			j.Settle(floor)
+			until(t, func() bool { return !j.Stats().Full })
+			mustAppend(t, j, bytes.Repeat([]byte("f"), 3000))
+		}
+		until(t, func() bool { return j.Stats().Damaged == 0 }) // freed, and so forgotten
+		contents(t, j)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func snapshot(t *testing.T, dir string) map[string][]byte {

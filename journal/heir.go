@@ -49,66 +49,94 @@ const heirSuffix = ".next"
 // Succeed makes a new journal that continues the one in dir, and lets it take its
 // place in one step: a cut leaves the one or the other. The former journal stays
 // beside it, complete and unchanged, in the folder that is returned. o.Parent says
-// where it ended. What an interrupted call left is put in order first.
-// Errors: ErrLocked, ErrNoJournal, what Create and Copies say.
+// where it ended. What an interrupted call left is put in order first. Errors:
+// ErrLocked, ErrNoJournal, ErrNoSpace, what Copies says; the journal in dir is then
+// as it was.
 func Succeed(dir string, o CreateOptions) (id chain.ID, former string, err error) {
-	if former, err = FinishSuccession(dir); err != nil {
-		return id, former, err
-	}
 	lock, err := disk.AcquireLock(dir)
 	if err != nil {
 		return id, "", err
 	}
 	defer lock.Release()
-	if id, err = Create(dir+heirSuffix, o); err != nil {
+	if former, err = putInOrder(dir); err != nil {
+		return id, former, err
+	}
+	next := dir + heirSuffix
+	if id, err = Create(next, o); err != nil {
 		return id, "", err
 	}
-	if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, dir+heirSuffix, unix.RENAME_EXCHANGE); err != nil {
-		return id, "", fmt.Errorf("exchange %s and %s: %w", dir, dir+heirSuffix, err)
+	if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, next, unix.RENAME_EXCHANGE); err != nil {
+		return id, "", fmt.Errorf("exchange %s and %s: %w", dir, next, err)
 	}
 	if err := syncParent(dir); err != nil {
-		return id, "", err
+		return id, next, err
 	}
-	former, err = finish(dir)
+	former, err = putAside(dir, next)
 	return id, former, err
 }
 
 // FinishSuccession puts in order what an interrupted Succeed left beside dir. It
-// returns the folder of the former journal if there was something to finish.
+// returns the folder of a journal that was put aside, if there was one. The journal
+// in dir can be used whatever it says, but for ErrLocked.
 func FinishSuccession(dir string) (former string, err error) {
-	if _, err := os.Stat(dir + heirSuffix); errors.Is(err, fs.ErrNotExist) {
-		return "", os.RemoveAll(dir + heirSuffix + creatingSuffix)
+	left := func(name string) bool { _, err := os.Lstat(name); return !errors.Is(err, fs.ErrNotExist) }
+	if !left(dir) || !left(dir+heirSuffix) && !left(dir+heirSuffix+creatingSuffix) {
+		return "", nil
 	}
 	lock, err := disk.AcquireLock(dir)
 	if err != nil {
 		return "", err
 	}
 	defer lock.Release()
-	return finish(dir)
+	return putInOrder(dir)
 }
 
-func finish(dir string) (former string, err error) {
+// putInOrder needs the lock of dir: what stands beside it may be in the making.
+func putInOrder(dir string) (former string, err error) {
 	next := dir + heirSuffix
 	if err := os.RemoveAll(next + creatingSuffix); err != nil {
 		return "", err
 	}
-	other, err := Identify(next)
-	if errors.Is(err, ErrNoJournal) || errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(next); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	if err != nil {
-		return "", fmt.Errorf("look at %s: %w", next, err)
-	}
-	if b, err := ReadBirth(next); err == nil && b.Parent != nil {
-		if id, err := Identify(dir); err == nil && b.Parent.Journal == id.String() {
-			return "", errors.Join(os.RemoveAll(next), syncParent(dir)) // it was never in use
+	if neverUsed(dir, next) {
+		// Under a name that nobody reads: half of a journal must not look like one.
+		if err := os.Rename(next, next+creatingSuffix); err != nil {
+			return "", err
 		}
+		return "", errors.Join(syncParent(dir), os.RemoveAll(next+creatingSuffix), syncParent(dir))
 	}
-	former = fmt.Sprintf("%s-%s", dir, other.String()[:8])
-	if err := os.Rename(next, former); err != nil {
-		return "", fmt.Errorf("put the former journal aside: %w", err)
+	return putAside(dir, next)
+}
+
+// neverUsed: only what says that it continues the journal in dir can be thrown away.
+func neverUsed(dir, next string) bool {
+	b, err := ReadBirth(next)
+	if err != nil || b.Parent == nil {
+		return false
 	}
-	return former, syncParent(dir)
+	id, err := Identify(dir)
+	return err == nil && b.Parent.Journal == id.String()
+}
+
+// putAside gives a former journal a name of its own.
+func putAside(dir, next string) (former string, err error) {
+	name := dir + "-unreadable"
+	if id, err := Identify(next); err == nil {
+		name = fmt.Sprintf("%s-%s", dir, id.String()[:8])
+	}
+	former = name
+	for n := 2; ; n++ {
+		err := unix.Renameat2(unix.AT_FDCWD, next, unix.AT_FDCWD, former, unix.RENAME_NOREPLACE)
+		if err == nil {
+			return former, syncParent(dir)
+		}
+		if !errors.Is(err, unix.EEXIST) {
+			return next, fmt.Errorf("put the former journal aside as %s: %w", former, err)
+		}
+		former = fmt.Sprintf("%s-%d", name, n)
+	}
 }
 
 // machineTag is what page 0 keeps of a machine id, so that a disk that was copied

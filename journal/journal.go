@@ -154,11 +154,11 @@ func Create(dir string, o CreateOptions) (chain.ID, error) {
 	defer d.Close()
 	id, err := create(d, o)
 	if err != nil {
-		return chain.ID{}, fmt.Errorf("create journal in %s: %w", dir, err)
+		return chain.ID{}, errors.Join(fmt.Errorf("create journal in %s: %w", dir, noSpace(err)), os.RemoveAll(tmp))
 	}
 	if o.Copies != nil {
 		if err := copyInto(tmp, o); err != nil {
-			return chain.ID{}, errors.Join(fmt.Errorf("copy records into a new journal: %w", err), os.RemoveAll(tmp))
+			return chain.ID{}, errors.Join(fmt.Errorf("copy records into a new journal: %w", noSpace(err)), os.RemoveAll(tmp))
 		}
 	}
 	os.Remove(filepath.Join(dir, "lock"))
@@ -331,7 +331,7 @@ func (j *Journal) Floor() (uint64, chain.Head) {
 func (j *Journal) Oldest() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.segs[0].firstSeq
+	return j.oldestLocked()
 }
 
 // LastOpening is the sequence number of the newest opening state.
@@ -401,7 +401,7 @@ func (j *Journal) Stats() Stats {
 	if s.SpareReady = j.spare != 0; s.SpareReady {
 		s.SegmentBytes += j.opt.SegmentSize
 	}
-	s.Oldest, s.FloorSeq, s.NextSeq, s.SettledSeq = j.segs[0].firstSeq, j.floorSeq, j.next, j.settled
+	s.Oldest, s.FloorSeq, s.NextSeq, s.SettledSeq = j.oldestLocked(), j.floorSeq, j.next, j.settled
 	s.Full = j.spare == 0 && j.spareErr != nil || j.reserve(Durable) != nil
 	s.Damaged, s.Signing = len(j.damage), j.key != nil
 	s.Keyed = j.segs[len(j.segs)-1].key != [32]byte{}

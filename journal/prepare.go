@@ -89,13 +89,18 @@ func (j *Journal) makeSpare(no uint32) error {
 			return j.fail(fmt.Errorf("sync the folder with segment %d: %w", no, err))
 		}
 	}
-	switch {
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return fmt.Errorf("%w: %w; free space on the data partition", ErrNoSpace, err)
-	case err != nil:
-		return fmt.Errorf("make segment %d: %w", no, err)
+	if err != nil {
+		return fmt.Errorf("make segment %d: %w", no, noSpace(err))
 	}
 	return nil
+}
+
+// noSpace gives the kernel's words for a full disk the journal's name.
+func noSpace(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w: %w; free space on the data partition", ErrNoSpace, err)
+	}
+	return err
 }
 
 func (j *Journal) pause() {
@@ -201,10 +206,14 @@ func (j *Journal) freeableLocked(i int, now time.Time) bool {
 	if len(j.segs) < i+2 || j.err != nil || j.closed {
 		return false
 	}
-	s, next := j.segs[i], j.segs[i+1]
-	if !j.surveyed || !s.known || !next.known { // ages are not known yet
+	if !j.surveyed { // ages are not known yet
 		return false
 	}
+	s := j.segs[i]
+	for i+2 < len(j.segs) && j.segs[i+1].bad != nil { // it says nothing: the one after it does
+		i++
+	}
+	next := j.segs[i+1]
 	if next.firstSeq-1 > j.settled || j.floorSeq < next.firstSeq || s.refs > 0 {
 		return false
 	}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -42,9 +43,9 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 		defer j.mu.Unlock()
 		return nil, fmt.Errorf("%w: record %d of %d", ErrBeyond, from, j.floorSeq)
 	}
-	if from < j.segs[0].firstSeq {
+	if from < j.oldestLocked() {
 		defer j.mu.Unlock()
-		return nil, fmt.Errorf("%w: record %d, the oldest is %d", ErrFreed, from, j.segs[0].firstSeq)
+		return nil, fmt.Errorf("%w: record %d, the oldest is %d", ErrFreed, from, j.oldestLocked())
 	}
 	seg, err := j.find(from)
 	if err != nil {
@@ -76,30 +77,61 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 	return r, nil
 }
 
-// find returns the segment that holds record seq, learning what it must. Callers
-// hold mu.
+// find returns the segment that holds record seq, learning what it must. One whose
+// page 0 is bad is passed over: the segment before it is returned, and says what
+// is wrong when it is read to its end. Callers hold mu.
 func (j *Journal) find(seq uint64) (*segment, error) {
 	for {
-		lo, hi := 0, len(j.segs)-1 // segs[lo] begins at or before seq
-		for lo < hi && j.segs[(lo+hi+1)/2].known {
-			if mid := (lo + hi + 1) / 2; j.segs[mid].firstSeq <= seq {
-				lo = mid
-			} else {
-				hi = mid - 1
-			}
-		}
-		if lo == hi {
-			if seq < j.segs[lo].firstSeq {
-				return nil, fmt.Errorf("%w: record %d", ErrFreed, seq)
-			}
-			if s := j.segs[lo]; s.known && s.end != 0 {
+		i, unknown := j.search(seq)
+		if unknown < 0 {
+			s := j.segs[i]
+			if s.known && s.end != 0 {
 				return s, nil
 			}
+			if s.bad != nil {
+				return nil, s.bad
+			}
+			unknown = i
 		}
-		if err := j.know((lo + hi + 1) / 2); err != nil { // it gave mu up: look again
+		var damage *CorruptError
+		if err := j.know(unknown); err != nil && !errors.As(err, &damage) {
 			return nil, err
+		} // it gave mu up: look again
+	}
+}
+
+// search finds the last segment that begins at or before seq, or one that must be
+// known before that can be told.
+func (j *Journal) search(seq uint64) (i, unknown int) {
+	lo, hi := 0, len(j.segs)-1
+	for lo < hi {
+		mid := (lo + hi + 1) / 2
+		m := mid
+		for m <= hi && j.segs[m].bad != nil {
+			m++
+		}
+		switch {
+		case m > hi:
+			hi = mid - 1
+		case !j.segs[m].known:
+			return 0, m
+		case j.segs[m].firstSeq <= seq:
+			lo = m
+		default:
+			hi = mid - 1
 		}
 	}
+	return lo, -1
+}
+
+// oldestLocked is the first record that can be read. Callers hold mu.
+func (j *Journal) oldestLocked() uint64 {
+	for _, s := range j.segs {
+		if s.known {
+			return s.firstSeq
+		}
+	}
+	return j.next
 }
 
 // Next returns the next record, or io.EOF at the floor, after which it may be

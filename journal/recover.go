@@ -84,7 +84,7 @@ func (j *Journal) checkOldest(n note) error {
 	if n.oldest == 0 || first.no <= n.oldest || j.lab.Bug == hook.TruncateAny {
 		return nil
 	}
-	return &CorruptError{File: segmentName(n.oldest), Segment: n.oldest, Last: first.firstSeq - 1,
+	return &CorruptError{File: segmentName(n.oldest), Segment: n.oldest, Last: j.oldestLocked() - 1,
 		Witness: fmt.Sprintf("the floor note says that segment %d is held", n.oldest),
 		Err:     fmt.Errorf("the files before segment %d are missing", first.no)}
 }
@@ -242,7 +242,7 @@ func (j *Journal) judge(t *tail, n note) error {
 	case n.seq > t.seq:
 		e.Last, e.Witness = n.seq, fmt.Sprintf("the floor note names record %d", n.seq)
 		return e
-	case t.groups == 0 && t.seq+1 == j.segs[0].firstSeq:
+	case t.groups == 0 && len(j.segs) == 1:
 		e.Witness = "the oldest segment always begins with a group"
 		return e
 	}

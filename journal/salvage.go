@@ -32,6 +32,8 @@ type Loss struct {
 
 // SalvageOptions say what Salvage does on the way.
 type SalvageOptions struct {
+	// From skips older records; segments wholly before it are not read. 0 = all.
+	From     uint64
 	Each     func(chain.ID, chain.Record, chain.Head) error // valid within the call only
 	Progress func(done, total int64)
 }
@@ -77,7 +79,11 @@ func (s *salvager) run() error {
 	if err := s.identify(found); err != nil {
 		return err
 	}
+	s.anchor(found)
 	for i, sv := range found {
+		if i+1 < len(found) && found[i+1].kind == pageUsed && found[i+1].head.firstSeq <= s.o.From {
+			continue
+		}
 		if err := s.segment(found, i); err != nil {
 			return err
 		}
@@ -86,26 +92,53 @@ func (s *salvager) run() error {
 		}
 	}
 	s.endLoss()
-	return s.missingEnd()
+	s.missingEnd()
+	return nil
 }
 
-// missingEnd asks the floor note whether there was more.
-func (s *salvager) missingEnd() error {
+// anchor finds out where the records begin, so that the first ones are missed too.
+func (s *salvager) anchor(found []surveyed) {
+	first := found[0]
+	oldest := s.readNote().oldest // 0 if nobody says
+	switch {
+	case s.o.From > 1: // what comes before is not looked at
+	case first.no == 1 || oldest == 1:
+		s.begun, s.out.Head = true, s.out.Journal.Head0()
+	case oldest != 0 && oldest < first.no:
+		s.out.Lost = append(s.out.Lost, Loss{File: segmentName(oldest),
+			Reason: fmt.Sprintf("the floor note says that segment %d is held; it and all before segment %d are gone, with an unknown number of records", oldest, first.no)})
+	case first.kind == pageUsed:
+		s.begun, s.out.Last, s.out.Head = true, first.head.firstSeq-1, first.head.prevHead
+	case first.kind == pageBad:
+		s.out.Lost = append(s.out.Lost, Loss{File: segmentName(first.no), Reason: "its page 0, which says with which record the journal begins, is gone"})
+	}
+}
+
+// readNote is the newest floor note, zero if there is none.
+func (s *salvager) readNote() note {
 	f, err := s.j.fs.Open(noteName)
 	if err != nil {
-		return nil // a copy may lack it
+		return note{} // a copy may lack it
 	}
 	defer f.Close()
 	pages, err := readNotes(f)
+	if err != nil {
+		return note{}
+	}
+	return pages.of(s.out.Journal)
+}
+
+// missingEnd asks the floor note whether there was more.
+func (s *salvager) missingEnd() {
+	n := s.readNote()
 	end := s.out.Last
 	for _, l := range s.out.Lost {
 		end = max(end, l.Last)
 	}
-	if n := pages.of(s.out.Journal); n.seq > end {
+	if n.seq > end {
 		s.out.Lost = append(s.out.Lost, Loss{First: end + 1, Last: n.seq, File: segmentName(n.segNo),
 			Offset: int64(n.end), Reason: "the floor note names these records, they are gone"})
 	}
-	return err
 }
 
 // identify takes the journal that most valid pages 0 name.
@@ -224,6 +257,9 @@ func (s *salvager) group(g *group, b []byte, file string, off int64) error {
 			return err // cannot be: check has walked them
 		}
 		head, rest = head.Next(rec.Frame), next
+		if rec.Seq < s.o.From {
+			continue
+		}
 		s.out.Records++
 		if err := s.o.Each(s.out.Journal, rec, head); err != nil {
 			return err

@@ -104,18 +104,23 @@ func TestSalvage(t *testing.T) {
 		}, 1},
 		{"the first segment", func(f folder) {
 			f.edit(segmentName(1), func(b []byte) []byte { clear(b); return b })
-		}, 0},
+		}, 16},
+		{"the first segment's file", func(f folder) { os.Remove(f.path(1)) }, 16},
+		{"the first group", func(f folder) {
+			f.edit(segmentName(1), func(b []byte) []byte { b[minAlign+200] ^= 1; return b })
+		}, 2},
+		{"page 0 and the first group", func(f folder) {
+			f.edit(segmentName(1), func(b []byte) []byte { b[30] ^= 1; b[minAlign+200] ^= 1; return b })
+		}, 2},
+		{"the last group and the first", func(f folder) {
+			no, off := f.last()
+			f.edit(segmentName(no), func(b []byte) []byte { b[off+300] ^= 1; return b })
+			f.edit(segmentName(1), func(b []byte) []byte { b[minAlign+200] ^= 1; return b })
+		}, 3},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			f, all := damagedJournal(t)
 			row.damage(f)
-			if row.name == "the first segment" { // nobody can say whether it had been freed
-				for seq := range all {
-					if seq < 17 {
-						delete(all, seq)
-					}
-				}
-			}
 			rep, got := salvaged(t, f.dir, all)
 			lost := 0
 			for _, there := range got {
@@ -237,11 +242,27 @@ func TestInterruptedSuccession(t *testing.T) {
 	for name, row := range map[string]struct {
 		before step
 		former bool
+		again  bool // the journal in place is the old one still
 	}{
-		"nothing done":          {func(*testing.T, string, CreateOptions) {}, false},
-		"half of the new one":   {func(t *testing.T, dir string, _ CreateOptions) { os.MkdirAll(dir+heirSuffix+creatingSuffix, 0o750) }, false},
-		"new one not in place":  {create, false},
-		"former one not put by": {exchange, true},
+		"nothing done":          {func(*testing.T, string, CreateOptions) {}, false, false},
+		"half of the new one":   {func(t *testing.T, dir string, _ CreateOptions) { os.MkdirAll(dir+heirSuffix+creatingSuffix, 0o750) }, false, false},
+		"new one not in place":  {create, false, false},
+		"former one not put by": {exchange, true, false},
+		"its name is taken": {func(t *testing.T, dir string, next CreateOptions) {
+			if err := os.MkdirAll(dir+"-"+next.Parent.Journal[:8]+"/full", 0o750); err != nil {
+				t.Fatal(err)
+			}
+			exchange(t, dir, next)
+		}, true, false},
+		"half removed": {func(t *testing.T, dir string, next CreateOptions) {
+			create(t, dir, next)
+			os.Rename(dir+heirSuffix, dir+heirSuffix+creatingSuffix)
+			os.Remove(filepath.Join(dir+heirSuffix+creatingSuffix, segmentName(1)))
+		}, false, false},
+		"unreadable": {func(t *testing.T, dir string, next CreateOptions) {
+			create(t, dir, next)
+			os.Truncate(filepath.Join(dir+heirSuffix, segmentName(1)), 0)
+		}, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, all := damagedJournal(t)
@@ -254,7 +275,11 @@ func TestInterruptedSuccession(t *testing.T) {
 			if former == "" {
 				former = f.dir
 			}
-			if len(originals(t, former)) != len(all) {
+			whole := former
+			if row.again {
+				whole = f.dir
+			}
+			if len(originals(t, whole)) != len(all) {
 				t.Fatal("records of the former journal are missing")
 			}
 			reopen(t, f.dir, testOptions())

@@ -75,8 +75,18 @@ func (j *Journal) scrubNext(buf []byte) (time.Duration, error) {
 	s.drop()
 	read := t.end - from
 	j.stats.Scrubbed += uint64(read)
-	if i := int(s.no) + 1 - int(j.segs[0].no); t.why == nil && t.end >= limit && i > 0 && i < len(j.segs) {
-		t.why = t.continues(j.segs[i])
+	if i := int(s.no) + 1 - int(j.segs[0].no); i > 0 && i < len(j.segs) {
+		switch next := j.segs[i]; {
+		case next.bad != nil: // nobody says where this one ends
+			if t.why != nil {
+				t.why, limit = nil, t.end
+			}
+		case next.known:
+			limit = s.end // it may have been the last one, and grown, when this window began
+			if t.why == nil && t.end >= limit {
+				t.why = t.continues(next)
+			}
+		}
 	}
 	if err == nil && t.why != nil {
 		j.noteDamageLocked(j.rot(s, t, limit))
@@ -106,11 +116,12 @@ func (j *Journal) scrubTarget() (s *segment, limit int, err error) {
 		j.scrub.no, j.scrub.t = s.no, nil
 	}
 	if !s.known || s.end == 0 {
-		if err := j.know(i); err != nil {
-			j.scrub.no, j.scrub.t = s.no+1, nil
-			j.noteDamageLocked(err)
-			return nil, 0, err
+		no := s.no
+		if err := j.know(i); err != nil && !s.known {
+			j.scrub.no, j.scrub.t = no+1, nil
+			return nil, 0, nil // its damage is noted
 		}
+		return nil, 0, nil // it gave mu up: look again
 	}
 	limit = s.end
 	if s == j.segs[len(j.segs)-1] {

@@ -29,9 +29,10 @@ func segmentNo(name string) uint32 {
 // mapped bytes below the floor by nothing: they never change.
 type segment struct {
 	segmentHead
-	known bool // page 0 was read; before, only no is right
-	end   int  // where its groups end; grows while it is the active one
-	refs  int  // readers, and 1 for the journal while it is the active one
+	known bool  // page 0 was read; before, only no is right
+	bad   error // what is wrong with page 0, once that was found
+	end   int   // where its groups end; grows while it is the active one
+	refs  int   // readers, and 1 for the journal while it is the active one
 	file  disk.File
 	data  []byte
 	count int    // groups seen so far by noteGroup

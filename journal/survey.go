@@ -40,7 +40,12 @@ func (j *Journal) survey() error {
 	j.segs = append(j.segs, end)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.know(0)
+	err = j.know(0)
+	var damage *CorruptError
+	if errors.As(err, &damage) { // of old records: selling goes on
+		err = nil
+	}
+	return err
 }
 
 func (j *Journal) segmentNumbers() (nos []uint32, err error) {
@@ -172,23 +177,26 @@ func (j *Journal) proveCold(f disk.File) error {
 }
 
 // know reads page 0 of segment i of the row and of the one after it, which says
-// where i ends. Callers hold mu, which is given up while reading.
+// where i ends. The error is about i: where the next one is bad, i ends where its
+// groups do. Callers hold mu, which is given up while reading.
 func (j *Journal) know(i int) error {
-	first := j.segs[i].no
-	for no := first; no <= first+1; no++ {
-		k := int(no) - int(j.segs[0].no)
-		if k < 0 || k >= len(j.segs) {
-			continue // freed meanwhile, or there is none
-		}
-		s := j.segs[k]
-		if !s.known {
-			if err := j.learn(s); err != nil {
-				return err
-			}
-		}
-		if k = int(no) - int(j.segs[0].no); k > 0 && s.known {
-			j.segs[k-1].end = int(s.prevEnd)
-		}
+	s := j.segs[i]
+	if err := j.learn(s); err != nil {
+		return err
+	}
+	k := int(s.no) + 1 - int(j.segs[0].no)
+	if k <= 0 || k >= len(j.segs) { // freed meanwhile, or there is none
+		return nil
+	}
+	next := j.segs[k]
+	var damage *CorruptError
+	switch err := j.learn(next); {
+	case err == nil:
+		s.end = int(next.prevEnd)
+	case errors.As(err, &damage):
+		s.end = int(s.size)
+	default:
+		return err
 	}
 	return nil
 }
@@ -197,15 +205,12 @@ func (j *Journal) know(i int) error {
 func (j *Journal) knowAll() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for no := j.segs[0].no; ; no++ {
-		i := max(int(no)-int(j.segs[0].no), 0)
-		if i >= len(j.segs) {
-			return nil
-		}
+	for i := range j.segs { // nothing is freed of a journal that is only looked at
 		if err := j.know(i); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // learnRest reads the pages 0 that the start left out, newest damage or not: each
@@ -220,19 +225,24 @@ func (j *Journal) learnRest() {
 			poke(j.kickPrep) // ages are known now: look for what may be freed
 			return
 		}
-		if s := j.segs[i]; s.known && s.end != 0 {
+		if s := j.segs[i]; s.bad != nil || s.known && s.end != 0 {
 			continue
 		}
-		j.noteDamageLocked(j.know(i))
+		if err := j.know(i); err != nil {
+			j.log.Warn("journal: page 0 cannot be learned", "segment", no, "error", err)
+		}
 		j.mu.Unlock()
 		j.pause()
 		j.mu.Lock()
 	}
 }
 
-// learn reads the page 0 of s. Callers hold mu, which is given up meanwhile; s is
-// held, so that it is not freed.
+// learn reads the page 0 of s, once. Callers hold mu, which is given up meanwhile;
+// s is held, so that it is not freed.
 func (j *Journal) learn(s *segment) error {
+	if s.known || s.bad != nil {
+		return s.bad
+	}
 	s.refs++
 	no := s.no
 	j.mu.Unlock()
@@ -242,8 +252,15 @@ func (j *Journal) learn(s *segment) error {
 	}
 	j.mu.Lock()
 	s.drop()
-	if err == nil && !s.known {
+	var damage *CorruptError
+	switch {
+	case s.known || s.bad != nil: // somebody else was faster
+		return s.bad
+	case err == nil:
 		s.segmentHead, s.known = sv.head, true
+	case errors.As(err, &damage):
+		s.bad = err
+		j.noteDamageLocked(err)
 	}
 	return err
 }

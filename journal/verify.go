@@ -115,7 +115,7 @@ func (v *verifier) run() error {
 		return err
 	}
 	v.rep.Journal, v.rep.Identity, v.rep.Incarnation = j.id, j.owner, j.segs[len(j.segs)-1].incarnation
-	v.rep.Segments, v.rep.First, v.rep.Bytes = len(j.segs), j.segs[0].firstSeq, j.usedLocked()
+	v.rep.Segments, v.rep.First, v.rep.Bytes = len(j.segs), j.oldestLocked(), j.usedLocked()
 	if v.done != 0 && v.done+1 < v.rep.First {
 		return fmt.Errorf("%w: records %d to %d were freed meanwhile; start again", ErrFreed, v.done+1, v.rep.First-1)
 	}

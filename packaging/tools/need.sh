@@ -7,6 +7,7 @@ package_of() {
   case $1 in
     qemu-aarch64-static) echo qemu-user-static ;;
     systemd-analyze) echo systemd ;;
+    mkfs.ext4) echo e2fsprogs ;;
     curl) echo curl ca-certificates ;;
     git) echo git ;;
     gcc) echo gcc libc6-dev ;;
