@@ -61,6 +61,9 @@ func Succeed(dir string, o CreateOptions) (id chain.ID, former string, err error
 	if former, err = putInOrder(dir); err != nil {
 		return id, former, err
 	}
+	if o.Copies == nil {
+		o.Copies = func(func(chain.ID, chain.Record, chain.Head) error) error { return nil }
+	}
 	next := dir + heirSuffix
 	if id, err = Create(next, o); err != nil {
 		return id, "", err
@@ -110,14 +113,33 @@ func putInOrder(dir string) (former string, err error) {
 	return putAside(dir, next)
 }
 
-// neverUsed: only what says that it continues the journal in dir can be thrown away.
+// lastUnused is the incarnation of a journal that was made and filled with copies,
+// and not opened again.
+const lastUnused = 2
+
+// neverUsed: only what says that it continues the journal in dir, and was never
+// opened to sell, can be thrown away.
 func neverUsed(dir, next string) bool {
 	b, err := ReadBirth(next)
 	if err != nil || b.Parent == nil {
 		return false
 	}
 	id, err := Identify(dir)
-	return err == nil && b.Parent.Journal == id.String()
+	if err != nil || b.Parent.Journal != id.String() {
+		return false
+	}
+	own, err := chain.ParseID(b.Journal)
+	if err != nil {
+		return false
+	}
+	f, err := disk.ReadOnly{Path: next}.Open(noteName)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	pages, err := readNotes(f)
+	n := pages.of(own)
+	return err == nil && n.gen > 0 && n.incarnation <= lastUnused
 }
 
 // putAside gives a former journal a name of its own.

@@ -248,6 +248,13 @@ func TestInterruptedSuccession(t *testing.T) {
 		"half of the new one":   {func(t *testing.T, dir string, _ CreateOptions) { os.MkdirAll(dir+heirSuffix+creatingSuffix, 0o750) }, false, false},
 		"new one not in place":  {create, false, false},
 		"former one not put by": {exchange, true, false},
+		"a used one put back there": {func(t *testing.T, dir string, next CreateOptions) {
+			create(t, dir, next)
+			j := reopen(t, dir+heirSuffix, testOptions())
+			mustAppend(t, j, []byte("sale"))
+			j.Close()
+			reopen(t, dir+heirSuffix, testOptions()).Close()
+		}, true, true},
 		"its name is taken": {func(t *testing.T, dir string, next CreateOptions) {
 			if err := os.MkdirAll(dir+"-"+next.Parent.Journal[:8]+"/full", 0o750); err != nil {
 				t.Fatal(err)

@@ -83,6 +83,9 @@ func (s *salvage) checkPlaces() error {
 	if _, err := os.Lstat(s.dst); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is there already; name a folder that does not exist", s.dst)
 	}
+	if strings.HasSuffix(s.dst, ".next") || strings.HasSuffix(s.dst, ".creating") {
+		return fmt.Errorf("%w: %s: names that end in .next or .creating are posd's own, which it clears away; choose another", errUsage, s.dst)
+	}
 	src, err := filepath.EvalSymlinks(s.src)
 	if err != nil {
 		return err

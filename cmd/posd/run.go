@@ -48,6 +48,7 @@ type terminal struct {
 	http      *httpapi.Server
 	uplink    *uplink.Uplink // nil: no hub is configured
 
+	stay    bool       // no successor can be begun: what head office says of the journal is not acted upon
 	ended   chan error // of a part that ended by itself
 	running []part     // newest last
 }
@@ -135,6 +136,9 @@ func (t *terminal) open() (err error) {
 		Opening: opener.Opening, Key: t.signingKey(), Log: t.log,
 	}); err != nil {
 		return err
+	}
+	if st := t.journal.Stats(); st.Keyed && !st.Signing {
+		t.log.Error("the journal is not signed: put the terminal's key back", "file", filepath.Join(dir, config.KeyFile))
 	}
 	floor, _ := t.journal.Floor()
 	t.log.Info("journal is open", "id", t.journal.ID().String(), "records", floor, "oldest", t.journal.Oldest(), "recovered", t.journal.Recovered())
@@ -283,7 +287,9 @@ func (t *terminal) wait(signals <-chan os.Signal) (reason string, cause error) {
 			}
 			return "a part ended", err
 		case <-t.forked():
-			return "a new journal is needed", t.wantSuccessor(t.uplink.Status().Fork)
+			if err := t.wantSuccessor(t.uplink.Status().Fork); err != nil {
+				return "a new journal is needed", err
+			}
 		case <-t.journal.Failed():
 			return "storage failed", t.journal.Err()
 		}

@@ -39,14 +39,17 @@ type wanted struct {
 	Why     string `json:"why"`
 }
 
-// wantSuccessor leaves word for the next start.
+// wantSuccessor leaves word for the next start. The error is errSuccessor, and posd
+// has to end; nil says that it has to go on as it is.
 func (t *terminal) wantSuccessor(why string) error {
 	b, err := json.Marshal(wanted{t.journal.ID().String(), why})
 	if err == nil {
 		err = writeDurably(filepath.Join(t.c.Data.Dir, wantedName), b)
 	}
-	if err != nil { // the uplink will find out again
-		t.log.Error("the next start cannot be told to begin a new journal", "error", err)
+	if err != nil {
+		t.stay = true
+		t.log.Error("selling goes on in a journal that head office does not take: the next start cannot be told to begin a new one", "error", err)
+		return nil
 	}
 	return fmt.Errorf("%w: %s", errSuccessor, why)
 }
@@ -67,108 +70,129 @@ func writeDurably(path string, b []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// forked is nil where nothing could be done about it: ending would not help.
 func (t *terminal) forked() <-chan struct{} {
-	if t.uplink == nil {
+	if t.uplink == nil || t.stay {
 		return nil
 	}
 	return t.uplink.Forked()
 }
 
-// succeed begins a new journal where one is needed.
+// succeed begins a new journal where one is needed. Where that fails selling goes on
+// in the old one: head office does not take it, but the shop is open.
 func (t *terminal) succeed() error {
 	dir := filepath.Join(t.c.Data.Dir, "journal")
 	former, err := journal.FinishSuccession(dir)
-	if errors.Is(err, unix.EROFS) {
-		return nil // nothing can be begun, and nothing sold
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, journal.ErrLocked) {
 		return err
+	}
+	if err != nil {
+		t.log.Warn("what an interrupted change of journals left is not in order", "error", err)
 	}
 	if former != "" {
 		t.log.Warn("an interrupted change of journals was finished", "former", former)
 	}
-	reason, why, err := t.needsSuccessor(dir)
-	if err != nil || reason == "" {
-		return err
+	reason, why := t.needsSuccessor(dir)
+	if reason == "" {
+		return nil
 	}
 	t.log.Warn("beginning a new journal that continues the old one", "reason", reason, "why", why)
 	err = t.beginSuccessor(dir, reason)
-	if errors.Is(err, journal.ErrNoSpace) {
-		t.log.Error("selling goes on in the old journal, head office will not take it", "error", err)
+	if errors.Is(err, journal.ErrLocked) {
+		return err
+	}
+	if err != nil {
+		t.stay = true
+		t.log.Error("no new journal can be begun: selling goes on in the old one, which head office does not take; mend this, then restart posd", "error", err)
 		return nil
 	}
-	if err == nil {
-		os.Remove(filepath.Join(t.c.Data.Dir, wantedName)) // it names the former journal: of no effect any more
-	}
-	return err
+	os.Remove(filepath.Join(t.c.Data.Dir, wantedName)) // it names the former journal: of no effect any more
+	return nil
 }
 
-func (t *terminal) needsSuccessor(dir string) (reason, why string, err error) {
-	other, err := journal.OtherMachine(dir, journal.Machine())
-	switch {
-	case errors.Is(err, journal.ErrNoJournal), errors.Is(err, fs.ErrNotExist):
-		return "", "", nil // journal.Open says so in full
-	case err != nil:
-		return "", "", err
-	case other:
-		return "clone", "the journal was made on another board than " + journal.Machine(), nil
-	}
-	b, err := os.ReadFile(filepath.Join(t.c.Data.Dir, wantedName))
-	if err != nil {
-		return "", "", nil
+// needsSuccessor says nothing where the journal cannot be looked at: journal.Open
+// says what is wrong in full.
+func (t *terminal) needsSuccessor(dir string) (reason, why string) {
+	if other, err := journal.OtherMachine(dir, journal.Machine()); err != nil {
+		return "", ""
+	} else if other {
+		return "clone", "the journal was made on another board than " + journal.Machine()
 	}
 	var w wanted
-	id, err := journal.Identify(dir)
-	if err == nil && json.Unmarshal(b, &w) == nil && w.Journal == id.String() {
-		return "restore", w.Why, nil
+	b, err := os.ReadFile(filepath.Join(t.c.Data.Dir, wantedName))
+	if err != nil || json.Unmarshal(b, &w) != nil {
+		return "", ""
 	}
-	return "", "", err
+	if id, err := journal.Identify(dir); err == nil && w.Journal == id.String() {
+		return "restore", w.Why
+	}
+	return "", ""
 }
 
-// beginSuccessor copies what head office has not settled, and the latest answers.
+// beginSuccessor copies what head office has not settled, and the latest answers. It
+// reads like a salvage: rot in old records must not close the shop.
 func (t *terminal) beginSuccessor(dir, reason string) error {
-	c := t.c
-	end, err := journal.Verify(context.Background(), dir, journal.VerifyOptions{From: ^uint64(0)})
+	c, ctx := t.c, context.Background()
+	end, err := journal.Verify(ctx, dir, journal.VerifyOptions{From: ^uint64(0)})
 	if err != nil {
 		return err
 	}
 	if want := (journal.Identity{Store: c.Terminal.Store, Terminal: c.Terminal.ID}); end.Identity != want {
-		return nil // journal.Open refuses it
+		return fmt.Errorf("%w: %s", journal.ErrForeign, end.Identity.Terminal)
 	}
-	from := 1 + uplink.Settled(filepath.Join(c.Data.Dir, "uplink.state"), end.Journal)
-	from = max(min(from, end.Last-min(end.Last, keepsAnswers)), end.First)
-	var state register.Successor
-	fold := journal.VerifyOptions{From: min(from, end.Opening), Each: func(r chain.Record, _ chain.Head) error {
-		state.Add(r)
-		return nil
-	}}
-	if _, err := journal.Verify(context.Background(), dir, fold); err != nil {
-		return err
-	}
+	from := max(min(t.unsettled(dir, end), end.Last-min(end.Last, keepsAnswers)), end.First)
 	if err := roomFor(dir, end, from); err != nil {
 		return err
 	}
-	o := journal.CreateOptions{
+	var state register.Successor
+	if _, err := journal.Salvage(ctx, dir, journal.SalvageOptions{From: end.Opening, Each: func(_ chain.ID, r chain.Record, _ chain.Head) error {
+		state.Add(r) // the opening state has all that was before it
+		return nil
+	}}); err != nil {
+		return err
+	}
+	id, former, err := journal.Succeed(dir, journal.CreateOptions{
 		Identity: end.Identity, MachineID: journal.Machine(), PublicKey: end.Key, SegmentSize: c.Data.Segment,
 		Opening: state.Opening(),
 		Parent:  &chain.Parent{Journal: end.Journal.String(), Seq: end.Last, Head: end.Head.String(), Reason: reason},
 		Copies: func(add func(chain.ID, chain.Record, chain.Head) error) error {
-			_, err := journal.Verify(context.Background(), dir, journal.VerifyOptions{From: from, Each: func(r chain.Record, h chain.Head) error {
+			read, err := journal.Salvage(ctx, dir, journal.SalvageOptions{From: from, Each: func(id chain.ID, r chain.Record, h chain.Head) error {
 				if r.Seq%10_000 == 0 { // a long queue takes its time
 					notify(t.log, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", time.Minute.Microseconds()))
 				}
-				return add(end.Journal, r, h)
+				return add(id, r, h)
 			}})
+			for _, l := range read.Lost {
+				t.log.Error("damaged records are not copied", "first", l.First, "last", l.Last, "file", l.File, "offset", l.Offset, "reason", l.Reason)
+			}
 			return err
 		},
-	}
-	id, former, err := journal.Succeed(dir, o)
-	if err != nil {
+	})
+	if id == (chain.ID{}) || former == "" && err != nil {
 		return fmt.Errorf("begin a new journal: %w", err)
+	}
+	if err != nil {
+		t.log.Warn("the former journal is not put aside yet", "error", err)
 	}
 	t.log.Warn("a new journal continues the old one, which is kept", "journal", id.String(), "former", former,
 		"copied_from", from, "copied_to", end.Last)
 	return nil
+}
+
+// unsettled is the first record that head office may lack. What the uplink has noted
+// counts only for the history that it was noted for.
+func (t *terminal) unsettled(dir string, end journal.Report) uint64 {
+	seq, head := uplink.Settled(filepath.Join(t.c.Data.Dir, "uplink.state"), end.Journal)
+	same := false
+	errFound := errors.New("found")
+	_, err := journal.Salvage(context.Background(), dir, journal.SalvageOptions{From: seq, Each: func(_ chain.ID, r chain.Record, h chain.Head) error {
+		same = r.Seq == seq && h == head
+		return errFound
+	}})
+	if seq == 0 || !same || !errors.Is(err, errFound) {
+		return end.First
+	}
+	return seq + 1
 }
 
 // roomFor refuses before anything is copied.
@@ -187,9 +211,9 @@ func roomFor(dir string, end journal.Report, from uint64) error {
 
 // signingKey is the terminal's key; without it the shop sells unsigned.
 func (t *terminal) signingKey() ed25519.PrivateKey {
-	key, err := config.LoadKey(filepath.Join(t.c.Data.Dir, "terminal.key"))
-	if err != nil {
-		t.log.Error("the terminal's key cannot be used, the journal is not signed", "error", err)
+	key, err := config.LoadKey(filepath.Join(t.c.Data.Dir, config.KeyFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.log.Error("the terminal's key cannot be used", "error", err)
 	}
 	return key
 }

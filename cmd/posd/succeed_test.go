@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -82,8 +84,10 @@ func TestSuccessor(t *testing.T) {
 
 // moveToAnotherBoard gives page 0 of the journal's segment the tag of a board that
 // is not this one.
-func moveToAnotherBoard(s *site) {
-	path := filepath.Join(s.dir, "journal", "0000000001.seg")
+func moveToAnotherBoard(s *site) { moveToAnotherBoardAt(s, "0000000001.seg") }
+
+func moveToAnotherBoardAt(s *site, segment string) {
+	path := filepath.Join(s.dir, "journal", segment)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		s.t.Fatal(err)
@@ -93,4 +97,41 @@ func moveToAnotherBoard(s *site) {
 	if err := os.WriteFile(path, b, 0o640); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// TestSuccessorOfADamagedJournal: a copied disk and rot come together. What is sound
+// is copied, and the shop is open.
+func TestSuccessorOfADamagedJournal(t *testing.T) {
+	s := newSite(t)
+	dir := filepath.Join(s.dir, "journal")
+	r := s.start()
+	for i := range 400 {
+		r.sell(fmt.Sprint("k", i))
+	}
+	_, last := r.sell("k399")
+	r.stop(syscall.SIGTERM)
+	path := filepath.Join(dir, "0000000001.seg")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[50*4096+300] ^= 1
+	if err := os.WriteFile(path, b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	moveToAnotherBoardAt(s, "0000000002.seg")
+	if journal.Machine() == "" {
+		t.Skip("nothing identifies this machine")
+	}
+	r = s.start()
+	if code, again := r.sell("k399"); code != 200 || !bytes.Equal(last, again) {
+		t.Errorf("a call that was answered: %d %s", code, again)
+	}
+	if code, b := r.sell("next"); code != 201 || !bytes.Contains(b, []byte(`"receipt":"T1-2-1"`)) || !bytes.Contains(b, []byte(`"perpetual":40100`)) {
+		t.Errorf("the next sale: %d %s", code, b)
+	}
+	if !strings.Contains(r.log.String(), "damaged records are not copied") {
+		t.Errorf("the damage is not said: %s", r.log)
+	}
+	r.stop(syscall.SIGTERM)
 }

@@ -111,12 +111,12 @@ func writeState(path string, b []byte) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Settled is how far the state file at path says that head office has journal id;
-// 0 if it says nothing about it.
-func Settled(path string, id chain.ID) uint64 {
+// Settled is how far the state file at path says that head office has journal id,
+// and the head there; 0 if it says nothing about it.
+func Settled(path string, id chain.ID) (uint64, chain.Head) {
 	w, err := readState(path)
 	if err != nil || w.Journal != id {
-		return 0
+		return 0, chain.Head{}
 	}
-	return w.Seq
+	return w.Seq, w.Head
 }
