@@ -327,7 +327,8 @@ func (j *Journal) Floor() (uint64, chain.Head) {
 	return j.floorSeq, j.floorHead
 }
 
-// Oldest is the first sequence number that is still held.
+// Oldest is the first sequence number that can be read. Where the oldest segment
+// is damaged, records before it are still held: Reader tells ErrFreed from damage.
 func (j *Journal) Oldest() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -45,6 +45,9 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 	}
 	if from < j.oldestLocked() {
 		defer j.mu.Unlock()
+		if bad := j.segs[0].bad; bad != nil { // it may have been there: nobody may call it freed
+			return nil, bad
+		}
 		return nil, fmt.Errorf("%w: record %d, the oldest is %d", ErrFreed, from, j.oldestLocked())
 	}
 	seg, err := j.find(from)

@@ -111,8 +111,9 @@ func (h *history) damage(m *modelFS, o *Oracle, t *target) Verdict {
 // sellOn starts a journal with damage that a start does not look for: it may
 // refuse, and a reader may report it, but no wrong record may be seen.
 func (h *history) sellOn(m *modelFS, o *Oracle) Verdict {
-	v := o.Start(journal.Open("", h.options(m)))
-	if v.Kind == FalseAlarm && Reported(v.Why) {
+	j, err := journal.Open("", h.options(m))
+	v := o.Start(j, err)
+	if v.Kind == FalseAlarm && Reported(v.Why) || v.Kind == Lost && err == nil && len(j.Damage()) > 0 {
 		return Verdict{}
 	}
 	return v

@@ -2,9 +2,9 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -43,6 +43,12 @@ func (u *Uplink) fill() (p wire.Parcel, ok bool, err error) {
 		return p, false, nil
 	}
 	if oldest := u.j.Oldest(); u.next < oldest {
+		// Damaged is not gone: a salvage may still save it.
+		if r, err := u.j.Reader(u.next); err == nil {
+			r.Close()
+		} else if !errors.Is(err, journal.ErrFreed) {
+			return p, false, err
+		}
 		return u.hole(oldest - 1)
 	}
 	if !u.prevOK {
@@ -92,15 +98,8 @@ func (u *Uplink) group() (*journal.Group, error) {
 	return &g, nil
 }
 
-// take copies frames out of the map. A page that the disk can no longer read
-// is an error here, not the end of the process.
-func (u *Uplink) take(frames []byte) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the storage cannot read record %d and behind: %v", u.next, p)
-		}
-	}()
+// take copies frames out of the map.
+func (u *Uplink) take(frames []byte) error {
 	if need := len(u.raw) + len(frames); need > cap(u.raw) {
 		u.raw = slices.Grow(u.raw, len(frames))
 	}
