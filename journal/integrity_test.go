@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -324,5 +325,42 @@ func TestScrubWhileSelling(t *testing.T) {
 	}
 	if _, err := Verify(t.Context(), dir, VerifyOptions{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestVanishedSegment: a file that somebody takes away under a running posd is
+// reported, and the scrub goes on behind it.
+func TestVanishedSegment(t *testing.T) {
+	for _, learned := range []bool{false, true} {
+		f, _ := damagedJournal(t)
+		o := testOptions()
+		o.ScrubEvery = -1
+		j, err := open(o, hookFor(t, f.dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if learned {
+			j.learnRest()
+		}
+		if err := os.Remove(f.path(3)); err != nil {
+			t.Fatal(err)
+		}
+		buf := disk.Buffer(maxGroup)
+		for range 200 {
+			j.scrubNext(buf)
+		}
+		if d := j.Damage(); len(d) == 0 || d[0].Segment != 3 || j.Stats().ScrubPasses == 0 {
+			t.Errorf("learned %v: damage %v after %d passes", learned, d, j.Stats().ScrubPasses)
+		}
+	}
+}
+
+// TestVerifyTheEndOnly: rot in an old page 0 does not hide how the journal ends.
+func TestVerifyTheEndOnly(t *testing.T) {
+	f, all := damagedJournal(t)
+	f.edit(segmentName(3), func(b []byte) []byte { b[60] ^= 1; return b })
+	rep, err := Verify(t.Context(), f.dir, VerifyOptions{From: ^uint64(0)})
+	if err != nil || rep.Last != uint64(len(all)) || rep.Opening == 0 {
+		t.Fatalf("%+v %v", rep, err)
 	}
 }

@@ -71,6 +71,7 @@ func (j *Journal) prepare() error {
 	}
 	j.mu.Lock()
 	j.spare = no
+	j.changed.Broadcast() // a sale may wait for it
 	j.mu.Unlock()
 	return nil
 }

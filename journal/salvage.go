@@ -109,7 +109,7 @@ func (s *salvager) anchor(found []surveyed) {
 			Reason: fmt.Sprintf("the floor note says that segment %d is held; it and all before segment %d are gone, with an unknown number of records", oldest, first.no)})
 	case first.kind == pageUsed:
 		s.begun, s.out.Last, s.out.Head = true, first.head.firstSeq-1, first.head.prevHead
-	case first.kind == pageBad:
+	default: // a younger one is in use, so this one was
 		s.out.Lost = append(s.out.Lost, Loss{File: segmentName(first.no), Reason: "its page 0, which says with which record the journal begins, is gone"})
 	}
 }

@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -117,9 +119,9 @@ func (j *Journal) scrubTarget() (s *segment, limit int, err error) {
 	}
 	if !s.known || s.end == 0 {
 		no := s.no
-		if err := j.know(i); err != nil && !s.known {
+		if err := j.know(i); err != nil {
 			j.scrub.no, j.scrub.t = no+1, nil
-			return nil, 0, nil // its damage is noted
+			return nil, 0, nil // damage is noted; what else it was will be seen in the next pass
 		}
 		return nil, 0, nil // it gave mu up: look again
 	}
@@ -140,6 +142,10 @@ func (j *Journal) scrubTarget() (s *segment, limit int, err error) {
 // scrubWindow checks groups until one window of the device was read.
 func (j *Journal) scrubWindow(s *segment, t *tail, limit int, buf []byte) error {
 	f, err := j.fs.Open(segmentName(s.no))
+	if errors.Is(err, fs.ErrNotExist) { // it is held, so nobody has freed it
+		t.why = errors.New("the file is missing")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

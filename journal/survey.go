@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	"posd/journal/internal/disk"
@@ -201,16 +202,19 @@ func (j *Journal) know(i int) error {
 	return nil
 }
 
-// knowAll reads all pages 0 that were not read yet.
-func (j *Journal) knowAll() error {
+// knowFrom reads the pages 0 of the segments that hold record from and younger
+// ones, and returns the index of the first of them.
+func (j *Journal) knowFrom(from uint64) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for i := range j.segs { // nothing is freed of a journal that is only looked at
+	i := len(j.segs) - 1 // nothing is freed of a journal that is only looked at
+	for i > 0 && j.segs[i].firstSeq > from {
+		i--
 		if err := j.know(i); err != nil {
-			return err
+			return i, err
 		}
 	}
-	return nil
+	return i, nil
 }
 
 // learnRest reads the pages 0 that the start left out, newest damage or not: each
@@ -247,7 +251,10 @@ func (j *Journal) learn(s *segment) error {
 	no := s.no
 	j.mu.Unlock()
 	sv, err := j.surveyOne(no, false)
-	if err == nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = &CorruptError{File: segmentName(no), Segment: no, Witness: "it is in use", Err: errors.New("the file is missing")}
+	case err == nil:
 		err = j.checkUsed(sv)
 	}
 	j.mu.Lock()

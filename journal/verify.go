@@ -107,7 +107,8 @@ func (v *verifier) run() error {
 	if err := j.survey(); err != nil {
 		return err
 	}
-	if err := j.knowAll(); err != nil {
+	first, err := j.knowFrom(v.o.From)
+	if err != nil {
 		return err
 	}
 	n := pages.of(j.id)
@@ -121,7 +122,7 @@ func (v *verifier) run() error {
 	}
 	total := int64(len(j.segs)) * int64(j.segs[0].size)
 	for i, seg := range j.segs {
-		if i+1 < len(j.segs) && j.segs[i+1].firstSeq <= v.o.From {
+		if i < first {
 			continue
 		}
 		if err := v.segment(j, i, seg, n); err != nil {

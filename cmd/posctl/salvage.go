@@ -117,6 +117,11 @@ func (s *salvage) look() error {
 		return err
 	}
 	f := &s.found
+	for _, l := range f.Lost { // the first ones may be missing
+		if l.First != 0 {
+			s.first = min(s.first, l.First)
+		}
+	}
 	fmt.Fprintf(s.t.out, "source       %s\njournal      %s of terminal %s, store %s\n", s.src, f.Journal, f.Identity.Terminal, f.Identity.Store)
 	for _, l := range f.Lost {
 		fmt.Fprintln(s.t.out, lossLine(l))
@@ -145,7 +150,7 @@ func lossLine(l journal.Loss) string {
 	at := fmt.Sprintf("%s at offset %d: %s", l.File, l.Offset, l.Reason)
 	switch {
 	case l.First == 0:
-		return "unprovable   no record is missing; " + at
+		return "unprovable   no number is known; " + at
 	case l.First == l.Last:
 		return fmt.Sprintf("missing      record %d; %s", l.First, at)
 	}
