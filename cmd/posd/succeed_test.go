@@ -130,8 +130,8 @@ func TestSuccessorOfADamagedJournal(t *testing.T) {
 	if code, b := r.sell("next"); code != 201 || !bytes.Contains(b, []byte(`"receipt":"T1-2-1"`)) || !bytes.Contains(b, []byte(`"perpetual":40100`)) {
 		t.Errorf("the next sale: %d %s", code, b)
 	}
+	r.stop(syscall.SIGTERM)
 	if !strings.Contains(r.log.String(), "damaged records are not copied") {
 		t.Errorf("the damage is not said: %s", r.log)
 	}
-	r.stop(syscall.SIGTERM)
 }
