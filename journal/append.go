@@ -123,12 +123,7 @@ func (j *Journal) room(n int, c Class) error {
 		case end-j.off > maxGroup || j.nrec == maxRecs:
 			// The group is full and the one before is still being synced.
 			j.durable = true
-			if j.lab.Manual {
-				j.commitAll()
-				continue
-			}
-			poke(j.kick)
-			j.changed.Wait()
+			j.letCommit()
 		default:
 			return j.populate(seg, end)
 		}
@@ -288,12 +283,7 @@ func (j *Journal) writeOpening(state []byte) error {
 func (j *Journal) drain() error {
 	for j.err == nil && (j.syncing || j.nrec > 0) {
 		j.durable = j.nrec > 0
-		if j.lab.Manual {
-			j.commitAll()
-			continue
-		}
-		poke(j.kick)
-		j.changed.Wait()
+		j.letCommit()
 	}
 	return j.err
 }

@@ -47,6 +47,15 @@ func (r *coldReader) group(w where) (group, []byte, error) {
 	return g, b, err
 }
 
+// whole is a group that its checksum proves.
+func (r *coldReader) whole(w where) (group, []byte, error) {
+	g, b, err := r.group(w)
+	if err == nil {
+		err = g.check(b, w.align)
+	}
+	return g, b, err
+}
+
 // bytes returns n bytes at off, valid until the next call.
 func (r *coldReader) bytes(off, n int) ([]byte, error) {
 	if off < 0 || n > len(r.buf) || off+n > r.size {

@@ -74,6 +74,16 @@ func (j *Journal) commitAll() time.Duration {
 	return time.Hour
 }
 
+// letCommit calls the committer and waits for a change. Callers hold mu.
+func (j *Journal) letCommit() {
+	if j.lab.Manual {
+		j.commitAll()
+		return
+	}
+	poke(j.kick)
+	j.changed.Wait()
+}
+
 // sealOpen turns the open group into a valid one.
 func (j *Journal) sealOpen() (g group, err error) {
 	seg := j.segs[len(j.segs)-1]

@@ -252,7 +252,7 @@ func TestOldDamageDoesNotStopFreeing(t *testing.T) {
 		for range 100 {
 			floor, _ := j.Floor()
 			j.Settle(floor)
-			until(t, func() bool { return !j.Stats().Full })
+			until(t, func() bool { return !j.Full() })
 			mustAppend(t, j, bytes.Repeat([]byte("f"), 3000))
 		}
 		until(t, func() bool { return j.Stats().Damaged == 0 }) // freed, and so forgotten

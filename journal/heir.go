@@ -132,12 +132,7 @@ func neverUsed(dir, next string) bool {
 	if err != nil {
 		return false
 	}
-	f, err := disk.ReadOnly{Path: next}.Open(noteName)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	pages, err := readNotes(f)
+	pages, err := notesIn(disk.ReadOnly{Path: next})
 	n := pages.of(own)
 	return err == nil && n.gen > 0 && n.incarnation <= lastUnused
 }
@@ -174,10 +169,13 @@ func machineTag(machine string) (tag [16]byte) {
 // OtherMachine says whether the journal in dir was made on another machine than
 // this one. Where one of the two is not known it was not.
 func OtherMachine(dir, machine string) (bool, error) {
+	if machine == "" {
+		return false, nil
+	}
 	j := looker(disk.ReadOnly{Path: dir}, nil)
 	if err := j.survey(); err != nil {
 		return false, err
 	}
 	tag := j.segs[len(j.segs)-1].machine
-	return machine != "" && tag != [16]byte{} && tag != machineTag(machine), nil
+	return tag != [16]byte{} && tag != machineTag(machine), nil
 }

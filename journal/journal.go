@@ -342,6 +342,14 @@ func (j *Journal) LastOpening() uint64 {
 	return j.lastOpen
 }
 
+// Full says that no further segment can be had: what is not Finishing will be
+// refused when this one is full.
+func (j *Journal) Full() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.spare == 0 && j.spareErr != nil || j.reserve(Durable) != nil
+}
+
 // ReadOnly says whether the file system lets the journal only be read.
 func (j *Journal) ReadOnly() bool { return j.readOnly }
 
@@ -375,7 +383,6 @@ type Stats struct {
 	Segments               int    // in use
 	SegmentBytes           int64  // in use and spare
 	SpareReady             bool
-	Full                   bool      // no further segment can be had: what is not Finishing will be refused
 	Freed                  uint64    // segments given back
 	Recycled               uint64    // of these, used again as a spare
 	TornTails              uint64    // found at this start: 0 or 1
@@ -403,7 +410,6 @@ func (j *Journal) Stats() Stats {
 		s.SegmentBytes += j.opt.SegmentSize
 	}
 	s.Oldest, s.FloorSeq, s.NextSeq, s.SettledSeq = j.oldestLocked(), j.floorSeq, j.next, j.settled
-	s.Full = j.spare == 0 && j.spareErr != nil || j.reserve(Durable) != nil
 	s.Damaged, s.Signing = len(j.damage), j.key != nil
 	s.Keyed = j.segs[len(j.segs)-1].key != [32]byte{}
 	return s

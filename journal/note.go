@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 
 	"posd/journal/chain"
 	"posd/journal/internal/disk"
@@ -127,6 +128,19 @@ func readNotes(f disk.File) (pages notePages, err error) {
 		}
 	}
 	return pages, nil
+}
+
+// notesIn reads the notes of a folder that is only looked at; a copy may lack them.
+func notesIn(d disk.FS) (notePages, error) {
+	f, err := d.Open(noteName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return notePages{}, nil
+	}
+	if err != nil {
+		return notePages{}, err
+	}
+	defer f.Close()
+	return readNotes(f)
 }
 
 // of returns the newest note of the journal, or none. If only one page is valid

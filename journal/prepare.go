@@ -154,12 +154,7 @@ func (j *Journal) freeOldest() (bool, error) {
 func (j *Journal) noteOldest() error {
 	for j.err == nil && !j.closed && j.notedOldest < j.segs[0].no {
 		j.wantNote = true
-		if j.lab.Manual {
-			j.commitAll()
-			continue
-		}
-		poke(j.kick)
-		j.changed.Wait()
+		j.letCommit()
 	}
 	if j.closed {
 		return ErrClosed

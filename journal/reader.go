@@ -161,19 +161,15 @@ func (r *Reader) NextGroup() (Group, error) {
 }
 
 func (r *Reader) take() (rec chain.Record, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = r.corrupt(fault(p))
+	err = r.Guard(func() error {
+		next, rest, err := chain.NextFrame(r.rest)
+		if err != nil {
+			return r.corrupt(err)
 		}
-	}()
-	rec, rest, err := chain.NextFrame(r.rest)
-	if err != nil {
-		return chain.Record{}, r.corrupt(err)
-	}
-	r.rest = rest
-	r.next = rec.Seq + 1
-	return rec, nil
+		rec, r.rest, r.next = next, rest, next.Seq+1
+		return nil
+	})
+	return rec, err
 }
 
 func (r *Reader) where(off int) where {

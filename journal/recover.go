@@ -9,8 +9,8 @@ import (
 )
 
 // recoverAll finds the end of the journal and makes the last segment active.
-// It reads page 0 of each segment and all of the last one, past the page
-// cache: after a failed sync the cache holds what the device does not.
+// It reads the pages 0 that survey needs and all of the last segment, past the
+// page cache: after a failed sync the cache holds what the device does not.
 func (j *Journal) recoverAll() error {
 	// A killed process may have left names in the cache, too.
 	if j.lab.Bug == hook.NoStartSync || j.readOnly {
@@ -212,9 +212,9 @@ func (j *Journal) lookBeyond(r *coldReader, seg *segment, t *tail) {
 	t.zero = err == nil && isZero(page)
 	for off := t.end; off < int(seg.size); off += seg.align {
 		w := where{id: j.id, segNo: seg.no, off: off, end: int(seg.size), align: seg.align}
-		g, b, err := r.group(w)
+		g, _, err := r.whole(w)
 		t.unreadable = t.unreadable || len(r.bad) > 0
-		if err == nil && g.firstSeq > t.seq && g.check(b, seg.align) == nil {
+		if err == nil && g.firstSeq > t.seq {
 			t.later, t.laterAt = off, g.firstSeq
 			return
 		}

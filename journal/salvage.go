@@ -24,7 +24,7 @@ type Salvaged struct {
 // Loss is a row of records that could not be proved, or bytes that belong to no
 // record.
 type Loss struct {
-	First, Last uint64 // sequence numbers; 0 if no record is missing
+	First, Last uint64 // sequence numbers; 0 if they are not known
 	File        string
 	Offset      int64
 	Reason      string
@@ -56,6 +56,7 @@ type salvager struct {
 	inc   uint64
 	begun bool
 	loss  *Loss // being passed over
+	note  note  // the newest floor note, zero if there is none
 }
 
 func (s *salvager) run() error {
@@ -79,6 +80,9 @@ func (s *salvager) run() error {
 	if err := s.identify(found); err != nil {
 		return err
 	}
+	if pages, err := notesIn(s.j.fs); err == nil {
+		s.note = pages.of(s.out.Journal)
+	}
 	s.anchor(found)
 	for i, sv := range found {
 		if i+1 < len(found) && found[i+1].kind == pageUsed && found[i+1].head.firstSeq <= s.o.From {
@@ -99,7 +103,7 @@ func (s *salvager) run() error {
 // anchor finds out where the records begin, so that the first ones are missed too.
 func (s *salvager) anchor(found []surveyed) {
 	first := found[0]
-	oldest := s.readNote().oldest // 0 if nobody says
+	oldest := s.note.oldest // 0 if nobody says
 	switch {
 	case s.o.From > 1: // what comes before is not looked at
 	case first.no == 1 || oldest == 1:
@@ -114,24 +118,9 @@ func (s *salvager) anchor(found []surveyed) {
 	}
 }
 
-// readNote is the newest floor note, zero if there is none.
-func (s *salvager) readNote() note {
-	f, err := s.j.fs.Open(noteName)
-	if err != nil {
-		return note{} // a copy may lack it
-	}
-	defer f.Close()
-	pages, err := readNotes(f)
-	if err != nil {
-		return note{}
-	}
-	return pages.of(s.out.Journal)
-}
-
 // missingEnd asks the floor note whether there was more.
 func (s *salvager) missingEnd() {
-	n := s.readNote()
-	end := s.out.Last
+	n, end := s.note, s.out.Last
 	for _, l := range s.out.Lost {
 		end = max(end, l.Last)
 	}
@@ -182,10 +171,7 @@ func (s *salvager) segment(found []surveyed, i int) error {
 		if err := s.ctx.Err(); err != nil {
 			return err
 		}
-		g, b, err := r.group(where{id: s.out.Journal, segNo: sv.no, off: off, end: end, align: align})
-		if err == nil {
-			err = g.check(b, align)
-		}
+		g, b, err := r.whole(where{id: s.out.Journal, segNo: sv.no, off: off, end: end, align: align})
 		if err == nil {
 			_, err = g.prove(b)
 		}
@@ -223,8 +209,8 @@ func (s *salvager) isEnd(found []surveyed, i, off int) bool {
 	size := int(found[i].size) / minAlign * minAlign
 	r := newColdReader(f, size, minAlign, hook.Bug(0))
 	for at := off; at < size; at += minAlign {
-		g, b, err := r.group(where{id: s.out.Journal, segNo: found[i].no, off: at, end: size, align: minAlign})
-		if err == nil && g.check(b, minAlign) == nil && g.firstSeq > s.out.Last {
+		g, _, err := r.whole(where{id: s.out.Journal, segNo: found[i].no, off: at, end: size, align: minAlign})
+		if err == nil && g.firstSeq > s.out.Last {
 			return false
 		}
 	}
@@ -250,22 +236,17 @@ func (s *salvager) group(g *group, b []byte, file string, off int64) error {
 		return nil
 	}
 	s.endLoss()
-	head, rest := g.prev, b[groupHeader:groupHeader+g.bodyLen]
-	for len(rest) > 0 {
-		rec, next, err := chain.NextFrame(rest)
-		if err != nil {
-			return err // cannot be: check has walked them
-		}
-		head, rest = head.Next(rec.Frame), next
+	err := eachRecord(b[groupHeader:groupHeader+g.bodyLen], g.prev, func(rec chain.Record, head chain.Head) error {
 		if rec.Seq < s.o.From {
-			continue
+			return nil
 		}
 		s.out.Records++
-		if err := s.o.Each(s.out.Journal, rec, head); err != nil {
-			return err
-		}
+		return s.o.Each(s.out.Journal, rec, head)
+	})
+	if err != nil {
+		return err
 	}
-	s.begun, s.inc, s.out.Last, s.out.Head = true, g.incarnation, g.last(), head
+	s.begun, s.inc, s.out.Last, s.out.Head = true, g.incarnation, g.last(), g.head
 	return nil
 }
 
@@ -301,10 +282,7 @@ func ReadBirth(dir string) (b chain.Birth, err error) {
 		return b, err
 	}
 	r := newColdReader(f, int(h.size), h.align, hook.Bug(0))
-	g, body, err := r.group(where{id: h.id, segNo: 1, off: h.align, end: int(h.size), align: h.align})
-	if err == nil {
-		err = g.check(body, h.align)
-	}
+	g, body, err := r.whole(where{id: h.id, segNo: 1, off: h.align, end: int(h.size), align: h.align})
 	if err != nil {
 		return b, err
 	}

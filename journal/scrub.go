@@ -59,10 +59,10 @@ type scrubState struct {
 // scrubNext checks the groups of one window and says how long to rest.
 func (j *Journal) scrubNext(buf []byte) (time.Duration, error) {
 	j.mu.Lock()
-	s, limit, err := j.scrubTarget()
-	if s == nil || err != nil {
+	s, limit := j.scrubTarget()
+	if s == nil {
 		j.mu.Unlock()
-		return min(scrubIdle, j.opt.ScrubEvery), err
+		return min(scrubIdle, j.opt.ScrubEvery), nil
 	}
 	t := j.scrub.t
 	held := j.usedLocked()
@@ -70,15 +70,15 @@ func (j *Journal) scrubNext(buf []byte) (time.Duration, error) {
 	j.mu.Unlock()
 
 	from := t.end
-	err = j.scrubWindow(s, t, limit, buf)
+	err := j.scrubWindow(s, t, limit, buf)
 
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s.drop()
 	read := t.end - from
 	j.stats.Scrubbed += uint64(read)
-	if i := int(s.no) + 1 - int(j.segs[0].no); i > 0 && i < len(j.segs) {
-		switch next := j.segs[i]; {
+	if next := j.nextOf(s); next != nil {
+		switch {
 		case next.bad != nil: // nobody says where this one ends
 			if t.why != nil {
 				t.why, limit = nil, t.end
@@ -104,8 +104,9 @@ func (j *Journal) scrubNext(buf []byte) (time.Duration, error) {
 }
 
 // scrubTarget picks the segment at hand, or the next, or begins a new pass.
-// limit is where its durable groups end. Callers hold mu.
-func (j *Journal) scrubTarget() (s *segment, limit int, err error) {
+// limit is where its durable groups end; there may be nothing to read yet. Callers
+// hold mu.
+func (j *Journal) scrubTarget() (s *segment, limit int) {
 	i := slices.IndexFunc(j.segs, func(s *segment) bool { return s.no >= j.scrub.no })
 	if i < 0 {
 		j.stats.ScrubPasses++
@@ -120,10 +121,9 @@ func (j *Journal) scrubTarget() (s *segment, limit int, err error) {
 	if !s.known || s.end == 0 {
 		no := s.no
 		if err := j.know(i); err != nil {
-			j.scrub.no, j.scrub.t = no+1, nil
-			return nil, 0, nil // damage is noted; what else it was will be seen in the next pass
+			j.scrub.no, j.scrub.t = no+1, nil // damage is noted; what else it was, the next pass will see
 		}
-		return nil, 0, nil // it gave mu up: look again
+		return nil, 0 // it gave mu up: look again
 	}
 	limit = s.end
 	if s == j.segs[len(j.segs)-1] {
@@ -134,9 +134,9 @@ func (j *Journal) scrubTarget() (s *segment, limit int, err error) {
 	}
 	if j.scrub.t.end >= limit { // an empty one
 		j.scrub.no, j.scrub.t = s.no+1, nil
-		return nil, 0, nil
+		return nil, 0
 	}
-	return s, limit, nil
+	return s, limit
 }
 
 // scrubWindow checks groups until one window of the device was read.
@@ -165,8 +165,8 @@ func (j *Journal) scrubWindow(s *segment, t *tail, limit int, buf []byte) error 
 func (j *Journal) rot(s *segment, t *tail, limit int) error {
 	e := &CorruptError{File: segmentName(s.no), Segment: s.no, Offset: int64(t.end), First: t.seq + 1,
 		Last: j.floorSeq, Witness: fmt.Sprintf("the segment's groups end at offset %d", limit), Err: t.why}
-	if i := int(s.no) + 1 - int(j.segs[0].no); i > 0 && i < len(j.segs) && j.segs[i].known {
-		e.Last = j.segs[i].firstSeq - 1
+	if next := j.nextOf(s); next != nil && next.known {
+		e.Last = next.firstSeq - 1
 	}
 	return e
 }

@@ -185,11 +185,10 @@ func (j *Journal) know(i int) error {
 	if err := j.learn(s); err != nil {
 		return err
 	}
-	k := int(s.no) + 1 - int(j.segs[0].no)
-	if k <= 0 || k >= len(j.segs) { // freed meanwhile, or there is none
+	next := j.nextOf(s)
+	if next == nil {
 		return nil
 	}
-	next := j.segs[k]
 	var damage *CorruptError
 	switch err := j.learn(next); {
 	case err == nil:
@@ -198,6 +197,15 @@ func (j *Journal) know(i int) error {
 		s.end = int(s.size)
 	default:
 		return err
+	}
+	return nil
+}
+
+// nextOf is the segment after s, nil if there is none or s was freed meanwhile.
+// Callers hold mu.
+func (j *Journal) nextOf(s *segment) *segment {
+	if i := int(s.no) + 1 - int(j.segs[0].no); i > 0 && i < len(j.segs) {
+		return j.segs[i]
 	}
 	return nil
 }
@@ -308,11 +316,11 @@ func (j *Journal) checkSpare(sv surveyed) (readable bool, err error) {
 	readable = true
 	for off := minAlign; off < end; off += minAlign {
 		w := where{id: j.id, segNo: sv.no, off: off, end: int(sv.size), align: minAlign}
-		g, b, err := r.group(w)
+		g, _, err := r.whole(w)
 		if off < j.page && slices.ContainsFunc(r.bad, func(p badPage) bool { return p.off == off }) {
 			readable = false
 		}
-		if err == nil && g.check(b, minAlign) == nil {
+		if err == nil {
 			if j.lab.Bug == hook.TruncateAny {
 				return readable, nil
 			}

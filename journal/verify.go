@@ -100,7 +100,7 @@ type verifier struct {
 
 func (v *verifier) run() error {
 	j := looker(v.fs, v.o.Lab)
-	pages, err := v.readNotes() // before the records: a live note only moves on
+	pages, err := notesIn(v.fs) // before the records: a live note only moves on
 	if err != nil {
 		return err
 	}
@@ -133,18 +133,6 @@ func (v *verifier) run() error {
 		}
 	}
 	return nil
-}
-
-func (v *verifier) readNotes() (notePages, error) {
-	f, err := v.fs.Open(noteName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return notePages{}, nil // a copy may lack it
-	}
-	if err != nil {
-		return notePages{}, err
-	}
-	defer f.Close()
-	return readNotes(f)
 }
 
 func (v *verifier) segment(j *Journal, i int, seg *segment, n note) error {

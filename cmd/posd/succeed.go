@@ -113,10 +113,11 @@ func (t *terminal) succeed() error {
 // needsSuccessor says nothing where the journal cannot be looked at: journal.Open
 // says what is wrong in full.
 func (t *terminal) needsSuccessor(dir string) (reason, why string) {
-	if other, err := journal.OtherMachine(dir, journal.Machine()); err != nil {
+	machine := journal.Machine()
+	if other, err := journal.OtherMachine(dir, machine); err != nil {
 		return "", ""
 	} else if other {
-		return "clone", "the journal was made on another board than " + journal.Machine()
+		return "clone", "the journal was made on another board than " + machine
 	}
 	var w wanted
 	b, err := os.ReadFile(filepath.Join(t.c.Data.Dir, wantedName))

@@ -55,7 +55,7 @@ func (s *Server) reasons(ctx context.Context) (why []string) {
 	if err := s.o.Register.Alive(ctx); err != nil {
 		why = append(why, "the command loop does not answer: "+err.Error())
 	}
-	if s.noSpace.Load() && s.o.Journal.Stats().Full {
+	if s.noSpace.Load() && s.o.Journal.Full() {
 		why = append(why, "no space left for sales: free space on the data partition, or connect the terminal to head office")
 	}
 	if s.tokens.count() == 0 {
