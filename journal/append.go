@@ -291,6 +291,7 @@ func (j *Journal) drain() error {
 // awaitSpare waits for the segment maker, which is ahead except after a burst.
 func (j *Journal) awaitSpare() error {
 	j.urgent, j.spareErr = true, nil
+	j.hurryUp()
 	defer func() { j.urgent = false }()
 	for j.spare == 0 && j.spareErr == nil && j.err == nil && !j.closed {
 		if j.lab.Manual {

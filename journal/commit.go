@@ -140,6 +140,7 @@ func (j *Journal) commit() {
 	j.stats.Bytes += uint64(size)
 	j.stats.SyncNanos += uint64(took)
 	j.lastSync = time.Now()
+	j.stats.LastWrite = j.lastSync
 	j.advance(&g)
 	j.changed.Broadcast()
 }
@@ -172,6 +173,7 @@ func (j *Journal) writeNoteLocked(clean bool) error {
 	j.mu.Lock()
 	if err == nil {
 		j.notedOldest = n.oldest
+		j.stats.LastWrite = time.Now()
 	}
 	j.changed.Broadcast()
 	return err

@@ -35,15 +35,16 @@ type Opening func(dst []byte, seq uint64) []byte
 
 // Options are what the owner decides at each start.
 type Options struct {
-	Identity        Identity           // refused with ErrForeign if the journal is another terminal's; zero: not checked
-	SegmentSize     int64              // bytes of new segments, 0 = 4 MiB
-	MaxBytes        int64              // budget of disk space for all segments, 0 = 4 GiB
-	Retention       time.Duration      // settled segments are kept for so long
-	Opening         Opening            // nil: an empty state
-	Key             ed25519.PrivateKey // signs checkpoints; nil: none
-	CheckpointEvery int                // records, 0 = 1,000
-	ScrubEvery      time.Duration      // one pass over all segments, 0 = 7 days, negative = never
-	Log             *slog.Logger       // nil: discarded
+	Identity        Identity                   // refused with ErrForeign if the journal is another terminal's; zero: not checked
+	SegmentSize     int64                      // bytes of new segments, 0 = 4 MiB
+	MaxBytes        int64                      // budget of disk space for all segments, 0 = 4 GiB
+	Retention       time.Duration              // settled segments are kept for so long
+	Opening         Opening                    // nil: an empty state
+	Key             ed25519.PrivateKey         // signs checkpoints; nil: none
+	CheckpointEvery int                        // records, 0 = 1,000
+	ScrubEvery      time.Duration              // one pass over all segments, 0 = 7 days, negative = never
+	Pace            func(done <-chan struct{}) // holds work back that nobody waits for, until its turn or done; nil: nothing does
+	Log             *slog.Logger               // nil: discarded
 
 	Lab *hook.Lab // for journal/lab
 }
@@ -72,11 +73,12 @@ type Journal struct {
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
-	changed  *sync.Cond // after each sync, spare, failure
-	segs     []*segment // in use, oldest first; the last one is active
-	spare    uint32     // number of the spare file that is ready, 0 = none
-	spareErr error      // why there is none
-	urgent   bool       // someone waits for a spare
+	changed  *sync.Cond    // after each sync, spare, failure
+	segs     []*segment    // in use, oldest first; the last one is active
+	spare    uint32        // number of the spare file that is ready, 0 = none
+	spareErr error         // why there is none
+	urgent   bool          // someone waits for a spare
+	hurry    chan struct{} // ends the pause of whoever makes it, nil: there is none
 	rolling  bool
 	mustRoll bool // begin a new segment before the next record
 	err      error
@@ -277,6 +279,9 @@ func open(o Options, lab *hook.Lab) (*Journal, error) {
 	if o.ScrubEvery == 0 {
 		o.ScrubEvery = defaultScrubEvery
 	}
+	if o.Pace == nil {
+		o.Pace = func(<-chan struct{}) {}
+	}
 	if o.Opening == nil {
 		o.Opening = func(dst []byte, _ uint64) []byte { return dst }
 	}
@@ -289,6 +294,7 @@ func open(o Options, lab *hook.Lab) (*Journal, error) {
 		stop: make(chan struct{}), failed: make(chan struct{}), hash: sha256.New(),
 	}
 	j.changed = sync.NewCond(&j.mu)
+	j.stats.LastWrite = time.Now()
 	if err := j.recoverAll(); err != nil {
 		return nil, err
 	}
@@ -353,6 +359,18 @@ func (j *Journal) Full() bool {
 // ReadOnly says whether the file system lets the journal only be read.
 func (j *Journal) ReadOnly() bool { return j.readOnly }
 
+// Probe has a floor note written, to find out whether the device still takes
+// writes: one page, for a terminal that has been idle for long. It does not wait:
+// Stats.LastWrite and Failed tell how it went.
+func (j *Journal) Probe() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.readOnly && !j.closed && j.err == nil {
+		j.wantNote = true
+		poke(j.kick)
+	}
+}
+
 // Failed is closed when a sync has failed: the process must end.
 func (j *Journal) Failed() <-chan struct{} { return j.failed }
 
@@ -378,10 +396,11 @@ func (j *Journal) Settle(seq uint64) {
 // Stats are counters since Open, and sizes now.
 type Stats struct {
 	Records, Groups, Syncs uint64
-	Bytes                  uint64 // synced to the device by commits
-	SyncNanos              uint64 // spent in these syncs
-	Segments               int    // in use
-	SegmentBytes           int64  // in use and spare
+	Bytes                  uint64    // synced to the device by commits
+	SyncNanos              uint64    // spent in these syncs
+	LastWrite              time.Time // that the device took: of a group or of a floor note
+	Segments               int       // in use
+	SegmentBytes           int64     // in use and spare
 	SpareReady             bool
 	Freed                  uint64    // segments given back
 	Recycled               uint64    // of these, used again as a spare
@@ -427,6 +446,7 @@ func (j *Journal) Close() error {
 		return nil
 	}
 	j.closed = true
+	j.hurryUp()
 	j.changed.Broadcast()
 	for j.rolling { // it would go on storing into what the next owner writes
 		j.changed.Wait()

@@ -106,10 +106,24 @@ func noSpace(err error) error {
 
 func (j *Journal) pause() {
 	j.mu.Lock()
-	urgent := j.urgent || j.closed
+	urgent := j.urgent || j.closed || j.lab.Manual
+	hurry := make(chan struct{})
+	if !urgent {
+		j.hurry = hurry
+	}
 	j.mu.Unlock()
-	if !urgent && !j.lab.Manual {
+	if !urgent {
 		time.Sleep(pausePrepare)
+		j.opt.Pace(hurry)
+	}
+}
+
+// hurryUp ends the segment maker's pause: a sale waits for it, or the end does.
+// Callers hold mu.
+func (j *Journal) hurryUp() {
+	if j.hurry != nil {
+		close(j.hurry)
+		j.hurry = nil
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 func (j *Journal) scrubLoop() {
 	buf := disk.Buffer(maxGroup)
 	for {
+		j.opt.Pace(j.stop)
 		pause, err := j.scrubNext(buf)
 		if err != nil {
 			j.log.Warn("journal: scrub", "error", err)
