@@ -13,10 +13,9 @@ import (
 
 const (
 	freeMost = 256 // entries dropped with one commit: their keys lie on as many pages
-	// burst is how long catching up may hold the processor at a time; under a CPU
-	// quota it then stays away as long as restFactor bursts, so that sales go on.
-	burst      = time.Millisecond
-	restFactor = 3
+	// burst is how long catching up may hold the processor at a time, so that sales
+	// go on under a CPU quota.
+	burst = time.Millisecond
 )
 
 // Run follows the journal until ctx ends or the journal closes, then returns
@@ -98,8 +97,8 @@ func (v *View) follow(ctx context.Context) error {
 				return err
 			}
 		}
-		if spent := time.Since(began); spent > burst {
-			sleep(ctx, restFactor*burst)
+		if time.Since(began) > burst && v.waiting.Load() == 0 {
+			v.o.Pace(ctx.Done())
 			began = time.Now()
 		}
 	}
@@ -230,6 +229,16 @@ func (v *View) Close() error {
 	}
 	v.file = nil
 	return err
+}
+
+// rest is for a machine whose load nobody watches.
+func rest(done <-chan struct{}) {
+	t := time.NewTimer(3 * burst)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-done:
+	}
 }
 
 // sleep returns false if ctx ended first.

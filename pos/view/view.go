@@ -28,6 +28,10 @@ type Options struct {
 	CommitEvents int           // commit after so many events, default 512
 	CommitAfter  time.Duration // or when the oldest uncommitted one is so old, default 10 min: a commit writes some 15 pages
 
+	// Pace holds catching up back, until its turn or done, while no lookup waits for
+	// it; nil: it rests three times as long as it works.
+	Pace func(done <-chan struct{})
+
 	retry time.Duration // after a commit that failed; shorter in tests
 }
 
@@ -42,6 +46,7 @@ type View struct {
 	due     time.Time  // when late must be committed; zero if it is empty
 	refused bool       // the last commit failed
 
+	waiting atomic.Int32          // calls of WaitApplied
 	damaged atomic.Pointer[error] // set by a reader that met damage; Run then replaces the file
 
 	mu      sync.RWMutex // guards what follows
@@ -71,6 +76,9 @@ func Open(path string, j *journal.Journal, o Options) (*View, error) {
 	}
 	if o.CommitAfter <= 0 {
 		o.CommitAfter = 10 * time.Minute
+	}
+	if o.Pace == nil {
+		o.Pace = rest
 	}
 	if o.retry <= 0 {
 		o.retry = 5 * time.Second
@@ -202,6 +210,8 @@ func (v *View) Applied() uint64 {
 
 // WaitApplied returns when lookups know of seq, or with ctx's error.
 func (v *View) WaitApplied(ctx context.Context, seq uint64) error {
+	v.waiting.Add(1)
+	defer v.waiting.Add(-1)
 	for {
 		v.mu.Lock()
 		if v.applied.applied >= seq {
