@@ -247,6 +247,7 @@ type till struct {
 	stop func()
 	n    int
 	t0   times // zero: quick
+	pace Pacer // nil: none
 	sold []row // what was sold, as the ledger must have it
 }
 
@@ -299,7 +300,7 @@ func (tl *till) sell(n, size int) {
 func (tl *till) link(addr, tokenFile string, b bug) *till {
 	tl.t.Helper()
 	tl.opt = Options{Journal: tl.j, URLs: []string{"nats://" + addr}, Store: "s1", Terminal: tl.name, TokenFile: tokenFile,
-		StatePath: filepath.Join(tl.dir, "uplink.state"), Log: logger(tl.t, tl.name), t: quick, bug: b}
+		StatePath: filepath.Join(tl.dir, "uplink.state"), Pacer: tl.pace, Log: logger(tl.t, tl.name), t: quick, bug: b}
 	if tl.t0 != (times{}) {
 		tl.opt.t = tl.t0
 	}

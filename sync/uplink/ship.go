@@ -39,6 +39,7 @@ func (u *Uplink) shrink() {
 // fill makes the next parcel of whole groups, as many as the target allows, at
 // least one. ok is false at the end of the journal.
 func (u *Uplink) fill() (p wire.Parcel, ok bool, err error) {
+	u.began = time.Now()
 	if floor, _ := u.j.Floor(); u.next > floor {
 		return p, false, nil
 	}
@@ -125,6 +126,7 @@ func (u *Uplink) ship(ctx context.Context, p *wire.Parcel) error {
 	if err != nil {
 		return err
 	}
+	u.made = time.Since(u.began)
 	a, err := u.publish(ctx, p, body)
 	switch {
 	case err != nil:
@@ -137,8 +139,8 @@ func (u *Uplink) ship(ctx context.Context, p *wire.Parcel) error {
 		return fmt.Errorf("subject %s belongs to stream %s, not %s: check the hub's configuration", u.subject, a.stream, u.opt.Stream)
 	}
 	u.shipped(p, &a, len(body))
-	if floor, _ := u.j.Floor(); u.next <= floor && u.opt.Pace != nil {
-		return u.opt.Pace(ctx)
+	if floor, _ := u.j.Floor(); u.next <= floor {
+		u.opt.Pacer.Pace(ctx.Done())
 	}
 	return nil
 }
@@ -203,7 +205,10 @@ func (u *Uplink) shipped(p *wire.Parcel, a *pubAck, n int) {
 	}
 	u.probed = u.fruitless >= 2
 	u.getFails, u.blind, u.connecting = 0, false, 0
-	if backlog {
+	switch {
+	case u.opt.Pacer.Tight() && u.made > turnTime:
+		u.target = max(u.target/2, minTarget)
+	case backlog && (u.made < turnTime/2 || !u.opt.Pacer.Tight()):
 		u.target = min(2*u.target, maxTarget)
 	}
 	if u.opt.bug == bugFreeOnSent {

@@ -24,18 +24,34 @@ type Options struct {
 	Store       string
 	Terminal    string
 	Shard       int
-	Stream      string                      // "" = POS_UP_<shard>
-	Credentials string                      // NATS credentials file, or "": read at each connect
-	TokenFile   string                      // file with a token, or "": read at each connect
-	CAFile      string                      // PEM file of the authority to trust, "" = the system's
-	StatePath   string                      // file of the uplink's own state
-	Pace        func(context.Context) error // called between parcels of a backlog; nil: no pacing
-	Metrics     *metrics.Set                // nil: none
-	Log         *slog.Logger                // nil: discarded
+	Stream      string       // "" = POS_UP_<shard>
+	Credentials string       // NATS credentials file, or "": read at each connect
+	TokenFile   string       // file with a token, or "": read at each connect
+	CAFile      string       // PEM file of the authority to trust, "" = the system's
+	StatePath   string       // file of the uplink's own state
+	Pacer       Pacer        // holds a backlog back for the sales' sake; nil: nothing does
+	Metrics     *metrics.Set // nil: none
+	Log         *slog.Logger // nil: discarded
 
 	t   times
 	bug bug
 }
+
+// Pacer holds background work back.
+type Pacer interface {
+	// Pace is called between two parcels of a backlog and returns when the next may
+	// be made, or when done is closed.
+	Pace(done <-chan struct{})
+	// Tight says that a parcel should take about 1 ms of processor time, not more:
+	// under a CPU quota sales would wait for the rest.
+	Tight() bool
+}
+
+// noPacer is for a machine that is ours alone.
+type noPacer struct{}
+
+func (noPacer) Pace(<-chan struct{}) {}
+func (noPacer) Tight() bool          { return false }
 
 // times are the waits, shorter in tests.
 type times struct {
@@ -54,7 +70,8 @@ var defaultTimes = times{
 }
 
 const (
-	minTarget   = 16 << 10 // bytes of records in a parcel
+	turnTime    = time.Millisecond // of making a parcel, where the quota is tight
+	minTarget   = 16 << 10         // bytes of records in a parcel
 	firstTarget = 64 << 10
 	maxTarget   = 256 << 10
 	maxStuck    = 10 * time.Minute
@@ -91,8 +108,10 @@ type Uplink struct {
 	raw        []byte
 	enc        wire.Encoder
 	target     int
-	next       uint64     // record to ship next
-	prev       chain.Head // head(next-1), if prevOK
+	began      time.Time     // of the parcel in hand
+	made       time.Duration // what the last one took to make, throttling included
+	next       uint64        // record to ship next
+	prev       chain.Head    // head(next-1), if prevOK
 	prevOK     bool
 	fence      uint64 // stream sequence of our subject's last message
 	blind      bool   // the last message could not be fetched: believe what 10071 names
@@ -148,6 +167,9 @@ func New(o Options) (*Uplink, error) {
 	}
 	if o.Stream == "" {
 		o.Stream = fmt.Sprintf("POS_UP_%d", o.Shard)
+	}
+	if o.Pacer == nil {
+		o.Pacer = noPacer{}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -40,6 +40,49 @@ func TestHappyPath(t *testing.T) {
 	}
 }
 
+// turns lets one parcel of a backlog go for each value it is sent.
+type turns chan struct{}
+
+func (c turns) Tight() bool { return true }
+
+func (c turns) Pace(done <-chan struct{}) {
+	select {
+	case <-c:
+	case <-done:
+	}
+}
+
+// TestPace: a backlog goes parcel by parcel as its pacer lets it, and stops
+// where it does not; a sale that is the only one waits for nobody.
+func TestPace(t *testing.T) {
+	s := newServer(t).start()
+	tl := newTill(t, "t1")
+	for range 40 {
+		tl.sell(40, 400) // as many groups
+	}
+	held := make(turns)
+	tl.pace = held
+	tl.link(s.addr, s.tokenFile(), noBug)
+	for n := uint64(1); ; n++ {
+		eventually(t, "a parcel", func() bool { return tl.u.Status().Parcels == n })
+		sent := tl.u.Status().Sent
+		if sent == tl.floor() {
+			if n < 3 {
+				t.Errorf("the backlog went in %d parcels: this test sees nothing", n)
+			}
+			break
+		}
+		time.Sleep(20 * time.Millisecond) // time to break the rule
+		if got := tl.u.Status().Parcels; got != n {
+			t.Fatalf("%d parcels after %d turns", got, n)
+		}
+		held <- struct{}{}
+	}
+	tl.sell(1, 100)
+	tl.waitSettled()
+	must(t, s.inLedger(tl))
+}
+
 // TestState: what was settled is known at the next start without a link; any
 // damage to the file costs nothing but that.
 func TestState(t *testing.T) {
