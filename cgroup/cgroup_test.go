@@ -227,7 +227,7 @@ func TestApply(t *testing.T) {
 	oldProcs, oldLimit := runtime.GOMAXPROCS(0), debug.SetMemoryLimit(-1)
 	defer func() { runtime.GOMAXPROCS(oldProcs); debug.SetMemoryLimit(oldLimit) }()
 	slice := func(max, high int64) Limits {
-		l := Limits{Mode: "v2", CPU: Quota{10000, 100000, "/s"}}
+		l := Limits{Mode: "v2", CPU: Quota{Micros: 10000, Period: 100000, Path: "/s"}}
 		if max > 0 {
 			l.MemoryMax = Limit{max, "/s"}
 		}
@@ -272,7 +272,7 @@ func TestApply(t *testing.T) {
 }
 
 func TestDiffers(t *testing.T) {
-	l := Limits{CPU: Quota{20000, 100000, "/s"}, MemoryMax: Limit{64 << 20, "/s"}}
+	l := Limits{CPU: Quota{Micros: 20000, Period: 100000, Path: "/s"}, MemoryMax: Limit{64 << 20, "/s"}}
 	if d := l.Differs(20, 64<<20); d != nil {
 		t.Errorf("as expected, yet: %q", d)
 	}

@@ -16,6 +16,7 @@ type Limit struct {
 // Period, both in microseconds.
 type Quota struct {
 	Micros, Period int64
+	Burst          int64  // microseconds above Micros that quiet periods let be used at once (v2)
 	Path           string // folder of the group; empty: there is no quota
 }
 

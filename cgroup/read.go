@@ -163,6 +163,7 @@ func (r *reader) unified(g membership, mode cgroups.CGMode) {
 		if text, ok := r.file(path.Join(dir, "cpu.max")); ok {
 			l.v2CPU = true
 			r.quota(dir, path.Join(dir, "cpu.max"), text)
+			r.burst(dir)
 		}
 		if r.limit(&l.MemoryMax, dir, "memory.max") {
 			l.v2Memory = true
@@ -260,6 +261,19 @@ func (r *reader) quota(dir, name, text string) {
 	if ok && q.less(r.limits.CPU) {
 		r.limits.CPU = q
 	}
+}
+
+// burst belongs to the tightest quota, if dir has set that.
+func (r *reader) burst(dir string) {
+	text, ok := r.file(path.Join(dir, "cpu.max.burst"))
+	if !ok || r.limits.CPU.Path != dir {
+		return
+	}
+	n, _, err := parseLimit(text)
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("%s/cpu.max.burst: %w", dir, err))
+	}
+	r.limits.CPU.Burst = n
 }
 
 // limit lowers *to if the file in dir says so, and reports whether there is one.
