@@ -46,6 +46,7 @@ type HTTP struct {
 	Origins     []string
 	Static      string // absolute path of a folder, or empty
 	MaxBody     int64
+	Rate        int // sales a second; 0: by the CPU quota
 }
 
 // Data says where the journal is and how much of it is kept.

@@ -308,7 +308,7 @@ func TestHashSeesEveryKey(t *testing.T) {
 		"terminal.store": `"s2"`, "terminal.id": `"t2"`, "terminal.operator": `"7"`, "terminal.currency": `"JPY"`, "terminal.prices": `"exclusive"`,
 		"terminal.rounding": `"line"`, "terminal.time_zone": `"Europe/Berlin"`, "terminal.day_start": `"00:30"`, "tax.*": `"1"`,
 		"http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
-		"http.static": `"/srv"`, "http.max_body": `"32KiB"`, "data.dir": `"/data"`, "data.max_bytes": `"1GiB"`, "data.retention": `"1d12h"`,
+		"http.static": `"/srv"`, "http.max_body": `"32KiB"`, "http.rate": "7", "data.dir": `"/data"`, "data.max_bytes": `"1GiB"`, "data.retention": `"1d12h"`,
 		"data.segment": `"64KiB"`, "hub.urls": `["tls://h:4222"]`, "hub.credentials": `"/c"`, "hub.token_file": `"/t"`, "hub.ca_file": `"/ca"`,
 		"hub.shard": "3", "hub.stream": `"X"`, "limits.memory": `"16MiB"`, "limits.expect_cpu": `"20%"`, "limits.expect_memory": `"64MiB"`,
 		"log.level": `"debug"`, "log.format": `"json"`,

@@ -90,6 +90,10 @@ var keys = []key{
 		"Largest request body. It bounds memory: several requests may be in flight.",
 		size(func(c *Config) *int64 { return &c.HTTP.MaxBody }, 4<<10, 1<<20)},
 
+	{"http.rate", "0", "", ownFile,
+		"Sales a second that are let in; twice as many at once. Other requests: four times as many.\n0: five for each percent of the CPU quota, and without a quota no limit.",
+		number(func(c *Config) *int { return &c.HTTP.Rate }, 0, 100_000)},
+
 	{"data.dir", `"/var/lib/posd"`, "", ownFile,
 		"Folder of the journal and all else that posd keeps. It must exist: posd never creates\nit, so that a disk which is not mounted is not mistaken for a new till.",
 		file(func(c *Config) *string { return &c.Data.Dir }, false)},

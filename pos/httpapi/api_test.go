@@ -307,13 +307,16 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+// When all places are taken, the connection that has done nothing for the longest
+// makes room; one with a request under way never does.
 func TestConnectionsAreBounded(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := limit(ln, 2)
-	accepted := make(chan net.Conn)
+	cut := 0
+	l := limit(ln, 2, func() { cut++ })
+	accepted := make(chan *limitedConn)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -322,30 +325,52 @@ func TestConnectionsAreBounded(t *testing.T) {
 			if err != nil {
 				return
 			}
-			accepted <- c
+			accepted <- c.(*limitedConn)
 		}
 	}()
-	for range 3 {
+	dial := func() net.Conn {
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(func() { c.Close() })
+		return c
 	}
-	a, b := <-accepted, <-accepted
-	if len(l.slots) != 2 {
-		t.Errorf("%d slots taken", len(l.slots))
+	first := dial()
+	a := <-accepted
+	dial()
+	b := <-accepted
+	b.work(1)
+	dial()
+	c := <-accepted // in the place of a
+	if n, err := first.Read(make([]byte, 1)); err == nil || n != 0 || cut != 1 {
+		t.Errorf("the idle connection was not cut: %d, %v, %d cut", n, err, cut)
 	}
 	a.Close()
 	a.Close() // twice, as net/http does
-	c := <-accepted
-	if len(l.slots) != 2 {
-		t.Errorf("%d slots taken after one was given back", len(l.slots))
+	c.work(1)
+	dial()
+	select {
+	case <-accepted:
+		t.Error("a third connection beside two at work")
+	case <-time.After(50 * time.Millisecond):
 	}
+	b.work(-1)
+	d := <-accepted // in the place of b
+	if cut != 2 {
+		t.Errorf("%d were cut, want 2", cut)
+	}
+	d.work(1)
+	dial()
+	time.Sleep(20 * time.Millisecond) // let it wait, most of the time
 	l.Close()
 	<-ended
-	b.Close()
-	c.Close()
+	for _, c := range []*limitedConn{b, c, d} {
+		c.Close()
+	}
+	if len(l.conns) != 0 {
+		t.Errorf("%d connections are left", len(l.conns))
+	}
 }
 
 func TestDocument(t *testing.T) {

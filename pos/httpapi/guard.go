@@ -75,7 +75,7 @@ func (s *Server) hostAllowed(r *http.Request) bool {
 
 // near says that the request comes from this machine.
 func near(r *http.Request) bool {
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+	if onSocket(r) {
 		return true
 	}
 	at, err := netip.ParseAddrPort(r.RemoteAddr)

@@ -3,50 +3,101 @@ package httpapi
 import (
 	"net"
 	"sync"
+	"time"
 )
 
-// limited accepts at most cap(slots) connections at a time; others wait in the
-// kernel's backlog, where they cost posd nothing.
+// limited holds at most so many connections. When one more comes, the one that has
+// been without a request under way for the longest is cut: an idle one, or one
+// whose client sends its request drop by drop. If all are at work, the new one
+// waits.
 type limited struct {
 	net.Listener
-	slots chan struct{}
-	done  chan struct{}
-	once  sync.Once
+	most int
+
+	mu     sync.Mutex
+	freed  *sync.Cond
+	conns  map[*limitedConn]struct{}
+	closed bool
+	cut    func() // called for each one that is cut; may be nil
 }
 
-func limit(ln net.Listener, most int) *limited {
-	return &limited{Listener: ln, slots: make(chan struct{}, most), done: make(chan struct{})}
+func limit(ln net.Listener, most int, cut func()) *limited {
+	l := &limited{Listener: ln, most: most, conns: make(map[*limitedConn]struct{}, most), cut: cut}
+	l.freed = sync.NewCond(&l.mu)
+	return l
 }
 
-// Accept waits for a free slot first.
+// Accept returns the next connection, once there is room for it.
 func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
 	c, err := l.Listener.Accept()
 	if err != nil {
-		<-l.slots
 		return nil, err
 	}
-	return &limitedConn{Conn: c, slots: l.slots}, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.conns) >= l.most && !l.closed {
+		if idle := l.longestIdle(); idle != nil {
+			delete(l.conns, idle)
+			idle.Conn.Close()
+			if l.cut != nil {
+				l.cut()
+			}
+			continue
+		}
+		l.freed.Wait()
+	}
+	if l.closed {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	lc := &limitedConn{Conn: c, l: l, since: time.Now()}
+	l.conns[lc] = struct{}{}
+	return lc, nil
 }
 
-// Close also ends an Accept that waits for a slot.
+// longestIdle is the connection to cut, nil if all are at work. Callers hold mu.
+func (l *limited) longestIdle() (found *limitedConn) {
+	for c := range l.conns {
+		if c.busy == 0 && (found == nil || c.since.Before(found.since)) {
+			found = c
+		}
+	}
+	return found
+}
+
+// Close also ends an Accept that waits for room.
 func (l *limited) Close() error {
-	l.once.Do(func() { close(l.done) })
+	l.mu.Lock()
+	l.closed = true
+	l.freed.Broadcast()
+	l.mu.Unlock()
 	return l.Listener.Close()
 }
 
 type limitedConn struct {
 	net.Conn
-	slots chan struct{}
-	once  sync.Once
+	l *limited
+
+	busy  int       // requests under way; guarded by l.mu
+	since time.Time // of the last change of busy
 }
 
-// Close gives the slot back once.
+// Close gives the room back.
 func (c *limitedConn) Close() error {
-	c.once.Do(func() { <-c.slots })
+	c.l.mu.Lock()
+	delete(c.l.conns, c)
+	c.l.freed.Signal()
+	c.l.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// work says that a request begins (1) or has been answered (-1).
+func (c *limitedConn) work(n int) {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.busy += n
+	c.since = time.Now()
+	if c.busy == 0 {
+		c.l.freed.Signal()
+	}
 }

@@ -16,6 +16,7 @@ type meters struct {
 	set      *metrics.Set
 	sales    *metrics.Counter
 	replays  *metrics.Counter
+	cut      *metrics.Counter
 	refusals map[*kind]*metrics.Counter
 	times    [routeCount]*histogram
 	codes    [routeCount][6]*metrics.Counter // by hundreds of the status
@@ -59,6 +60,7 @@ func (h *histogram) update(took time.Duration) {
 func newMeters(set *metrics.Set, s *Server) *meters {
 	m := &meters{
 		set: set, sales: set.NewCounter("posd_sales_total"), replays: set.NewCounter("posd_replays_total"),
+		cut:      set.NewCounter("posd_http_connections_cut_total"),
 		refusals: make(map[*kind]*metrics.Counter, len(kinds)),
 	}
 	for i := range kinds {

@@ -46,11 +46,12 @@ const (
 
 // rig is a whole terminal behind a real HTTP server.
 type rig struct {
-	t    testing.TB
-	dir  string
-	now  func() time.Time
-	http config.HTTP
-	open journal.Options
+	t         testing.TB
+	dir       string
+	now       func() time.Time
+	http      config.HTTP
+	listeners []net.Listener
+	open      journal.Options
 
 	j    *journal.Journal
 	v    *view.View
@@ -134,7 +135,7 @@ func (g *rig) start() *rig {
 	g.s, err = New(Options{
 		Terminal: config.Terminal{Store: "S1", ID: "T1", Operator: "0", Currency: euro, TimeZone: time.UTC},
 		Taxes:    []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 70000}},
-		HTTP:     g.http, Journal: g.j, View: g.v, Register: g.r, Catalogue: g.c, Tokens: filepath.Join(g.dir, "tokens"), Release: "test",
+		HTTP:     g.http, Listeners: g.listeners, Journal: g.j, View: g.v, Register: g.r, Catalogue: g.c, Tokens: filepath.Join(g.dir, "tokens"), Release: "test",
 		Uplink: func() UplinkStatus { return UplinkStatus{Connected: true, Server: "tls://hub", Sent: 2, Settled: 1} },
 		Limits: Limits{GoMemory: 20 << 20, Procs: 2, Differs: []string{`no "quota"`}},
 	})

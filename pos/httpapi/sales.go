@@ -167,6 +167,9 @@ func (s *Server) admit(ctx context.Context, length int64) (release func(), bad *
 	if length >= 0 && length <= smallBody {
 		return func() {}, nil
 	}
+	if s.load().Shedding {
+		return nil, refuse("busy", "memory is short, large requests have to wait; nothing happened, try again with the same key").retry(5)
+	}
 	select {
 	case s.large <- struct{}{}:
 		return func() { <-s.large }, nil

@@ -55,6 +55,9 @@ type Options struct {
 	Tokens    string              // path of the tokens file
 	Uplink    func() UplinkStatus // nil: the terminal works alone
 	Limits    Limits
+	Listeners []net.Listener // already open, instead of HTTP.Listen and HTTP.Socket
+	Selling   func()         // called at each checkout; may be nil
+	Load      func() Load    // nil: nobody watches
 	Release   string
 	Metrics   *metrics.Set // nil: one of its own
 	Log       *slog.Logger
@@ -63,9 +66,22 @@ type Options struct {
 // Limits is what the process may use, as posd found it at its start; 0 is no limit.
 type Limits struct {
 	GoMemory, SliceMemory int64 // bytes
+	MemoryHigh            int64 // bytes
 	CPUPercent            int64 // of one core
-	Procs                 int   // GOMAXPROCS
+	CPUBurst              int64 // microseconds above the quota that a quiet time lets be used at once
+	Tasks                 int64
+	Procs                 int // GOMAXPROCS
+	Group, Hidden         string
 	Differs               []string
+}
+
+// Load is what the kernel did about the limits, and posd about that.
+type Load struct {
+	Throttled, CPUWaiting, MemoryWaiting, IOWaiting int   // percent, over the last seconds
+	Background                                      int   // percent of the quota that background work may fill
+	Memory, MemoryHigh, MemoryMax, OOMKills         int64 // bytes; times since the slice began
+	Shedding                                        bool
+	Reasons                                         []string
 }
 
 // UplinkStatus is what the status page tells about the way to head office.
@@ -81,6 +97,10 @@ type Server struct {
 	o          Options
 	rates      map[string]pos.Rate
 	tokens     *tokens
+	admission  admission
+	profiling  sync.Mutex    // one profile at a time
+	stopping   chan struct{} // closed by Shutdown
+	stopOnce   sync.Once
 	meters     *meters
 	http       *http.Server
 	listenHost string
@@ -112,6 +132,8 @@ func New(o Options) (*Server, error) {
 	for _, t := range o.Taxes {
 		s.rates[t.Code] = t.Rate
 	}
+	s.admission = newAdmission(o.HTTP.Rate, o.Limits.CPUPercent)
+	s.stopping = make(chan struct{})
 	s.meters = newMeters(o.Metrics, s)
 	s.pool.New = func() any { return &exchange{} }
 	if host, _, err := net.SplitHostPort(o.HTTP.Listen); err == nil {
@@ -122,20 +144,31 @@ func New(o Options) (*Server, error) {
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: readTime, ReadTimeout: readTime, WriteTimeout: writeTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: headerBytes, DisableGeneralOptionsHandler: true,
-		Protocols: only1, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		Protocols: only1, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	return s, nil
 }
 
-// Listen takes the configured address and socket. Errors wrap
-// syscall.EADDRINUSE and fs.ErrPermission.
+// Listen takes the configured address and socket, or what is open already. Errors
+// wrap syscall.EADDRINUSE and fs.ErrPermission.
 func (s *Server) Listen() error {
+	for _, ln := range s.o.Listeners {
+		most := tcpConns
+		if ln.Addr().Network() == "unix" {
+			most = socketConns
+		}
+		s.listeners = append(s.listeners, limit(ln, most, s.meters.cut.Inc))
+	}
+	if len(s.o.Listeners) > 0 {
+		return nil
+	}
 	if at := s.o.HTTP.Listen; at != "" {
 		ln, err := net.Listen("tcp", at)
 		if err != nil {
 			return fmt.Errorf("listen on %s: %w", at, err)
 		}
-		s.listeners = append(s.listeners, limit(ln, tcpConns))
+		s.listeners = append(s.listeners, limit(ln, tcpConns, s.meters.cut.Inc))
 	}
 	if at := s.o.HTTP.Socket; at != "" {
 		ln, err := listenSocket(at)
@@ -143,7 +176,7 @@ func (s *Server) Listen() error {
 			s.closeListeners()
 			return fmt.Errorf("listen on socket %s: %w", at, err)
 		}
-		s.listeners = append(s.listeners, limit(ln, socketConns))
+		s.listeners = append(s.listeners, limit(ln, socketConns, s.meters.cut.Inc))
 	}
 	if len(s.listeners) == 0 {
 		return errors.New("neither http.listen nor http.socket is configured: no front end could reach posd")
@@ -212,6 +245,7 @@ func (s *Server) Serve() error {
 // Shutdown takes no more connections and waits for the answers under way, until
 // ctx ends; what is left then is cut.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopOnce.Do(func() { close(s.stopping) })
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("answers under way were cut: %w", err), s.http.Close())
@@ -226,6 +260,7 @@ func (s *Server) ReloadTokens() { s.tokens.look(true) }
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
+	defer working(r)()
 	route := routeOf(r.URL.Path)
 	bad, done := s.guard(w, r)
 	status := http.StatusNoContent
@@ -250,12 +285,13 @@ const (
 	routeReady
 	routeMetrics
 	routeSchema
+	routeDebug
 	routeNone
 	routeCount
 )
 
 var routeNames = [routeCount]string{
-	"static", "checkout", "sale", "find", "status", "livez", "readyz", "metrics", "schema", "none",
+	"static", "checkout", "sale", "find", "status", "livez", "readyz", "metrics", "schema", "debug", "none",
 }
 
 const salePath = "/v1/sales/"
@@ -276,6 +312,11 @@ func routeOf(path string) route {
 		return routeMetrics
 	case "/debug/schema":
 		return routeSchema
+	case tracePath:
+		return routeDebug
+	}
+	if strings.HasPrefix(path, profilePath) {
+		return routeDebug
 	}
 	if id, ok := strings.CutPrefix(path, salePath); ok && id != "" && !strings.Contains(id, "/") {
 		return routeSale
@@ -288,10 +329,15 @@ func routeOf(path string) route {
 
 // serve answers one request that the guard let through.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
-	switch at {
-	case routeStatic:
+	if at != routeCheckout {
+		if bad := s.admitted(at); bad != nil {
+			return s.refused(w, bad)
+		}
+	}
+	switch {
+	case at == routeStatic:
 		return s.static(w, r)
-	case routeNone:
+	case at == routeNone || at == routeDebug && !onSocket(r):
 		return s.refused(w, refuse("not-found", "there is nothing at this path; /debug/schema describes what there is"))
 	}
 	allow := "GET, HEAD"
@@ -302,7 +348,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 		return notAllowed(w, allow)
 	}
 	front := ""
-	if at == routeCheckout || at == routeSale || at == routeFind || at == routeStatus ||
+	if at == routeCheckout || at == routeSale || at == routeFind || at == routeStatus || at == routeDebug ||
 		(at == routeMetrics || at == routeSchema) && !near(r) {
 		name, bad := s.authorize(w, r)
 		if bad != nil {
@@ -313,7 +359,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 	w.Header().Set("Cache-Control", "no-store")
 	switch at {
 	case routeCheckout:
+		if bad := s.admitted(at); bad != nil {
+			return s.refused(w, bad)
+		}
+		if s.o.Selling != nil {
+			s.o.Selling()
+		}
 		return s.checkout(w, r, front)
+	case routeDebug:
+		return s.debug(w, r)
 	case routeSale:
 		return s.bySale(w, r)
 	case routeFind:

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"posd/journal"
@@ -144,12 +145,48 @@ func (s *Server) status(w http.ResponseWriter) int {
 	o.open("limits")
 	o.int("go_memory_bytes", l.GoMemory)
 	o.int("slice_memory_bytes", l.SliceMemory)
+	o.int("memory_high_bytes", l.MemoryHigh)
 	o.int("cpu_percent", l.CPUPercent)
+	o.int("cpu_burst_microseconds", l.CPUBurst)
+	o.int("tasks", l.Tasks)
+	o.text("group", l.Group)
+	o.text("hidden", l.Hidden)
 	o.int("gomaxprocs", int64(l.Procs))
 	o.texts("differs", l.Differs)
 	o.close()
+	s.pressureStatus(&o)
 	o.close()
 	return writeJSON(w, http.StatusOK, append(o.b, '\n'))
+}
+
+// load is what was last found, nothing where nobody watches.
+func (s *Server) load() Load {
+	if s.o.Load == nil {
+		return Load{}
+	}
+	return s.o.Load()
+}
+
+// pressureStatus tells how tight the slice is.
+func (s *Server) pressureStatus(o *object) {
+	l := s.load()
+	o.open("pressure")
+	o.int("throttled_percent", int64(l.Throttled))
+	o.int("cpu_waiting_percent", int64(l.CPUWaiting))
+	o.int("memory_waiting_percent", int64(l.MemoryWaiting))
+	o.int("io_waiting_percent", int64(l.IOWaiting))
+	o.int("background_percent", int64(l.Background))
+	o.int("memory_bytes", l.Memory)
+	o.int("memory_high", l.MemoryHigh)
+	o.int("memory_max", l.MemoryMax)
+	o.int("oom_kills", l.OOMKills)
+	o.bool("shedding", l.Shedding)
+	o.texts("reasons", l.Reasons)
+	o.close()
+	o.open("admission")
+	o.uint("refused", s.meters.refusals[kindOf("too-many-requests")].Get())
+	o.int("waiting", int64(s.o.Register.Status().Waiting))
+	o.close()
 }
 
 // healthStatus says what somebody has to look after, though sales may go on.
@@ -172,6 +209,9 @@ func (s *Server) degraded() (why []string) {
 	}
 	if st.Keyed && !st.Signing {
 		why = append(why, "the journal is not signed: the terminal's key is missing, or is not the one that the journal was made with; put terminal.key back from its backup and start posd again")
+	}
+	if l := s.load(); l.Shedding {
+		why = append(why, "memory is short ("+strings.Join(l.Reasons, ", ")+"): background work is held back; see what else runs in the slice, or give it more")
 	}
 	return why
 }

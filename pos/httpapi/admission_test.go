@@ -1,0 +1,169 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A front end that sends too much is told when to come again, and its key still
+// makes its sale once.
+func TestRate(t *testing.T) {
+	g := newRig(t)
+	g.http.Rate = 3
+	g.start()
+	sold, refused := 0, 0
+	var early string
+	for i := range 12 {
+		name := fmt.Sprint("k", i)
+		res := g.do("POST", "/v1/checkout", good, key(name))
+		switch res.StatusCode {
+		case 201:
+			sold++
+		case 429:
+			refused++
+			early = name
+			if after := res.Header.Get("Retry-After"); after != "1" || res.slug() != "too-many-requests" {
+				t.Fatalf("Retry-After %q, %s", after, res.slug())
+			}
+		default:
+			t.Fatal(res.Status)
+		}
+	}
+	if sold < 6 || refused == 0 {
+		t.Errorf("%d sold, %d refused: six come at once, the rest too early", sold, refused)
+	}
+	if early == "" {
+		t.Fatal("nothing was refused")
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if res := g.do("POST", "/v1/checkout", good, key(early)); res.StatusCode == 201 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the key that came too early is never let in")
+		}
+	}
+	if res := g.do("GET", "/livez", ""); res.StatusCode != 200 {
+		t.Error("/livez is limited too:", res.Status)
+	}
+	if n := g.s.meters.refusals[kindOf("too-many-requests")].Get(); n < uint64(refused) {
+		t.Errorf("%d counted, %d refused", n, refused)
+	}
+}
+
+// Clients that open connections and send next to nothing keep nobody out.
+func TestSlowClients(t *testing.T) {
+	g := newRig(t).start()
+	at := g.s.Addr().String()
+	for i := range 2 * tcpConns {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if i%2 == 0 {
+			fmt.Fprintf(c, "POST /v1/checkout HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+		}
+	}
+	if res := g.do("POST", "/v1/checkout", good); res.StatusCode != 201 {
+		t.Fatal(res.Status)
+	}
+	if g.s.meters.cut.Get() == 0 {
+		t.Error("nobody was cut: the test opened too few")
+	}
+}
+
+// Sockets that were open before posd's start are served, and stay open behind it.
+func TestListenersGiven(t *testing.T) {
+	g := newRig(t)
+	path := filepath.Join(g.dir, "given.sock")
+	first, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.(*net.UnixListener).SetUnlinkOnClose(false)
+	f, err := first.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.http.Listen = "127.0.0.1:1" // not used
+	g.listeners = []net.Listener{ln}
+	g.start()
+	res, err := overSocket(path).Get("http://posd/readyz")
+	if err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
+	g.stop()
+	c, err := net.Dial("unix", path) // waits for the next posd
+	if err != nil {
+		t.Fatal("the socket was closed with posd:", err)
+	}
+	c.Close()
+	first.Close()
+}
+
+func overSocket(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+}
+
+// Profiles and traces are for whoever may open the socket's file, with a token.
+func TestDebug(t *testing.T) {
+	g := newRig(t)
+	g.http.Socket = filepath.Join(g.dir, "posd.sock")
+	g.start()
+	over := overSocket(g.http.Socket)
+	ask := func(path, token string) (*http.Response, []byte) {
+		t.Helper()
+		req, err := http.NewRequest("GET", "http://posd"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		res, err := over.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, b
+	}
+	for path, begins := range map[string]string{
+		"/debug/pprof/heap": "\x1f\x8b", "/debug/pprof/allocs": "\x1f\x8b", "/debug/pprof/goroutine?debug=1": "goroutine profile:",
+		"/debug/pprof/profile?seconds=1": "\x1f\x8b", "/debug/trace?seconds=1": "go 1.",
+	} {
+		if res, b := ask(path, secret); res.StatusCode != 200 || !bytes.HasPrefix(b, []byte(begins)) {
+			t.Errorf("%s: %s, %q", path, res.Status, b[:min(len(b), 60)])
+		}
+		if res, _ := ask(path, ""); res.StatusCode != 401 {
+			t.Errorf("%s without a token: %s", path, res.Status)
+		}
+		if res := g.do("GET", path, ""); res.StatusCode != 404 {
+			t.Errorf("%s over TCP: %s", path, res.Status)
+		}
+	}
+	for path, want := range map[string]int{"/debug/pprof/nothing": 404, "/debug/pprof/profile?seconds=0": 400, "/debug/trace?seconds=31": 400} {
+		if res, _ := ask(path, secret); res.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, res.Status, want)
+		}
+	}
+}
