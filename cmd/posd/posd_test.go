@@ -118,8 +118,14 @@ var readyLine = regexp.MustCompile(`msg=ready address=(\S+)`)
 
 func (s *site) start(env ...string) *running {
 	s.t.Helper()
-	r := &running{t: s.t, cmd: command("--config", s.conf, "--no-daemon"), log: &bytes.Buffer{}, read: make(chan struct{})}
-	r.cmd.Env = append(r.cmd.Env, env...)
+	c := command("--config", s.conf, "--no-daemon")
+	c.Env = append(c.Env, env...)
+	return s.run(c)
+}
+
+func (s *site) run(c *exec.Cmd) *running {
+	s.t.Helper()
+	r := &running{t: s.t, cmd: c, log: &bytes.Buffer{}, read: make(chan struct{})}
 	pipe, err := r.cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)

@@ -41,6 +41,7 @@ type terminal struct {
 	set *metrics.Set
 
 	limits    httpapi.Limits
+	pacer     *cgroup.Pacer
 	journal   *journal.Journal
 	catalogue *catalogue.Catalogue
 	view      *view.View
@@ -93,17 +94,24 @@ func (t *terminal) applyLimits() {
 	}
 	t.log.Info("limits", "found", l.String(), "set", a.Reasons)
 	t.limits = httpapi.Limits{
-		SliceMemory: l.MemoryMax.Value, CPUPercent: l.CPU.Percent(), Procs: a.GOMAXPROCS, Differs: differs,
+		SliceMemory: l.MemoryMax.Value, MemoryHigh: l.MemoryHigh.Value, CPUPercent: l.CPU.Percent(), CPUBurst: l.CPU.Burst,
+		Tasks: l.Tasks.Value, Procs: a.GOMAXPROCS, Group: l.Group, Hidden: l.Hidden, Differs: differs,
 	}
 	if a.MemoryLimit != math.MaxInt64 {
 		t.limits.GoMemory = a.MemoryLimit
 	}
-	t.set.RegisterMetricsWriter(func(w io.Writer) { writeUsage(w, l) })
+	t.pacer = cgroup.NewPacer(l, t.log)
+	t.set.RegisterMetricsWriter(t.writeUsage)
 }
 
-// writeUsage writes what the kernel did about the limits.
-func writeUsage(w io.Writer, l cgroup.Limits) {
-	u, _ := l.Usage() // what cannot be read is 0, and was logged at the start
+// writeUsage writes what the kernel did about the limits, as last sampled.
+func (t *terminal) writeUsage(w io.Writer) {
+	s := t.pacer.State()
+	u := s.Usage
+	shedding := int64(0)
+	if s.Shedding {
+		shedding = 1
+	}
 	for _, m := range []struct {
 		name  string
 		value int64
@@ -118,9 +126,26 @@ func writeUsage(w io.Writer, l cgroup.Limits) {
 		{`posd_pressure_microseconds_total{resource="cpu"}`, u.CPUPressure.SomeMicros},
 		{`posd_pressure_microseconds_total{resource="memory"}`, u.MemoryPressure.SomeMicros},
 		{`posd_pressure_microseconds_total{resource="io"}`, u.IOPressure.SomeMicros},
+		{"posd_background_share_percent", int64(s.Share)},
+		{"posd_background_waited_microseconds_total", t.pacer.Waited().Microseconds()},
+		{"posd_memory_shedding", shedding},
 	} {
 		metrics.WriteGaugeUint64(w, m.name, uint64(max(0, m.value)))
 	}
+}
+
+// load is what the status page tells of it.
+func (t *terminal) load() httpapi.Load {
+	s := t.pacer.State()
+	l := httpapi.Load{
+		Throttled: s.Throttled, CPUWaiting: s.CPUWaiting, MemoryWaiting: s.MemoryWaiting, IOWaiting: s.IOWaiting,
+		Background: s.Share, Memory: s.Usage.MemoryCurrent, MemoryHigh: s.Usage.MemoryHigh, MemoryMax: s.Usage.MemoryMax,
+		OOMKills: s.Usage.OOMKills, Shedding: s.Shedding,
+	}
+	if s.Why != "" {
+		l.Reasons = []string{s.Why}
+	}
+	return l
 }
 
 // open opens everything that lies on the disk, and binds the addresses.
@@ -133,7 +158,7 @@ func (t *terminal) open() (err error) {
 	if t.journal, err = journal.Open(filepath.Join(dir, "journal"), journal.Options{
 		Identity:    journal.Identity{Store: c.Terminal.Store, Terminal: c.Terminal.ID},
 		SegmentSize: c.Data.Segment, MaxBytes: c.Data.MaxBytes, Retention: c.Data.Retention,
-		Opening: opener.Opening, Key: t.signingKey(), Log: t.log,
+		Opening: opener.Opening, Key: t.signingKey(), Pace: t.pacer.Pace, Log: t.log,
 	}); err != nil {
 		return err
 	}
@@ -142,7 +167,11 @@ func (t *terminal) open() (err error) {
 	}
 	floor, _ := t.journal.Floor()
 	t.log.Info("journal is open", "id", t.journal.ID().String(), "records", floor, "oldest", t.journal.Oldest(), "recovered", t.journal.Recovered())
-	if t.view, err = view.Open(filepath.Join(dir, "view.db"), t.journal, view.Options{Log: t.log}); err != nil {
+	vo := view.Options{Log: t.log}
+	if t.pacer.Tight() {
+		vo.Pace = t.pacer.Pace
+	}
+	if t.view, err = view.Open(filepath.Join(dir, "view.db"), t.journal, vo); err != nil {
 		return err
 	}
 	if t.register, err = register.Open(t.journal, t.view, register.Options{
@@ -159,8 +188,11 @@ func (t *terminal) open() (err error) {
 	}
 	o := httpapi.Options{
 		Terminal: c.Terminal, Taxes: c.Taxes, HTTP: c.HTTP, Journal: t.journal, View: t.view, Register: t.register,
-		Catalogue: t.catalogue, Tokens: filepath.Join(dir, "tokens"), Limits: t.limits, Release: releaseName(),
-		Metrics: t.set, Log: t.log,
+		Catalogue: t.catalogue, Tokens: filepath.Join(dir, "tokens"), Limits: t.limits, Selling: t.pacer.Selling, Load: t.load,
+		Release: releaseName(), Metrics: t.set, Log: t.log,
+	}
+	if o.Listeners, err = t.givenListeners(); err != nil {
+		return err
 	}
 	if t.uplink != nil {
 		o.Uplink = t.uplinkStatus
@@ -189,8 +221,9 @@ func (t *terminal) openUplink() (err error) {
 	}
 	t.uplink, err = uplink.New(uplink.Options{
 		Journal: t.journal, URLs: h.URLs, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
-		Shard: h.Shard, Stream: h.Stream, Credentials: h.Credentials, TokenFile: h.TokenFile, CAFile: h.CAFile,
-		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Metrics: t.set, Log: t.log,
+		Shard: h.Shard, Stream: h.Stream, CAFile: h.CAFile,
+		Credentials: t.credential("hub.creds", h.Credentials), TokenFile: t.credential("hub.token", h.TokenFile),
+		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
 	})
 	return err
 }
@@ -205,6 +238,7 @@ func (t *terminal) uplinkStatus() httpapi.UplinkStatus {
 
 // begin starts the goroutines.
 func (t *terminal) begin() error {
+	t.goDo("pacer", t.pacer.Run)
 	t.goDo("index", t.view.Run)
 	t.goDo("register", t.register.Run)
 	if t.uplink != nil {
@@ -239,37 +273,6 @@ func (t *terminal) goDo(name string, run func(context.Context) error) {
 
 // errEnded: a part ended that nobody had told to.
 var errEnded = errors.New("this was not asked for")
-
-// watchdog tells systemd that the command loop answers. Looking costs no write.
-func (t *terminal) watchdog(ctx context.Context, period time.Duration) {
-	tick := time.NewTicker(period / 3)
-	defer tick.Stop()
-	turns := t.register.Turns()
-	for {
-		ask, cancel := context.WithTimeout(ctx, period/3)
-		err := t.register.Alive(ask)
-		cancel()
-		before := turns
-		turns = t.register.Turns()
-		switch {
-		case err == nil || errors.Is(err, register.ErrBusy) && turns != before:
-			notify(t.log, daemon.SdNotifyWatchdog)
-		case ctx.Err() == nil:
-			t.log.Error("the command loop does not answer, the watchdog is not fed", "error", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd cannot be told", "state", state, "error", err)
-	}
-}
 
 // wait returns why posd ends; cause is nil if somebody asked for it.
 func (t *terminal) wait(signals <-chan os.Signal) (reason string, cause error) {

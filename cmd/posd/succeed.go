@@ -212,7 +212,7 @@ func roomFor(dir string, end journal.Report, from uint64) error {
 
 // signingKey is the terminal's key; without it the shop sells unsigned.
 func (t *terminal) signingKey() ed25519.PrivateKey {
-	key, err := config.LoadKey(filepath.Join(t.c.Data.Dir, config.KeyFile))
+	key, err := config.LoadKey(t.credential("terminal.key", filepath.Join(t.c.Data.Dir, config.KeyFile)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.log.Error("the terminal's key cannot be used", "error", err)
 	}
