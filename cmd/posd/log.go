@@ -4,8 +4,11 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
+
+	sd "github.com/coreos/go-systemd/v22/journal"
 
 	"posd/pos/config"
 )
@@ -15,13 +18,16 @@ const (
 	logBurst = 500 // at once
 )
 
-// newLogger writes to standard error, which systemd reads: posd keeps no log file,
-// whose pages the kernel would have to write next to the journal's.
+// newLogger writes to standard error, or where that is systemd's journal, there:
+// posd keeps no log file, whose pages the kernel would have to write next to the
+// journal's.
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.Level}
 	var h slog.Handler = slog.NewTextHandler(w, o)
 	if c.Format == "json" {
 		h = slog.NewJSONHandler(w, o)
+	} else if given, err := sd.StderrIsJournalStream(); err == nil && given && w == os.Stderr {
+		h = journald{level: c.Level, send: sd.Send, backup: h}
 	}
 	return slog.New(bounded{h, &bucket{now: time.Now}})
 }

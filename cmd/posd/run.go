@@ -27,8 +27,8 @@ import (
 )
 
 const (
-	stopTime   = 5 * time.Second // for the whole stop
-	answerTime = 3 * time.Second // of it, for answers under way
+	stopTime   = 15 * time.Second // for the whole stop, with a tenth of a core
+	answerTime = 3 * time.Second  // of it, for answers under way
 )
 
 // errSlowStop: the stop took longer than stopTime. Nothing is lost by it.

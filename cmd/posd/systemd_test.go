@@ -12,10 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	sd "github.com/coreos/go-systemd/v22/journal"
 
 	"posd/journal"
 	"posd/pos/config"
@@ -152,5 +155,38 @@ func TestLogIsBounded(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "dropped=9500") {
 		t.Errorf("nobody says how many are missing: %s", out.String())
+	}
+}
+
+// In systemd's journal a message has its priority, and each attribute is a field.
+func TestJournald(t *testing.T) {
+	type entry struct {
+		text   string
+		p      sd.Priority
+		fields map[string]string
+	}
+	var got []entry
+	fails := false
+	var backup strings.Builder
+	h := journald{level: slog.LevelInfo, backup: slog.NewTextHandler(&backup, nil),
+		send: func(text string, p sd.Priority, fields map[string]string) error {
+			if fails {
+				return os.ErrClosed
+			}
+			got = append(got, entry{text, p, fields})
+			return nil
+		}}
+	log := slog.New(h)
+	log.Debug("not this")
+	log.With("part", "uplink").WithGroup("g").Warn("it is so", "why", "no link", "n", 7)
+	want := []entry{{`it is so part=uplink g.why="no link" g.n=7`, sd.PriWarning,
+		map[string]string{"SYSLOG_IDENTIFIER": "posd", "POSD_PART": "uplink", "POSD_G_WHY": "no link", "POSD_G_N": "7"}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	fails = true
+	log.Error("kept", "a", 1)
+	if !strings.Contains(backup.String(), "msg=kept a=1") {
+		t.Errorf("a message that the journal does not take is lost: %q", backup.String())
 	}
 }
