@@ -3,6 +3,7 @@ package cgroup
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -176,8 +177,12 @@ func (p *Pacer) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
+			was := p.Shedding()
 			u, _ := p.limits.Usage() // what cannot be read is 0, and was logged at the start
 			p.sample(u)
+			if p.Shedding() && !was {
+				debug.FreeOSMemory() // what Go has free, the kernel needs now
+			}
 		case <-ctx.Done():
 			return nil
 		}
