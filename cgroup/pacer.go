@@ -113,6 +113,9 @@ func (p *Pacer) Shedding() bool { return p.shedding.Load() }
 // there is a CPU quota, or memory is short.
 func (p *Pacer) Tight() bool { return p.rate > 0 || p.shedding.Load() }
 
+// Spent is the processor time that this process has used.
+func (p *Pacer) Spent() time.Duration { return time.Duration(p.process()) }
+
 // Waited is how long background work has been held back, in all.
 func (p *Pacer) Waited() time.Duration { return time.Duration(p.waits.Load()) }
 

@@ -39,7 +39,7 @@ func (u *Uplink) shrink() {
 // fill makes the next parcel of whole groups, as many as the target allows, at
 // least one. ok is false at the end of the journal.
 func (u *Uplink) fill() (p wire.Parcel, ok bool, err error) {
-	u.began = time.Now()
+	u.spent = u.opt.Pacer.Spent()
 	if floor, _ := u.j.Floor(); u.next > floor {
 		return p, false, nil
 	}
@@ -126,7 +126,6 @@ func (u *Uplink) ship(ctx context.Context, p *wire.Parcel) error {
 	if err != nil {
 		return err
 	}
-	u.made = time.Since(u.began)
 	a, err := u.publish(ctx, p, body)
 	switch {
 	case err != nil:
@@ -205,10 +204,11 @@ func (u *Uplink) shipped(p *wire.Parcel, a *pubAck, n int) {
 	}
 	u.probed = u.fruitless >= 2
 	u.getFails, u.blind, u.connecting = 0, false, 0
+	tight, took := u.opt.Pacer.Tight(), u.opt.Pacer.Spent()-u.spent
 	switch {
-	case u.opt.Pacer.Tight() && u.made > turnTime:
-		u.target = max(u.target/2, minTarget)
-	case backlog && (u.made < turnTime/2 || !u.opt.Pacer.Tight()):
+	case tight && took > turnTime:
+		u.target = max(u.target/2, tightTarget)
+	case backlog && (!tight || took < turnTime/2):
 		u.target = min(2*u.target, maxTarget)
 	}
 	if u.opt.bug == bugFreeOnSent {

@@ -45,6 +45,8 @@ type Pacer interface {
 	// Tight says that a parcel should take about 1 ms of processor time, not more:
 	// under a CPU quota sales would wait for the rest.
 	Tight() bool
+	// Spent is the processor time that the process has used.
+	Spent() time.Duration
 }
 
 // noPacer is for a machine that is ours alone.
@@ -52,6 +54,7 @@ type noPacer struct{}
 
 func (noPacer) Pace(<-chan struct{}) {}
 func (noPacer) Tight() bool          { return false }
+func (noPacer) Spent() time.Duration { return 0 }
 
 // times are the waits, shorter in tests.
 type times struct {
@@ -70,7 +73,8 @@ var defaultTimes = times{
 }
 
 const (
-	turnTime    = time.Millisecond // of making a parcel, where the quota is tight
+	turnTime    = time.Millisecond // of processor time for a parcel, where the quota is tight
+	tightTarget = 4 << 10          // the least there
 	minTarget   = 16 << 10         // bytes of records in a parcel
 	firstTarget = 64 << 10
 	maxTarget   = 256 << 10
@@ -108,8 +112,7 @@ type Uplink struct {
 	raw        []byte
 	enc        wire.Encoder
 	target     int
-	began      time.Time     // of the parcel in hand
-	made       time.Duration // what the last one took to make, throttling included
+	spent      time.Duration // processor time before the parcel in hand
 	next       uint64        // record to ship next
 	prev       chain.Head    // head(next-1), if prevOK
 	prevOK     bool

@@ -43,7 +43,8 @@ func TestHappyPath(t *testing.T) {
 // turns lets one parcel of a backlog go for each value it is sent.
 type turns chan struct{}
 
-func (c turns) Tight() bool { return true }
+func (c turns) Tight() bool          { return true }
+func (c turns) Spent() time.Duration { return 0 }
 
 func (c turns) Pace(done <-chan struct{}) {
 	select {
