@@ -159,7 +159,7 @@ func (u *Uplink) publish(ctx context.Context, p *wire.Parcel, body []byte) (pubA
 		cancel()
 		if err != nil {
 			if late {
-				u.target = max(u.target/2, minTarget)
+				u.target = max(u.target/2, min(u.target, minTarget))
 			}
 			return pubAck{}, fmt.Errorf("send records %d to %d: %w", p.First, p.Last, cause(ctx, err))
 		}
