@@ -14,7 +14,7 @@ import (
 // The shares of the quota that background work may fill, in thousandths. What is
 // above stays free for sales, which come without notice.
 const (
-	leastShare   = 50
+	leastShare   = 200
 	shareSelling = 500 // while somebody sells
 	shareAlone   = 900 // when nobody has for a while
 	shareStep    = 25
@@ -32,9 +32,9 @@ const (
 	// shedPressure is the part of a sample, in percent, in which some task stood
 	// waiting for memory: below, it is the page cache that comes and goes.
 	shedPressure = 10
-	// lateThrottle is the part of a sample's periods, in percent, that may end in
-	// throttling before background work gives way.
-	lateThrottle = 5
+	// lateThrottle is the part of a sample, in percent of its periods, that may end in
+	// throttling before background work gives way to sales.
+	lateThrottle = 10
 )
 
 // Pacer keeps background work (uplink, scrub, segment making, index) below the
@@ -68,7 +68,7 @@ type Pacer struct {
 
 // PacerState is what the last sample told.
 type PacerState struct {
-	Throttled     int    // percent of the group's periods that ended throttled
+	Throttled     int    // percent of all periods that ended throttled
 	CPUWaiting    int    // percent of the time in which some task waited for the processor
 	MemoryWaiting int    // percent of the time in which some task waited for memory
 	IOWaiting     int    // percent of the time in which some task waited for the device
@@ -202,23 +202,23 @@ func (p *Pacer) sample(u Usage) {
 		return
 	}
 	s := PacerState{
-		Throttled:     percent(u.Throttled-p.last.Throttled, u.Periods-p.last.Periods),
+		Throttled:     percent(u.Throttled-p.last.Throttled, p.periods(passed)),
 		CPUWaiting:    percent(u.CPUPressure.SomeMicros-p.last.CPUPressure.SomeMicros, passed),
 		MemoryWaiting: percent(u.MemoryPressure.SomeMicros-p.last.MemoryPressure.SomeMicros, passed),
 		IOWaiting:     percent(u.IOPressure.SomeMicros-p.last.IOPressure.SomeMicros, passed),
 		Usage:         u,
 	}
-	most := int64(shareAlone)
+	share := int64(shareAlone) // throttling hurts nobody while nobody sells
 	if now.UnixNano()-p.sold.Load() < int64(sellingFor) {
-		most = shareSelling
+		share = min(p.share.Load(), shareSelling)
+		if s.Throttled > lateThrottle {
+			share = share * 7 / 10
+		} else {
+			share += shareStep
+		}
+		share = min(max(share, leastShare), shareSelling)
 	}
-	share := p.share.Load()
-	if s.Throttled > lateThrottle {
-		share = share * 7 / 10
-	} else {
-		share += shareStep
-	}
-	p.share.Store(min(max(share, leastShare), most))
+	p.share.Store(share)
 
 	switch {
 	case u.OOMKills > p.last.OOMKills:
@@ -241,6 +241,15 @@ func (p *Pacer) sample(u Usage) {
 	p.shedding.Store(s.Shedding)
 	s.Share = p.percent()
 	p.last, p.lastAt, p.state = u, now, s
+}
+
+// periods is how many CPU periods there are in so many microseconds. The kernel
+// counts only those in which the group ran.
+func (p *Pacer) periods(micros int64) int64 {
+	if p.limits.CPU.Period == 0 {
+		return 0
+	}
+	return micros / p.limits.CPU.Period
 }
 
 func (p *Pacer) percent() int {
