@@ -1,7 +1,8 @@
 // Posctl is the operator's tool on the terminal: it sets a terminal up, makes
 // tokens for front ends, imports the catalogue, and looks at the journal,
 // whether posd runs or not. It never changes a journal that exists: what can be
-// proved of a damaged one becomes a new journal.
+// proved of a damaged one becomes a new journal. Only a factory reset removes one,
+// and only when head office has all that was sold.
 package main
 
 import (
@@ -24,7 +25,9 @@ var release = "unreleased"
 const usage = `usage: posctl COMMAND [flags] [arguments]
 
   init                     set this terminal up: its journal, key and own token
-  status                   what runs, how far sales have got
+  status [-json] [-watch]  what runs, how far sales have got
+  doctor                   look at everything that a till needs, and say what to do
+  bundle [FILE]            write what support asks for into one file, without sales or secrets
   tail [-n N] [-f]         the newest events, one JSON line each
   dump [-from N]           every record of the journal, one JSON line each
   verify [-key KEY]        prove numbering, checksums, hash chain and signatures
@@ -32,6 +35,11 @@ const usage = `usage: posctl COMMAND [flags] [arguments]
   token add NAME           make a token for a front end and print it, once
   token list | revoke NAME
   catalogue import FILE    replace the catalogue by a CSV file
+  unsettled                what has been sold here that head office lacks
+  reset -yes               make this terminal empty again, if head office has all sales
+  slice apply              make posd.slice and its limits, where there is no systemd
+  slice exec -- PROGRAM    the same, then become PROGRAM within them
+  slice show               the limits in force on the whole way up, and what they did
   config                   print the reference of all configuration keys
   version
 
@@ -41,7 +49,9 @@ tail take -journal DIR instead, for a copy. posctl COMMAND -h shows its flags.
 exit codes: 0 done, 1 failed, 64 wrong usage, 66 no journal here,
             76 the journal is damaged, 77 not permitted, 78 wrong configuration,
             79 the journal is whole but not what the key signed,
-            80 salvaged, but not everything could be proved
+            80 salvaged, but not everything could be proved,
+            81 there are sales that head office lacks,
+            82 doctor: something needs attention, 83 doctor: something is broken
 `
 
 // Exit codes, shared with posd where they mean the same.
@@ -54,6 +64,9 @@ const (
 	exitConfig    = 78
 	exitKey       = 79 // not in sysexits.h, like the next
 	exitLoss      = 80
+	exitUnsettled = 81
+	exitAttention = 82
+	exitBroken    = 83
 )
 
 // errUsage is a wrong command line; its message says what is right.
@@ -95,6 +108,12 @@ func exitCode(err error) int {
 		return exitKey
 	case errors.Is(err, errLoss):
 		return exitLoss
+	case errors.Is(err, errUnsettled):
+		return exitUnsettled
+	case errors.Is(err, errAttention):
+		return exitAttention
+	case errors.Is(err, errBroken):
+		return exitBroken
 	case errors.As(err, &corrupt):
 		return exitCorrupt
 	case errors.Is(err, journal.ErrNoJournal):
@@ -132,6 +151,16 @@ func (t *tool) dispatch(args []string) error {
 		return t.token(args)
 	case "catalogue":
 		return t.catalogue(args)
+	case "doctor":
+		return t.doctor(args)
+	case "bundle":
+		return t.bundle(args)
+	case "unsettled":
+		return t.unsettled(args)
+	case "reset":
+		return t.reset(args)
+	case "slice":
+		return t.slice(args)
 	case "config":
 		return config.WriteReference(t.out)
 	case "version", "-version", "--version":
@@ -156,7 +185,15 @@ func (t *tool) flags(name string) *flag.FlagSet {
 
 // parse reads flags and exactly want arguments.
 func (t *tool) parse(fs *flag.FlagSet, args []string, want ...string) ([]string, error) {
-	var rest []string
+	rest, err := t.parseRest(fs, args)
+	if err == nil && len(rest) != len(want) {
+		err = fmt.Errorf("%w: %s takes %d argument(s) %v, got %q", errUsage, fs.Name(), len(want), want, rest)
+	}
+	return rest, err
+}
+
+// parseRest reads flags and any number of arguments.
+func (t *tool) parseRest(fs *flag.FlagSet, args []string) (rest []string, err error) {
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
@@ -165,14 +202,10 @@ func (t *tool) parse(fs *flag.FlagSet, args []string, want ...string) ([]string,
 			return nil, fmt.Errorf("%w: %w", errUsage, err)
 		}
 		if fs.NArg() == 0 {
-			break
+			return rest, nil
 		}
 		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
 	}
-	if len(rest) != len(want) {
-		return nil, fmt.Errorf("%w: %s takes %d argument(s) %v, got %q", errUsage, fs.Name(), len(want), want, rest)
-	}
-	return rest, nil
 }
 
 // load reads the configuration and prints its warnings.

@@ -8,10 +8,27 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"posd/cgroup/slice"
 )
 
+// programs is the folder of what tests build.
+var programs string
+
+type cleaned struct{ m *testing.M }
+
+func (c cleaned) Run() int {
+	var err error
+	if programs, err = os.MkdirTemp("", "posctl-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(programs)
+	return c.m.Run()
+}
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(cleaned{m}, map[string]func(){
 		"posctl": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) },
 	})
 }
@@ -20,11 +37,21 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
+		Condition: func(name string) (bool, error) {
+			if name != "unified" {
+				return false, fmt.Errorf("no condition is named %q", name)
+			}
+			return slice.Tree{Root: "/"}.Unified() == nil, nil // the machine has one cgroup v2 tree
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":  exitIs,
 			"flip":  flipByte,
 			"sell":  sell,
 			"forge": forge,
+
+			"settle":  settle,
+			"hold":    hold,
+			"release": letGo,
 		},
 	})
 }

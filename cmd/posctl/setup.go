@@ -41,6 +41,9 @@ func (t *tool) initTerminal(args []string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := t.finishReset(c.Data.Dir); err != nil {
+		return fmt.Errorf("a reset was interrupted and cannot be finished: %w", err)
+	}
 	dir := filepath.Join(c.Data.Dir, "journal")
 	if _, err := os.Stat(dir); err == nil {
 		return fmt.Errorf("%w in %s: this terminal is set up already; nothing was changed", journal.ErrExists, dir)
