@@ -167,3 +167,50 @@ func TestDebug(t *testing.T) {
 		}
 	}
 }
+
+// held is a listener that has accepted a connection and not returned it yet.
+type held struct {
+	net.Listener
+	accepted, release chan struct{}
+}
+
+func (l *held) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		close(l.accepted)
+		<-l.release
+	}
+	return c, err
+}
+
+// A connection that posd has accepted gets its answer, also when posd is told to
+// stop at that very moment.
+func TestStopDropsNobody(t *testing.T) {
+	g := newRig(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &held{ln, make(chan struct{}), make(chan struct{})}
+	g.listeners = []net.Listener{l}
+	g.start()
+	got := make(chan error, 1)
+	go func() {
+		over := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+		res, err := over.Get("http://" + ln.Addr().String() + "/livez")
+		if err == nil {
+			res.Body.Close()
+		}
+		got <- err
+	}()
+	<-l.accepted
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); g.stop() }()
+	<-g.s.stopping
+	time.Sleep(50 * time.Millisecond) // a stop that does not wait is over by now, most of the time
+	close(l.release)
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	<-stopped
+}

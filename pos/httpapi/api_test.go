@@ -362,8 +362,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	d.work(1)
 	dial()
-	time.Sleep(20 * time.Millisecond) // let it wait, most of the time
+	time.Sleep(20 * time.Millisecond) // let it be accepted and wait, most of the time
 	l.Close()
+	select {
+	case e := <-accepted: // it had come before the end
+		e.Close()
+	case <-ended:
+	}
 	<-ended
 	for _, c := range []*limitedConn{b, c, d} {
 		c.Close()

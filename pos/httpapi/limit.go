@@ -46,10 +46,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		}
 		l.freed.Wait()
 	}
-	if l.closed {
-		c.Close()
-		return nil, net.ErrClosed
-	}
+	// One that has come before the end is answered, at the end too.
 	lc := &limitedConn{Conn: c, l: l, since: time.Now()}
 	l.conns[lc] = struct{}{}
 	return lc, nil
@@ -65,7 +62,7 @@ func (l *limited) longestIdle() (found *limitedConn) {
 	return found
 }
 
-// Close also ends an Accept that waits for room.
+// Close ends the next Accept. One that waits for room returns its connection.
 func (l *limited) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -74,11 +71,24 @@ func (l *limited) Close() error {
 	return l.Listener.Close()
 }
 
+// unasked is how many connections have not sent their first request yet.
+func (l *limited) unasked() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if !c.asked {
+			n++
+		}
+	}
+	return n
+}
+
 type limitedConn struct {
 	net.Conn
 	l *limited
 
-	busy  int       // requests under way; guarded by l.mu
+	asked bool      // a request has come; guarded by l.mu, as is what follows
+	busy  int       // requests under way
 	since time.Time // of the last change of busy
 }
 
@@ -96,6 +106,7 @@ func (c *limitedConn) work(n int) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	c.busy += n
+	c.asked = true
 	c.since = time.Now()
 	if c.busy == 0 {
 		c.l.freed.Signal()

@@ -32,6 +32,7 @@ const (
 	readTime      = 10 * time.Second
 	writeTime     = 30 * time.Second
 	idleTime      = 2 * time.Minute
+	firstTime     = time.Second      // at the end, for a request of who has just connected
 	answerTime    = 10 * time.Second // for durability, or for the index
 	smallBody     = 32 << 10
 	largeBodies   = 8 // in memory at a time
@@ -107,8 +108,9 @@ type Server struct {
 	listeners  []*limited
 	pool       sync.Pool
 	large      chan struct{}
-	noSpace    atomic.Bool // the last sale found no room
-	wg         sync.WaitGroup
+	noSpace    atomic.Bool    // the last sale found no room
+	mu         sync.Mutex     // Serve and Shutdown
+	accepting  sync.WaitGroup // the listeners' loops
 }
 
 // New prepares a server; it listens on nothing yet.
@@ -225,33 +227,64 @@ func (s *Server) Addr() net.Addr {
 // Serve answers until Shutdown, then returns nil.
 func (s *Server) Serve() error {
 	failed := make(chan error, len(s.listeners))
+	s.mu.Lock()
 	for _, l := range s.listeners {
-		s.wg.Add(1)
+		s.accepting.Add(1)
 		go func() {
-			defer s.wg.Done()
+			defer s.accepting.Done()
 			failed <- s.http.Serve(l)
 		}()
 	}
+	s.mu.Unlock()
 	err := <-failed
-	if errors.Is(err, http.ErrServerClosed) {
+	select {
+	case <-s.stopping:
 		err = nil
-	} else {
+	default:
 		s.http.Close() // one listener is lost: a half-reachable terminal helps nobody
 	}
-	s.wg.Wait()
+	s.accepting.Wait()
 	return err
 }
 
 // Shutdown takes no more connections and waits for the answers under way, until
 // ctx ends; what is left then is cut.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
 	s.stopOnce.Do(func() { close(s.stopping) })
+	s.closeListeners()
+	s.mu.Unlock()
+	// http.Server.Shutdown would drop a connection that is just being accepted, and one
+	// whose first request it has not read.
+	s.accepting.Wait()
+	s.http.SetKeepAlivesEnabled(false)
+	s.awaitFirst(ctx)
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("answers under way were cut: %w", err), s.http.Close())
 	}
-	s.closeListeners()
 	return err
+}
+
+// awaitFirst gives connections that have only just come a moment for their request.
+func (s *Server) awaitFirst(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstTime)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		n := 0
+		for _, l := range s.listeners {
+			n += l.unasked()
+		}
+		if n == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // ReloadTokens reads the tokens file now.
