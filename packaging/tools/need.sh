@@ -6,8 +6,18 @@ set -euo pipefail
 package_of() {
   case $1 in
     qemu-aarch64-static) echo qemu-user-static ;;
+    qemu-system-aarch64) echo qemu-system-arm ;;
     systemd-analyze) echo systemd ;;
+    busybox) echo busybox-static ;;
     mkfs.ext4) echo e2fsprogs ;;
+    debootstrap) echo debootstrap ;;
+    mksquashfs) echo squashfs-tools ;;
+    mkfs.vfat) echo dosfstools ;;
+    mcopy) echo mtools ;;
+    sgdisk) echo gdisk ;;
+    cpio) echo cpio ;;
+    zstd) echo zstd ;;
+    aavmf) echo qemu-efi-aarch64 ;;
     curl) echo curl ca-certificates ;;
     git) echo git ;;
     gcc) echo gcc libc6-dev ;;
@@ -18,6 +28,7 @@ package_of() {
 
 present() {
   case $1 in
+    aavmf) [ -e /usr/share/AAVMF/AAVMF_CODE.fd ] ;;
     zoneinfo) [ -e /usr/share/zoneinfo/Europe/Berlin ] ;;
     # The race detector links C: the compiler alone, without headers, is not enough.
     gcc) command -v gcc >/dev/null && echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 ;;
