@@ -100,7 +100,7 @@ func (u *unsettledReport) print(t *tool) {
 			fmt.Fprintf(t.out, "%-12s record %d of %s, %s, %s %s\n", x.name, x.e.Seq, x.e.Journal[:8], x.e.Time.Format(time.RFC3339), x.e.Type, x.e.Receipt)
 		}
 	}
-	fmt.Fprintln(t.out, "next         let posd run with a link until posctl status says that nothing is to go; or copy the data folder to another device")
+	fmt.Fprintln(t.out, "next         let posd run with a link until posctl status says that nothing is to go (this command knows 15 s later, or when posd has stopped); or copy the data folder to another device")
 }
 
 // What is settled is judged by names: an event's name is (journal, record, head) for
