@@ -26,6 +26,7 @@ const (
 	// without pause must still reach head office.
 	mostWait     = time.Second
 	mostWaitShed = 5 * time.Second
+	longRest     = 2 * time.Second
 	// paceBurst is the processor time that may be used ahead of the share: about
 	// what one turn takes.
 	paceBurst = time.Millisecond
@@ -49,10 +50,11 @@ type Pacer struct {
 	turn   chan struct{} // one waits at a time, the others behind it
 
 	share    atomic.Int64 // in thousandths of the quota
-	sold     atomic.Int64 // when the last sale came, Unix ns
+	sold     atomic.Int64 // when the last sale came, ns after start; 0: none did
 	shedding atomic.Bool
 	waits    atomic.Int64 // nanoseconds that background work has waited
 
+	start   time.Time
 	mu      sync.Mutex
 	debt    int64 // processor nanoseconds used ahead of the share
 	cpu     int64
@@ -88,7 +90,8 @@ func NewPacer(l Limits, log *slog.Logger) *Pacer {
 		p.rate = l.CPU.Micros * int64(time.Second) / l.CPU.Period
 	}
 	p.share.Store(shareSelling)
-	p.at, p.cpu = p.now(), p.process()
+	p.start = p.now()
+	p.at, p.cpu = p.start, p.process()
 	p.last, _ = l.Usage()
 	p.lastAt = p.at
 	p.state = PacerState{Share: p.percent(), Usage: p.last}
@@ -104,7 +107,13 @@ func processTime() int64 {
 }
 
 // Selling says that a front end is at work.
-func (p *Pacer) Selling() { p.sold.Store(p.now().UnixNano()) }
+func (p *Pacer) Selling() { p.sold.Store(max(1, int64(p.now().Sub(p.start)))) }
+
+// selling says that the next sale is to be expected.
+func (p *Pacer) selling() bool {
+	sold := p.sold.Load()
+	return sold != 0 && int64(p.now().Sub(p.start))-sold < int64(sellingFor)
+}
 
 // Shedding says that memory is short.
 func (p *Pacer) Shedding() bool { return p.shedding.Load() }
@@ -162,8 +171,11 @@ func (p *Pacer) owed() time.Duration {
 	if rate == 0 {
 		return mostWait // memory is short, and there is no quota
 	}
-	passed := min(now.Sub(p.at), 10*time.Second)
-	p.debt += cpu - p.cpu - int64(passed)*rate/int64(time.Second)
+	if passed := now.Sub(p.at); passed > longRest {
+		p.debt = 0 // whoever has used the processor meanwhile, it was not the background
+	} else {
+		p.debt += cpu - p.cpu - passed.Microseconds()*rate/int64(time.Second/time.Microsecond)
+	}
 	// Nothing is saved up for a long burst, and no debt outlives a second.
 	p.debt = min(max(p.debt, -int64(paceBurst)), rate)
 	p.at, p.cpu = now, cpu
@@ -194,14 +206,21 @@ func (p *Pacer) Run(ctx context.Context) error {
 
 // sample adapts share and shedding to what has happened since the last one.
 func (p *Pacer) sample(u Usage) {
+	if s, changed := p.take(u); changed { // nobody waits for the log: mu is free
+		p.log.Warn("memory pressure: background work is held back", "on", s.Shedding, "why", s.Why,
+			"memory", u.MemoryCurrent, "waiting_percent", s.MemoryWaiting)
+	}
+}
+
+func (p *Pacer) take(u Usage) (s PacerState, changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	passed := now.Sub(p.lastAt).Microseconds()
 	if passed <= 0 {
-		return
+		return p.state, false
 	}
-	s := PacerState{
+	s = PacerState{
 		Throttled:     percent(u.Throttled-p.last.Throttled, p.periods(passed)),
 		CPUWaiting:    percent(u.CPUPressure.SomeMicros-p.last.CPUPressure.SomeMicros, passed),
 		MemoryWaiting: percent(u.MemoryPressure.SomeMicros-p.last.MemoryPressure.SomeMicros, passed),
@@ -209,7 +228,7 @@ func (p *Pacer) sample(u Usage) {
 		Usage:         u,
 	}
 	share := int64(shareAlone) // throttling hurts nobody while nobody sells
-	if now.UnixNano()-p.sold.Load() < int64(sellingFor) {
+	if p.selling() {
 		share = min(p.share.Load(), shareSelling)
 		if s.Throttled > lateThrottle {
 			share = share * 7 / 10
@@ -234,13 +253,11 @@ func (p *Pacer) sample(u Usage) {
 		s.Why = p.state.Why
 	}
 	s.Shedding = now.Before(p.shedTill)
-	if s.Shedding != p.state.Shedding {
-		p.log.Warn("memory pressure: background work is held back", "on", s.Shedding, "why", s.Why,
-			"memory", u.MemoryCurrent, "waiting_percent", s.MemoryWaiting)
-	}
+	changed = s.Shedding != p.state.Shedding
 	p.shedding.Store(s.Shedding)
 	s.Share = p.percent()
 	p.last, p.lastAt, p.state = u, now, s
+	return s, changed
 }
 
 // periods is how many CPU periods there are in so many microseconds. The kernel

@@ -1,6 +1,8 @@
 package cgroup
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,3 +183,57 @@ func TestShedding(t *testing.T) {
 		}
 	})
 }
+
+// What sales have used during a long rest of the background is not its debt, and
+// the account does not overflow on a machine with many cores.
+func TestPaceAfterRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, percent := range []int64{10, 100, 400, 6400} {
+			w := world{}
+			p := w.pacer()
+			p.rate = percent * int64(time.Second) / 100
+			time.Sleep(time.Minute)
+			w.cpu += int64(time.Minute) / 100 * percent / 100
+			if owed := p.owed(); owed != 0 {
+				t.Errorf("%d %%: %v are owed after a quiet minute", percent, owed)
+			}
+		}
+	})
+}
+
+// A log that does not flow holds nobody up but who writes to it.
+func TestPacerBesideStuckLog(t *testing.T) {
+	w := world{}
+	stuck := make(chan struct{})
+	p := w.pacer()
+	p.log = slog.New(blocked{slog.DiscardHandler, stuck})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		time.Sleep(time.Millisecond)
+		p.sample(Usage{OOMKills: 1})
+	}()
+	for deadline := time.Now().Add(30 * time.Second); !p.Shedding(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not shed")
+		}
+	}
+	free := make(chan struct{})
+	go func() { defer close(free); p.State(); p.owed() }()
+	select {
+	case <-free:
+	case <-time.After(30 * time.Second):
+		t.Error("the pacer hangs with the log")
+	}
+	close(stuck)
+	<-ended
+}
+
+type blocked struct {
+	slog.Handler
+	until chan struct{}
+}
+
+func (b blocked) Enabled(context.Context, slog.Level) bool { return true }
+
+func (b blocked) Handle(context.Context, slog.Record) error { <-b.until; return nil }

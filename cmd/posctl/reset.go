@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -60,12 +59,14 @@ func (t *tool) reset(args []string) error {
 // beginReset checks under the lock, so that no sale comes in between, and decides.
 func (t *tool) beginReset(data string) error {
 	dir := filepath.Join(data, "journal")
-	_, err := os.Stat(dir)
+	info, err := os.Lstat(dir)
 	none := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !none {
+	switch {
+	case err != nil && !none:
 		return err
-	}
-	if !none {
+	case !none && !info.IsDir(): // what it leads to would stay, without its key
+		return fmt.Errorf("%s is not a folder but leads elsewhere: put the journal itself there first, or remove both by hand when posctl unsettled ends with 0; nothing was changed", dir)
+	case !none:
 		lock, err := lockJournal(dir)
 		if err != nil {
 			return err
@@ -73,12 +74,8 @@ func (t *tool) beginReset(data string) error {
 		defer lock.Close()
 	}
 	switch u, err := findUnsettled(t.ctx, data); {
-	case errors.Is(err, journal.ErrNoJournal):
-		if !t.anything(data) {
-			return fmt.Errorf("%w: nothing to reset", err)
-		}
-	case err != nil:
-		return err
+	case err != nil: // no journal among it: what is on a disk that is not mounted, nobody can tell
+		return fmt.Errorf("%w; nothing was changed", err)
 	case !u.clean():
 		u.print(t)
 		return fmt.Errorf("%w: nothing was changed", errUnsettled)
@@ -153,11 +150,6 @@ func ours(e fs.DirEntry) bool {
 		}
 	}
 	return strings.HasPrefix(name, "journal") && strings.HasSuffix(name, ".report.json")
-}
-
-func (t *tool) anything(data string) bool {
-	entries, err := os.ReadDir(data)
-	return err == nil && slices.ContainsFunc(entries, ours)
 }
 
 func (t *tool) foreign(data string) (names []string) {

@@ -166,7 +166,14 @@ func journalFolders(data string) ([]string, error) {
 	var all, former []string
 	for _, e := range entries {
 		name := e.Name()
-		if !e.IsDir() || !strings.HasPrefix(name, "journal") || name == resetFolder || emptyFolder(filepath.Join(data, name)) {
+		if !strings.HasPrefix(name, "journal") || name == resetFolder {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(data, name)) // it may be a link to another disk
+		if err != nil {
+			return nil, fmt.Errorf("%w; is the disk that it leads to mounted?", err)
+		}
+		if !info.IsDir() || emptyFolder(filepath.Join(data, name)) {
 			continue
 		}
 		if name == "journal" {

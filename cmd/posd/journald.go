@@ -2,60 +2,72 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
-	sd "github.com/coreos/go-systemd/v22/journal"
+	"golang.org/x/sys/unix"
 )
 
-// journald writes to systemd's journal in its own protocol: with a priority, and
-// each attribute as a field, so that journalctl POSD_SEGMENT=7 finds it.
+const (
+	journaldSocket = "/run/systemd/journal/socket"
+	// journaldWait is how long a message may wait for systemd's journal. It does not
+	// read when memory is short, which must stop no sale; go-systemd's own client
+	// would wait for ever.
+	journaldWait = 50 * time.Millisecond
+	longMessage  = 8 << 10
+)
+
+// Priorities of syslog(3).
+const (
+	priErr     = 3
+	priWarning = 4
+	priInfo    = 6
+	priDebug   = 7
+)
+
+// journald writes to systemd's journal in its own protocol
+// (systemd.io/JOURNAL_NATIVE_PROTOCOL): with a priority, and each attribute as a
+// field, so that journalctl POSD_SEGMENT=7 finds it. What it does not take in time
+// is an error, and lost.
 type journald struct {
-	level  slog.Level
-	send   func(message string, p sd.Priority, fields map[string]string) error
-	attrs  []slog.Attr // of With, their names with their groups
-	group  string      // of WithGroup, with its dot
-	backup slog.Handler
+	level slog.Level
+	to    *journaldConn
+	attrs []slog.Attr // of With, their names with their groups
+	group string      // of WithGroup, with its dot
 }
 
 // Enabled implements slog.Handler.
 func (h journald) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
 
-// Handle implements slog.Handler. What the journal does not take goes to standard
-// error.
-func (h journald) Handle(ctx context.Context, r slog.Record) error {
-	var text strings.Builder
-	text.WriteString(r.Message)
-	fields := map[string]string{"SYSLOG_IDENTIFIER": "posd"}
+// Handle implements slog.Handler.
+func (h journald) Handle(_ context.Context, r slog.Record) error {
+	text := []byte(r.Message)
+	fields := []byte("SYSLOG_IDENTIFIER=posd\nPRIORITY=" + strconv.Itoa(priority(r.Level)) + "\n")
 	add := func(name string, a slog.Attr) {
 		value := a.Value.Resolve().String()
-		text.WriteByte(' ')
-		text.WriteString(name)
-		text.WriteByte('=')
-		if value == "" || strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c == '"' || c == '=' }) {
-			value = strconv.Quote(value)
+		if len(value) > longMessage {
+			value = value[:longMessage] + "…"
 		}
-		text.WriteString(value)
-		fields[fieldName(name)] = a.Value.Resolve().String()
+		fields = appendField(fields, fieldName(name), value)
+		text = append(append(append(text, ' '), name...), '=')
+		if value == "" || strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c == '"' || c == '=' }) {
+			text = strconv.AppendQuote(text, value)
+		} else {
+			text = append(text, value...)
+		}
 	}
 	for _, a := range h.attrs {
 		add(a.Key, a)
 	}
 	r.Attrs(func(a slog.Attr) bool { add(h.group+a.Key, a); return true })
-	p := sd.PriDebug
-	switch {
-	case r.Level >= slog.LevelError:
-		p = sd.PriErr
-	case r.Level >= slog.LevelWarn:
-		p = sd.PriWarning
-	case r.Level >= slog.LevelInfo:
-		p = sd.PriInfo
-	}
-	if err := h.send(text.String(), p, fields); err != nil {
-		return h.backup.Handle(ctx, r)
-	}
-	return nil
+	return h.to.send(appendField(fields, "MESSAGE", string(text)))
 }
 
 // WithAttrs implements slog.Handler.
@@ -65,15 +77,37 @@ func (h journald) WithAttrs(attrs []slog.Attr) slog.Handler {
 		a.Key = h.group + a.Key
 		all = append(all, a)
 	}
-	h.attrs, h.backup = all, h.backup.WithAttrs(attrs)
+	h.attrs = all
 	return h
 }
 
 // WithGroup implements slog.Handler.
 func (h journald) WithGroup(name string) slog.Handler {
 	h.group += name + "."
-	h.backup = h.backup.WithGroup(name)
 	return h
+}
+
+func priority(l slog.Level) int {
+	switch {
+	case l >= slog.LevelError:
+		return priErr
+	case l >= slog.LevelWarn:
+		return priWarning
+	case l >= slog.LevelInfo:
+		return priInfo
+	}
+	return priDebug
+}
+
+// appendField appends one field; a value with a line break has its length in front.
+func appendField(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	if strings.Contains(value, "\n") {
+		b = binary.LittleEndian.AppendUint64(append(b, '\n'), uint64(len(value)))
+	} else {
+		b = append(b, '=')
+	}
+	return append(append(b, value...), '\n')
 }
 
 // fieldName is POSD_<NAME>, as systemd.journal-fields(7) wants it.
@@ -87,4 +121,40 @@ func fieldName(name string) string {
 		}
 		return '_'
 	}, name)
+}
+
+// journaldConn is the way to systemd's journal; it is opened anew after an error.
+type journaldConn struct {
+	path string
+	mu   sync.Mutex
+	c    net.Conn
+}
+
+func (j *journaldConn) send(b []byte) (err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.c == nil {
+		if j.c, err = net.Dial("unixgram", j.path); err != nil {
+			j.c = nil
+			return err
+		}
+	}
+	if err = j.c.SetWriteDeadline(time.Now().Add(journaldWait)); err == nil {
+		_, err = j.c.Write(b)
+	}
+	if err != nil {
+		j.c.Close()
+		j.c = nil
+	}
+	return err
+}
+
+// underJournald says whether standard error leads to systemd's journal
+// (systemd.exec(5), JOURNAL_STREAM).
+func underJournald() bool {
+	var st unix.Stat_t
+	if unix.Fstat(int(os.Stderr.Fd()), &st) != nil {
+		return false
+	}
+	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	sd "github.com/coreos/go-systemd/v22/journal"
-
 	"posd/pos/config"
 )
 
@@ -26,8 +24,8 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	var h slog.Handler = slog.NewTextHandler(w, o)
 	if c.Format == "json" {
 		h = slog.NewJSONHandler(w, o)
-	} else if given, err := sd.StderrIsJournalStream(); err == nil && given && w == os.Stderr {
-		h = journald{level: c.Level, send: sd.Send, backup: h}
+	} else if w == os.Stderr && underJournald() {
+		h = journald{level: c.Level, to: &journaldConn{path: journaldSocket}}
 	}
 	return slog.New(bounded{h, &bucket{now: time.Now}})
 }
@@ -46,13 +44,17 @@ func (h bounded) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	if missed > 0 {
-		m := slog.NewRecord(r.Time, slog.LevelWarn, "messages were dropped, there were too many", 0)
+		m := slog.NewRecord(r.Time, slog.LevelWarn, "messages were dropped: too many, or nobody took them", 0)
 		m.AddAttrs(slog.Int("dropped", missed))
 		if err := h.Handler.Handle(ctx, m); err != nil {
-			return err
+			h.b.miss(missed)
 		}
 	}
-	return h.Handler.Handle(ctx, r)
+	err := h.Handler.Handle(ctx, r)
+	if err != nil {
+		h.b.miss(1)
+	}
+	return err
 }
 
 // WithAttrs implements slog.Handler.
@@ -85,4 +87,11 @@ func (b *bucket) take() (missed int, ok bool) {
 	b.used++
 	missed, b.missed = b.missed, 0
 	return missed, true
+}
+
+// miss counts messages that could not be written.
+func (b *bucket) miss(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.missed += n
 }
