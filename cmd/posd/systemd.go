@@ -8,10 +8,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"posd/pos/register"
 )
@@ -27,11 +29,14 @@ func (t *terminal) givenListeners() ([]net.Listener, error) {
 	}
 	var all []net.Listener
 	for _, ln := range given {
-		if ln == nil { // not a stream socket
-			return nil, fmt.Errorf("%w: systemd gives a socket that is no stream: correct posd.socket (ListenStream=)", errConfig)
+		if ln == nil || !listens(ln) {
+			return nil, fmt.Errorf("%w: systemd gives a socket on which nobody can connect: correct posd.socket (ListenStream=, Accept=no)", errConfig)
 		}
 		all = append(all, ln)
 		at := ln.Addr().String()
+		if tcp, ok := ln.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() && !t.c.HTTP.AllowRemote {
+			return nil, fmt.Errorf("%w: posd.socket listens on %s, which other machines can reach: set http.allow_remote = true, or correct ListenStream= (systemctl edit posd.socket)", errConfig, at)
+		}
 		if want := t.c.HTTP.Listen; ln.Addr().Network() == "tcp" && want != "" && want != at {
 			t.log.Warn("posd.socket decides where posd listens, not posd.toml", "posd.socket", at, "http.listen", want)
 		}
@@ -40,6 +45,21 @@ func (t *terminal) givenListeners() ([]net.Listener, error) {
 		}
 	}
 	return all, nil
+}
+
+// listens says whether ln takes connections: what systemd gives may be anything.
+func listens(ln net.Listener) bool {
+	s, ok := ln.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	on := 0
+	err = errors.Join(err, raw.Control(func(fd uintptr) { on, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN) }))
+	return err == nil && on != 0
 }
 
 // credential is the file that systemd provisioned under name, or else path.

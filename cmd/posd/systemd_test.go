@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posd/journal"
 	"posd/pos/config"
 	"posd/pos/register"
@@ -25,10 +27,14 @@ import (
 // activate starts posd as systemd does with a socket unit.
 func (s *site) activate(f *os.File) *running {
 	s.t.Helper()
+	return s.run(s.activation(f))
+}
+
+func (s *site) activation(f *os.File) *exec.Cmd {
 	c := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`, os.Args[0], "--config", s.conf)
 	c.Env = append(os.Environ(), "POSD_TEST_MAIN=1")
 	c.ExtraFiles = []*os.File{f}
-	return s.run(c)
+	return c
 }
 
 // With systemd's socket a sale that comes while posd is being restarted waits, and
@@ -193,5 +199,40 @@ func TestJournald(t *testing.T) {
 		if strings.Contains(got, "nobody reads") {
 			log.Info("again")
 		}
+	}
+}
+
+// What systemd gives must be a socket that front ends can use, and only front ends
+// of this machine unless the configuration says otherwise.
+func TestOddSockets(t *testing.T) {
+	s := newSite(t)
+	remote, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remote.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	open, err := remote.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		f    *os.File
+		says string
+	}{
+		{"remote", open, "http.allow_remote"},
+		{"connected", os.NewFile(uintptr(pair[1]), "pair"), "nobody can connect"},
+	} {
+		cmd := s.activation(c.f)
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != exitConfig || !strings.Contains(string(out), c.says) {
+			t.Errorf("%s: ended with %d: %s", c.name, code, out)
+		}
+		c.f.Close()
 	}
 }

@@ -64,10 +64,16 @@ func (s *Server) admitted(at route) *problem {
 	return take(s.admission.reads)
 }
 
-// working marks the request's connection as one that must not be cut.
-func working(r *http.Request) (done func()) {
-	c, ok := r.Context().Value(connKey{}).(*limitedConn)
-	if !ok {
+// connOf is the request's connection, nil if it is none of a server's.
+func connOf(r *http.Request) *limitedConn {
+	c, _ := r.Context().Value(connKey{}).(*limitedConn)
+	return c
+}
+
+// selling marks the request's connection as one that must not be cut.
+func selling(r *http.Request) (done func()) {
+	c := connOf(r)
+	if c == nil {
 		return func() {}
 	}
 	c.work(1)

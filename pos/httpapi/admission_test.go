@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -77,6 +78,40 @@ func TestSlowClients(t *testing.T) {
 	}
 	if g.s.meters.cut.Get() == 0 {
 		t.Error("nobody was cut: the test opened too few")
+	}
+}
+
+// The same with a token and a body that never ends, and with an answer that nobody
+// takes.
+func TestSlowBodies(t *testing.T) {
+	g := newRig(t)
+	g.write("www/large", "")
+	if err := os.Truncate(filepath.Join(g.dir, "www/large"), 1<<30); err != nil { // more than the kernel's buffers take
+		t.Fatal(err)
+	}
+	g.start()
+	at := g.s.Addr().String()
+	for i := range 2 * tcpConns {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if i%2 == 0 {
+			fmt.Fprintf(c, "POST /v1/checkout HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"+
+				"Content-Type: application/json\r\nIdempotency-Key: slow %d\r\nContent-Length: 20000\r\n\r\n{", secret, i)
+		} else {
+			fmt.Fprintf(c, "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+		}
+	}
+	for range 20 {
+		res, err := g.try("POST", "/v1/checkout", good, func(r *http.Request) { r.Close = true })
+		if err != nil || res.StatusCode != 201 {
+			t.Fatal(res.Response, err)
+		}
+	}
+	if n := g.s.meters.cut.Get(); n < tcpConns {
+		t.Errorf("%d were cut: the sales have waited for the slow ones to end", n)
 	}
 }
 

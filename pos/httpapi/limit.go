@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// limited holds at most so many connections. When one more comes, the one that has
-// been without a request under way for the longest is cut: an idle one, or one
-// whose client sends its request drop by drop. If all are at work, the new one
-// waits.
+// limited holds at most so many connections. When one more comes, the one on which
+// nothing has begun or ended for the longest is cut: an idle one, or one whose
+// client sends its request, or takes its answer, drop by drop. One on which a sale
+// is being made is never cut; if all are at that, the new one waits.
 type limited struct {
 	net.Listener
 	most int
@@ -88,8 +88,8 @@ type limitedConn struct {
 	l *limited
 
 	asked bool      // a request has come; guarded by l.mu, as is what follows
-	busy  int       // requests under way
-	since time.Time // of the last change of busy
+	busy  int       // sales being made
+	since time.Time // of the last request's beginning or end
 }
 
 // Close gives the room back.
@@ -101,12 +101,18 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// work says that a request begins (1) or has been answered (-1).
+// touch says that a request has come, or was answered.
+func (c *limitedConn) touch() {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.asked, c.since = true, time.Now()
+}
+
+// work says that a sale begins (1) or has been answered (-1).
 func (c *limitedConn) work(n int) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	c.busy += n
-	c.asked = true
 	c.since = time.Now()
 	if c.busy == 0 {
 		c.l.freed.Signal()

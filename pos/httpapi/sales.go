@@ -67,6 +67,7 @@ func (s *Server) checkout(w http.ResponseWriter, r *http.Request, front string) 
 	if bad := s.readBody(w, r, x); bad != nil {
 		return s.refused(w, bad)
 	}
+	defer selling(r)()
 	hash := sha256.Sum256(x.body.Bytes())
 	a, known, err := s.o.Register.Replay(ctx, key, hash)
 	if err == nil && !known {

@@ -293,7 +293,10 @@ func (s *Server) ReloadTokens() { s.tokens.look(true) }
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	defer working(r)()
+	if c := connOf(r); c != nil {
+		c.touch()
+		defer c.touch()
+	}
 	route := routeOf(r.URL.Path)
 	bad, done := s.guard(w, r)
 	status := http.StatusNoContent

@@ -97,12 +97,27 @@ func (v *View) follow(ctx context.Context) error {
 				return err
 			}
 		}
-		if time.Since(began) > burst && v.waiting.Load() == 0 {
-			v.o.Pace(ctx.Done())
+		if time.Since(began) > burst {
+			v.giveWay(ctx)
 			began = time.Now()
 		}
 	}
 	return ctx.Err()
+}
+
+// giveWay lets others work, unless a lookup waits for the index; one that comes
+// meanwhile ends it.
+func (v *View) giveWay(ctx context.Context) {
+	ctx, hurry := context.WithCancel(ctx)
+	defer hurry()
+	v.mu.Lock()
+	if v.waiting > 0 {
+		v.mu.Unlock()
+		return
+	}
+	v.hurry = hurry
+	v.mu.Unlock()
+	v.o.Pace(ctx.Done())
 }
 
 // ready makes sure that there is a file, and room in memory for another group.

@@ -46,12 +46,13 @@ type View struct {
 	due     time.Time  // when late must be committed; zero if it is empty
 	refused bool       // the last commit failed
 
-	waiting atomic.Int32          // calls of WaitApplied
 	damaged atomic.Pointer[error] // set by a reader that met damage; Run then replaces the file
 
 	mu      sync.RWMutex // guards what follows
 	file    *file        // nil while there is none
 	stir    func()       // ends Run's present wait
+	hurry   func()       // ends the present turn of others
+	waiting int          // calls of WaitApplied
 	applied mark
 	wake    chan struct{} // closed when applied moves; nil if nobody waits
 	sales   map[string]uint64
@@ -210,8 +211,17 @@ func (v *View) Applied() uint64 {
 
 // WaitApplied returns when lookups know of seq, or with ctx's error.
 func (v *View) WaitApplied(ctx context.Context, seq uint64) error {
-	v.waiting.Add(1)
-	defer v.waiting.Add(-1)
+	v.mu.Lock()
+	v.waiting++
+	if v.hurry != nil {
+		v.hurry()
+	}
+	v.mu.Unlock()
+	defer func() {
+		v.mu.Lock()
+		v.waiting--
+		v.mu.Unlock()
+	}()
 	for {
 		v.mu.Lock()
 		if v.applied.applied >= seq {

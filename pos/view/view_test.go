@@ -200,6 +200,30 @@ func TestFollows(t *testing.T) {
 	r.mustCheck()
 }
 
+// TestLookupIsNotPaced: who waits for the index does not wait for its pacer.
+func TestLookupIsNotPaced(t *testing.T) {
+	r := newRig(t)
+	r.sell(2000)
+	paced := make(chan struct{}, 1)
+	r.open(Options{Pace: func(done <-chan struct{}) {
+		select {
+		case paced <- struct{}{}:
+		default:
+		}
+		<-done
+	}})
+	defer r.close()
+	select {
+	case <-paced:
+	case <-time.After(time.Minute):
+		t.Fatal("it was never paced: this test sees nothing")
+	}
+	floor, _ := r.j.Floor()
+	if err := r.v.WaitApplied(within(t), floor); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUncommitted: what a killed process had not committed is read again.
 func TestUncommitted(t *testing.T) {
 	r := newRig(t)
