@@ -8,6 +8,8 @@ CUTS     ?= 2000
 # Of the short demo inside "make test"; "make demo" plays a whole day.
 TEST_SALES ?= 200
 SIZE_LIMIT := 9200000
+# The time of every file in a package: that of the last commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 STATICCHECK_VERSION := v0.8.2
 STATICCHECK := .tools/staticcheck-$(STATICCHECK_VERSION)
 
@@ -21,7 +23,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lab-ext4 lab-faults labs peers lint cover arm64-checkout verify-units short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lab-ext4 lab-faults lab-guest labs peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -51,7 +53,7 @@ demo: build
 	bin/posdemo run -posd bin/posd -posctl bin/posctl -poshub bin/poshub
 
 ## test            everything that must pass before a change goes in
-test: lint build build-arm64 size unit race-short labs peers arm64-checkout verify-units short-demo
+test: lint build build-arm64 size unit race-short labs peers arm64-checkout verify-units test-packages packages-reproducible short-demo
 	@echo "make test: all passed"
 
 unit:
@@ -97,6 +99,11 @@ lab-faults:
 	@packaging/tools/need.sh mkfs.ext4
 	cd journal/lab/ext4 && go test -count=1 ./...
 
+## lab-guest       power cuts of the whole terminal, an arm64 guest on a disk with a write cache, with planted bugs (CUTS=300 LAB_SEED=)
+lab-guest: build build-arm64
+	@packaging/tools/need.sh qemu-system-aarch64 mkfs.ext4
+	go run ./packaging/lab/power -cuts $(if $(filter file,$(origin CUTS)),300,$(CUTS)) $(if $(LAB_SEED),-seed $(LAB_SEED))
+
 ## labs            both, where this machine can
 labs:
 	@if [ "$$(id -u)" = 0 ] && [ -e /dev/fuse ] && [ -e /dev/loop-control ]; then \
@@ -115,6 +122,7 @@ lint: $(STATICCHECK)
 	$(STATICCHECK) ./...
 	cd journal/lab/ext4 && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	cd journal/peers && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
+	cd packaging/package && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	go mod verify
 	@echo "lint: gofmt, go vet, staticcheck $(STATICCHECK_VERSION), module checksums: in order"
 
@@ -138,6 +146,42 @@ arm64-checkout: build-arm64
 verify-units: build
 	@packaging/tools/need.sh systemd-analyze
 	packaging/systemd/verify.sh bin/posd
+
+## packages        dist/: deb and ipk, what is in them, checksums, signature (VERSION= SOURCE_DATE_EPOCH= RELEASE_KEY=file)
+packages: build-arm64
+	@mkdir -p .tools/packages/arm64 .tools/packages/amd64
+	@cp $(DEVICE:%=dist/%) .tools/packages/arm64/
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(GOBUILD) -ldflags '$(LDFLAGS)' -o .tools/packages/amd64/ $(DEVICE:%=./cmd/%)
+	go build -C packaging/package -buildvcs=false -o '$(CURDIR)/.tools/package' .
+	.tools/package build -release '$(VERSION)' -epoch '$(SOURCE_DATE_EPOCH)' -binaries .tools/packages -out dist -key '$(RELEASE_KEY)'
+
+## packages-reproducible  builds the packages twice, elsewhere and otherwise, and compares bytes (FULL=1: nothing from the build cache)
+packages-reproducible:
+	packaging/package/reproducible.sh '$(VERSION)' '$(SOURCE_DATE_EPOCH)'
+
+## test-packages   installs, upgrades, removes and purges the packages in a scratch system; needs root
+test-packages: packages
+	@packaging/tools/need.sh curl dpkg systemd-analyze busybox
+	cd packaging/package && go vet ./... && go test -count=1 ./...
+	packaging/package/test.sh dist .tools/packages
+
+## image           dist/posd-VERSION-arm64.img: bootable firmware for an arm64 board with UEFI; needs root
+image: packages
+	@packaging/tools/need.sh debootstrap mksquashfs mkfs.vfat mcopy sgdisk cpio zstd mkfs.ext4 qemu-aarch64-static
+	packaging/image/build.sh dist
+
+## image-reproducible  builds the image's root twice from separate trees and compares bytes (FULL=1: also Debian's packages anew)
+image-reproducible: packages
+	@packaging/tools/need.sh debootstrap mksquashfs mkfs.vfat mcopy sgdisk cpio zstd mkfs.ext4 qemu-aarch64-static
+	packaging/image/reproducible.sh dist
+
+## test-guest      boots the image in qemu: sells, upgrades, reboots, cuts the power, resets, and compares; needs root (GUEST=-skip=loader)
+test-guest: image build
+	@packaging/tools/need.sh qemu-system-aarch64 aavmf mcopy
+	@mkdir -p .tools/newer/arm64
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GOBUILD) -ldflags '-s -w -X main.release=99.0.0' -o .tools/newer/arm64/ $(DEVICE:%=./cmd/%)
+	.tools/package build -release 99.0.0 -epoch '$(SOURCE_DATE_EPOCH)' -binaries .tools/newer -out .tools/newer -only arm64.deb
+	go run ./packaging/lab/device -dist dist -hub bin/poshub -newer .tools/newer/posd_99.0.0_arm64.deb $(GUEST)
 
 short-demo: build
 	@dir=$$(mktemp -d) && DATA= DAY= KEEP= TILLS= SEED=1 SALES=$(TEST_SALES) \
