@@ -118,8 +118,8 @@ func (p *Pacer) selling() bool {
 // Shedding says that memory is short.
 func (p *Pacer) Shedding() bool { return p.shedding.Load() }
 
-// Tight says that a turn of background work must not take more than about 1 ms:
-// there is a CPU quota, or memory is short.
+// Tight says that turns of background work must be short: there is a CPU quota, or
+// memory is short.
 func (p *Pacer) Tight() bool { return p.rate > 0 || p.shedding.Load() }
 
 // Spent is the processor time that this process has used.
@@ -242,7 +242,7 @@ func (p *Pacer) take(u Usage) (s PacerState, changed bool) {
 	switch {
 	case u.OOMKills > p.last.OOMKills:
 		s.Why = "a process of the slice was killed for want of memory"
-	case u.MemoryMax > p.last.MemoryMax:
+	case u.MemoryMax > p.last.MemoryMax && p.limits.MemoryHigh.Path != "": // without it, page cache goes up to max
 		s.Why = "the slice has reached memory.max"
 	case s.MemoryWaiting > shedPressure:
 		s.Why = "tasks stand waiting for memory"

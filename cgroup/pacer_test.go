@@ -163,9 +163,12 @@ func TestShedding(t *testing.T) {
 		if s := step(func(u *Usage) { u.MemoryHigh += 1000; u.MemoryPressure.SomeMicros += 100_000 }); s.Shedding {
 			t.Error("shed because the page cache was trimmed at memory.high")
 		}
+		if s := step(func(u *Usage) { u.MemoryMax += 1000 }); s.Shedding {
+			t.Error("shed because the page cache was trimmed at memory.max, where there is no memory.high")
+		}
 		for name, change := range map[string]func(*Usage){
 			"pressure": func(u *Usage) { u.MemoryPressure.SomeMicros += 500_000 },
-			"max":      func(u *Usage) { u.MemoryMax++ },
+			"max":      func(u *Usage) { p.limits.MemoryHigh.Path = "/s"; u.MemoryMax++ },
 			"kill":     func(u *Usage) { u.OOMKills++ },
 		} {
 			if s := step(change); !s.Shedding || s.Why == "" || !p.Shedding() {

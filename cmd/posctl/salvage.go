@@ -107,7 +107,7 @@ func (s *salvage) checkPlaces() error {
 // that the new one begins with.
 func (s *salvage) look() error {
 	if rep, _ := journal.Verify(s.t.ctx, s.src, journal.VerifyOptions{From: ^uint64(0)}); rep.Live {
-		return fmt.Errorf("posd is running on %s: stop it first (systemctl stop posd), or salvage a copy of the folder", s.src)
+		return fmt.Errorf("posd is running on %s: stop it first (systemctl stop posd.socket posd), or salvage a copy of the folder", s.src)
 	}
 	bar := newBar(s.t.err, "read")
 	var err error

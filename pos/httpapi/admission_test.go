@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -261,4 +262,30 @@ func TestStopDropsNobody(t *testing.T) {
 		t.Error(err)
 	}
 	<-stopped
+}
+
+// While memory is short a large body has to wait, and a small one sells, whether
+// its size was told or not.
+func TestSheddingBodies(t *testing.T) {
+	g := newRig(t).start()
+	g.s.o.Load = func() Load { return Load{Shedding: true, Reasons: []string{"test"}} }
+	large := good + strings.Repeat(" ", smallBody+1)
+	for _, c := range []struct {
+		name, body string
+		change     func(*http.Request)
+		status     int
+	}{
+		{"small", good, func(*http.Request) {}, 201},
+		{"small, chunked", good, func(r *http.Request) { r.ContentLength = -1 }, 201},
+		{"large", large, func(*http.Request) {}, 429},
+		{"large, chunked", large, func(r *http.Request) { r.ContentLength = -1 }, 429},
+	} {
+		if res := g.do("POST", "/v1/checkout", c.body, c.change); res.StatusCode != c.status {
+			t.Errorf("%s: %s %s", c.name, res.Status, res.body)
+		}
+	}
+	g.s.o.Load = nil
+	if res := g.do("POST", "/v1/checkout", large, func(r *http.Request) { r.ContentLength = -1 }); res.StatusCode != 201 {
+		t.Errorf("large, chunked, with memory enough: %s %s", res.Status, res.body)
+	}
 }

@@ -65,7 +65,7 @@ var kinds = []kind{
 	{register.CodeTender, 422, "Tender not acceptable", "A tender is cash or card, above zero, and a card needs the reference of its slip, which is not a card number."},
 	{register.CodeUnderpaid, 422, "Tenders below the total", "Add a tender for the rest."},
 	{register.CodeOverpaid, 422, "Change without cash", "Change comes from cash only. Lower the card's amount."},
-	{"busy", 429, "Too many sales at once", "Nothing happened. Try again after Retry-After with the same key."},
+	{"busy", 429, "Too much at once", "Too many sales wait, or memory is short for a large one. Nothing happened. Try again after Retry-After with the same key."},
 	{"too-many-requests", 429, "Requests too fast", "Nothing happened. The terminal takes http.rate sales a second, and four times as many other requests. Try again after Retry-After, with the same key."},
 	{"internal", 500, "Internal error", "The log says more. Try again with the same key."},
 	{"no-space", 503, "No space left for sales", "Nothing happened. Free space on the data partition or connect the terminal to head office, which lets it free sales that have arrived there."},

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -59,14 +60,11 @@ func (s *Server) checkout(w http.ResponseWriter, r *http.Request, front string) 
 	defer cancel()
 	x := s.exchange()
 	defer s.done(x)
-	release, bad := s.admit(ctx, r.ContentLength)
+	release, bad := s.readBody(ctx, w, r, x)
 	if bad != nil {
 		return s.refused(w, bad)
 	}
 	defer release()
-	if bad := s.readBody(w, r, x); bad != nil {
-		return s.refused(w, bad)
-	}
 	defer selling(r)()
 	hash := sha256.Sum256(x.body.Bytes())
 	a, known, err := s.o.Register.Replay(ctx, key, hash)
@@ -164,10 +162,7 @@ func tooLarge(most int64) *problem {
 }
 
 // admit bounds the memory of all large bodies together.
-func (s *Server) admit(ctx context.Context, length int64) (release func(), bad *problem) {
-	if length >= 0 && length <= smallBody {
-		return func() {}, nil
-	}
+func (s *Server) admit(ctx context.Context) (release func(), bad *problem) {
 	if s.load().Shedding {
 		return nil, refuse("busy", "memory is short, large requests have to wait; nothing happened, try again with the same key").retry(5)
 	}
@@ -179,16 +174,40 @@ func (s *Server) admit(ctx context.Context, length int64) (release func(), bad *
 	}
 }
 
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, x *exchange) *problem {
-	if n := r.ContentLength; n > 0 {
-		x.body.Grow(int(n) + bytes.MinRead)
+// readBody reads a small body at once. A large one is admitted first, whether its
+// size was told or shows.
+func (s *Server) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, x *exchange) (release func(), bad *problem) {
+	body := http.MaxBytesReader(w, r.Body, s.o.HTTP.MaxBody)
+	release = func() {}
+	if r.ContentLength <= smallBody {
+		if r.ContentLength > 0 {
+			x.body.Grow(int(r.ContentLength) + bytes.MinRead)
+		}
+		n, err := x.body.ReadFrom(io.LimitReader(body, smallBody+1))
+		if bad := badBody(err); bad != nil || n <= smallBody {
+			return release, bad
+		}
 	}
-	_, err := x.body.ReadFrom(http.MaxBytesReader(w, r.Body, s.o.HTTP.MaxBody))
-	if err == nil {
-		return nil
+	if release, bad = s.admit(ctx); bad != nil {
+		return nil, bad
 	}
+	if r.ContentLength > 0 {
+		x.body.Grow(int(r.ContentLength) + bytes.MinRead)
+	}
+	_, err := x.body.ReadFrom(body)
+	if bad := badBody(err); bad != nil {
+		release()
+		return nil, bad
+	}
+	return release, nil
+}
+
+func badBody(err error) *problem {
 	var over *http.MaxBytesError
-	if errors.As(err, &over) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &over):
 		return tooLarge(over.Limit)
 	}
 	return refuse("malformed-json", "the body could not be read to its end; send it again with the same key")

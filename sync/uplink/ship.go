@@ -159,7 +159,7 @@ func (u *Uplink) publish(ctx context.Context, p *wire.Parcel, body []byte) (pubA
 		cancel()
 		if err != nil {
 			if late {
-				u.target = max(u.target/2, min(u.target, minTarget))
+				u.target = max(u.target/2, minTarget)
 			}
 			return pubAck{}, fmt.Errorf("send records %d to %d: %w", p.First, p.Last, cause(ctx, err))
 		}
@@ -207,7 +207,7 @@ func (u *Uplink) shipped(p *wire.Parcel, a *pubAck, n int) {
 	tight, took := u.opt.Pacer.Tight(), u.opt.Pacer.Spent()-u.spent
 	switch {
 	case tight && took > turnTime:
-		u.target = max(u.target/2, tightTarget)
+		u.target = max(u.target/2, minTarget)
 	case backlog && (!tight || took < turnTime/2):
 		u.target = min(2*u.target, maxTarget)
 	}

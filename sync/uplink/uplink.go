@@ -42,7 +42,7 @@ type Pacer interface {
 	// Pace is called between two parcels of a backlog and returns when the next may
 	// be made, or when done is closed.
 	Pace(done <-chan struct{})
-	// Tight says that a parcel should take about 1 ms of processor time, not more:
+	// Tight says that a parcel should take no more than a few ms of processor time:
 	// under a CPU quota sales would wait for the rest.
 	Tight() bool
 	// Spent is the processor time that the process has used.
@@ -73,9 +73,10 @@ var defaultTimes = times{
 }
 
 const (
-	turnTime    = time.Millisecond // of processor time for a parcel, where the quota is tight
-	tightTarget = 4 << 10          // the least there
-	minTarget   = 16 << 10         // bytes of records in a parcel
+	// turnTime is the processor time for a parcel under a quota: half of what a period
+	// of the usual slice gives, so that a sale beside it finds the other half.
+	turnTime    = 5 * time.Millisecond
+	minTarget   = 16 << 10 // bytes of records in a parcel; a smaller one costs no less
 	firstTarget = 64 << 10
 	maxTarget   = 256 << 10
 	maxStuck    = 10 * time.Minute
