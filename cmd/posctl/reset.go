@@ -66,6 +66,8 @@ func (t *tool) beginReset(data string) error {
 		return err
 	case !none && !info.IsDir(): // what it leads to would stay, without its key
 		return fmt.Errorf("%s is not a folder but leads elsewhere: put the journal itself there first, or remove both by hand when posctl unsettled ends with 0; nothing was changed", dir)
+	case !none && emptyFolder(dir): // a partition that is not mounted: not even a lock belongs there
+		return fmt.Errorf("%w in %s: is the data partition mounted?; nothing was changed", journal.ErrNoJournal, dir)
 	case !none:
 		lock, err := lockJournal(dir)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,8 +22,11 @@ const (
 	// read when memory is short, which must stop no sale; go-systemd's own client
 	// would wait for ever.
 	journaldWait = 50 * time.Millisecond
+	journaldRest = time.Second // after a message that was not taken
 	longMessage  = 8 << 10
 )
+
+var errJournald = errors.New("systemd's journal takes no messages")
 
 // Priorities of syslog(3).
 const (
@@ -125,17 +129,22 @@ func fieldName(name string) string {
 
 // journaldConn is the way to systemd's journal; it is opened anew after an error.
 type journaldConn struct {
-	path string
-	mu   sync.Mutex
-	c    net.Conn
+	path  string
+	mu    sync.Mutex
+	c     net.Conn
+	again time.Time // after an error nothing is tried before
 }
 
 func (j *journaldConn) send(b []byte) (err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if time.Now().Before(j.again) {
+		return errJournald
+	}
 	if j.c == nil {
 		if j.c, err = net.Dial("unixgram", j.path); err != nil {
 			j.c = nil
+			j.again = time.Now().Add(journaldRest)
 			return err
 		}
 	}
@@ -145,6 +154,7 @@ func (j *journaldConn) send(b []byte) (err error) {
 	if err != nil {
 		j.c.Close()
 		j.c = nil
+		j.again = time.Now().Add(journaldRest)
 	}
 	return err
 }

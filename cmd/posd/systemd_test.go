@@ -195,7 +195,14 @@ func TestJournald(t *testing.T) {
 			t.Fatal("the queue is never full: this test sees nothing")
 		}
 	}
-	for got := ""; !strings.Contains(got, "dropped=1"); got = next() {
+	for range 3 { // it gets no further chance for a while
+		log.Info("nobody waits")
+	}
+	if h.b.missed != 4 {
+		t.Errorf("%d were missed", h.b.missed)
+	}
+	h.Handler.(journald).to.again = time.Time{}
+	for got := ""; !strings.Contains(got, "dropped=4"); got = next() {
 		if strings.Contains(got, "nobody reads") {
 			log.Info("again")
 		}

@@ -91,7 +91,7 @@ var keys = []key{
 		size(func(c *Config) *int64 { return &c.HTTP.MaxBody }, 4<<10, 1<<20)},
 
 	{"http.rate", "0", "", ownFile,
-		"Sales a second that are let in; twice as many at once. Other requests: four times as many.\n0: five for each percent of the CPU quota, and without a quota no limit.",
+		"Sales a second that are let in from each front end; twice as many at once. Other requests:\nfour times as many.\n0: five for each percent of the CPU quota, and without a quota no limit.",
 		number(func(c *Config) *int { return &c.HTTP.Rate }, 0, 100_000)},
 
 	{"data.dir", `"/var/lib/posd"`, "", ownFile,

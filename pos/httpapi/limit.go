@@ -83,6 +83,17 @@ func (l *limited) unasked() (n int) {
 	return n
 }
 
+// cutUnasked ends these.
+func (l *limited) cutUnasked() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if !c.asked {
+			c.Conn.Close()
+		}
+	}
+}
+
 type limitedConn struct {
 	net.Conn
 	l *limited

@@ -66,7 +66,7 @@ var kinds = []kind{
 	{register.CodeUnderpaid, 422, "Tenders below the total", "Add a tender for the rest."},
 	{register.CodeOverpaid, 422, "Change without cash", "Change comes from cash only. Lower the card's amount."},
 	{"busy", 429, "Too much at once", "Too many sales wait, or memory is short for a large one. Nothing happened. Try again after Retry-After with the same key."},
-	{"too-many-requests", 429, "Requests too fast", "Nothing happened. The terminal takes http.rate sales a second, and four times as many other requests. Try again after Retry-After, with the same key."},
+	{"too-many-requests", 429, "Requests too fast", "Nothing happened. The terminal takes http.rate sales a second from each front end, and four times as many other requests. Try again after Retry-After, with the same key."},
 	{"internal", 500, "Internal error", "The log says more. Try again with the same key."},
 	{"no-space", 503, "No space left for sales", "Nothing happened. Free space on the data partition or connect the terminal to head office, which lets it free sales that have arrived there."},
 	{"read-only", 503, "Journal is read-only", "Nothing happened. The data partition is mounted read-only: mount it writable and start posd again. Sales that were made can be looked up and are shipped meanwhile."},

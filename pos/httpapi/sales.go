@@ -65,6 +65,9 @@ func (s *Server) checkout(w http.ResponseWriter, r *http.Request, front string) 
 		return s.refused(w, bad)
 	}
 	defer release()
+	if bad := s.admission.sale(front); bad != nil { // a body that never ends takes no place
+		return s.refused(w, bad)
+	}
 	defer selling(r)()
 	hash := sha256.Sum256(x.body.Bytes())
 	a, known, err := s.o.Register.Replay(ctx, key, hash)

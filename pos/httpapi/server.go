@@ -98,7 +98,7 @@ type Server struct {
 	o          Options
 	rates      map[string]pos.Rate
 	tokens     *tokens
-	admission  admission
+	admission  *admission
 	profiling  sync.Mutex    // one profile at a time
 	stopping   chan struct{} // closed by Shutdown
 	stopOnce   sync.Once
@@ -259,6 +259,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.accepting.Wait()
 	s.http.SetKeepAlivesEnabled(false)
 	s.awaitFirst(ctx)
+	for _, l := range s.listeners {
+		l.cutUnasked() // or the server would wait for them
+	}
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("answers under way were cut: %w", err), s.http.Close())
@@ -365,8 +368,10 @@ func routeOf(path string) route {
 
 // serve answers one request that the guard let through.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
-	if at != routeCheckout {
-		if bad := s.admitted(at); bad != nil {
+	needs := at == routeCheckout || at == routeSale || at == routeFind || at == routeStatus || at == routeDebug ||
+		(at == routeMetrics || at == routeSchema) && !near(r)
+	if !needs && at != routeLive && at != routeReady {
+		if bad := s.admission.read(""); bad != nil {
 			return s.refused(w, bad)
 		}
 	}
@@ -384,9 +389,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 		return notAllowed(w, allow)
 	}
 	front := ""
-	if at == routeCheckout || at == routeSale || at == routeFind || at == routeStatus || at == routeDebug ||
-		(at == routeMetrics || at == routeSchema) && !near(r) {
+	if needs {
 		name, bad := s.authorize(w, r)
+		if bad == nil && at != routeCheckout {
+			bad = s.admission.read(name)
+		}
 		if bad != nil {
 			return s.refused(w, bad)
 		}
@@ -395,9 +402,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 	w.Header().Set("Cache-Control", "no-store")
 	switch at {
 	case routeCheckout:
-		if bad := s.admitted(at); bad != nil {
-			return s.refused(w, bad)
-		}
 		if s.o.Selling != nil {
 			s.o.Selling()
 		}
