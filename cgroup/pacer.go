@@ -146,8 +146,9 @@ func (p *Pacer) Pace(done <-chan struct{}) {
 	if p.shedding.Load() {
 		most = mostWaitShed
 	}
-	for {
-		wait := min(p.owed(), most-p.now().Sub(began))
+	for slack := int64(0); ; slack = int64(paceBurst) / 2 {
+		// Waiting itself costs: without slack, waking up would be a reason to wait again.
+		wait := min(p.owed(slack), most-p.now().Sub(began))
 		if wait <= 0 {
 			break
 		}
@@ -162,8 +163,9 @@ func (p *Pacer) Pace(done <-chan struct{}) {
 	p.waits.Add(int64(p.now().Sub(began)))
 }
 
-// owed brings the account up to date and returns how long to wait.
-func (p *Pacer) owed() time.Duration {
+// owed brings the account up to date and returns how long to wait until no more
+// than slack is owed.
+func (p *Pacer) owed(slack int64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, cpu := p.now(), p.process()
@@ -179,7 +181,7 @@ func (p *Pacer) owed() time.Duration {
 	// Nothing is saved up for a long burst, and no debt outlives a second.
 	p.debt = min(max(p.debt, -int64(paceBurst)), rate)
 	p.at, p.cpu = now, cpu
-	if p.debt <= 0 {
+	if p.debt <= slack {
 		return 0
 	}
 	return max(time.Duration(p.debt*int64(time.Second)/rate), time.Millisecond)

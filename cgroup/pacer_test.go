@@ -197,7 +197,7 @@ func TestPaceAfterRest(t *testing.T) {
 			p.rate = percent * int64(time.Second) / 100
 			time.Sleep(time.Minute)
 			w.cpu += int64(time.Minute) / 100 * percent / 100
-			if owed := p.owed(); owed != 0 {
+			if owed := p.owed(0); owed != 0 {
 				t.Errorf("%d %%: %v are owed after a quiet minute", percent, owed)
 			}
 		}
@@ -222,7 +222,7 @@ func TestPacerBesideStuckLog(t *testing.T) {
 		}
 	}
 	free := make(chan struct{})
-	go func() { defer close(free); p.State(); p.owed() }()
+	go func() { defer close(free); p.State(); p.owed(0) }()
 	select {
 	case <-free:
 	case <-time.After(30 * time.Second):
@@ -240,3 +240,21 @@ type blocked struct {
 func (b blocked) Enabled(context.Context, slog.Level) bool { return true }
 
 func (b blocked) Handle(context.Context, slog.Record) error { <-b.until; return nil }
+
+// Waking up costs processor time too: it must not be waited for again.
+func TestPaceWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w world
+		p := w.pacer()
+		p.process = func() int64 { w.cpu += int64(80 * time.Microsecond); return w.cpu } // each look
+		p.cpu = 0
+		began := time.Now()
+		for range 20 {
+			w.work(2 * time.Millisecond)
+			p.Pace(nil)
+		}
+		if took := time.Since(began); took > 2*time.Second { // 40 ms of work at 5 % of a core are 0.8 s
+			t.Errorf("20 turns took %v", took)
+		}
+	})
+}
