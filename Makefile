@@ -23,7 +23,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lab-ext4 lab-faults lab-guest labs peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lab-ext4 lab-faults lab-guest labs peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -53,7 +53,7 @@ demo: build
 	bin/posdemo run -posd bin/posd -posctl bin/posctl -poshub bin/poshub
 
 ## test            everything that must pass before a change goes in
-test: lint build build-arm64 size unit race-short labs peers arm64-checkout verify-units test-packages packages-reproducible short-demo
+test: lint build build-arm64 size unit race-short labs peers arm64-checkout verify-units test-packages packages-reproducible short-guest short-demo
 	@echo "make test: all passed"
 
 unit:
@@ -182,6 +182,10 @@ test-guest: image build
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GOBUILD) -ldflags '-s -w -X main.release=99.0.0' -o .tools/newer/arm64/ $(DEVICE:%=./cmd/%)
 	.tools/package build -release 99.0.0 -epoch '$(SOURCE_DATE_EPOCH)' -binaries .tools/newer -out .tools/newer -only arm64.deb
 	go run ./packaging/lab/device -dist dist -hub bin/poshub -newer .tools/newer/posd_99.0.0_arm64.deb $(GUEST)
+
+# The short form of lab-guest: every planted bug must be seen.
+short-guest: build build-arm64
+	$(MAKE) lab-guest CUTS=10
 
 short-demo: build
 	@dir=$$(mktemp -d) && DATA= DAY= KEEP= TILLS= SEED=1 SALES=$(TEST_SALES) \
