@@ -49,8 +49,8 @@ type Limits struct {
 	Hidden     string // why groups could not be seen; empty: all were
 
 	// Where Usage reads: the group with the limit if there is one, else the own group.
-	cpuDir, memoryDir, ownDir, procDir string
-	v2CPU, v2Memory                    bool
+	cpuDir, memoryDir, highDir, ownDir, procDir string
+	v2CPU, v2Memory                             bool
 }
 
 // String is one line for the log.

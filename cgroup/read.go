@@ -178,13 +178,11 @@ func (r *reader) unified(g membership, mode cgroups.CGMode) {
 		l.cpuDir = r.statDir(l.CPU.Path)
 	}
 	if l.v2Memory {
-		// memory.events of a group does not count what a limit above it did. The limit
-		// that strikes first is high.
-		where := l.MemoryHigh.Path
-		if where == "" {
-			where = l.MemoryMax.Path
+		// memory.events of a group does not count what a limit above it did.
+		l.memoryDir, l.highDir = r.statDir(l.MemoryMax.Path), r.statDir(l.MemoryHigh.Path)
+		if l.MemoryMax.Path == "" {
+			l.memoryDir = l.highDir
 		}
-		l.memoryDir = r.statDir(where)
 	}
 }
 

@@ -62,6 +62,11 @@ func (l Limits) Usage() (Usage, error) {
 	counters(l.cpuDir, "cpu.stat", u.cpuStat)
 	if l.v2Memory {
 		counters(l.memoryDir, "memory.events", u.memoryEvents)
+		if l.highDir != l.memoryDir {
+			var at Usage
+			counters(l.highDir, "memory.events", at.memoryEvents)
+			u.MemoryHigh = at.MemoryHigh
+		}
 		u.MemoryCurrent = number(l.memoryDir, "memory.current")
 	} else {
 		counters(l.memoryDir, "memory.oom_control", u.memoryEvents)

@@ -53,7 +53,7 @@ posd.service Sockets=posd.socket
 posd.service ProtectClock=yes
 posd.slice CPUQuota=10%
 posd.slice CPUQuotaPeriodSec=100ms
-posd.slice MemoryHigh=28M
+posd.service MemoryHigh=28M
 posd.slice MemoryMax=32M
 posd.slice MemorySwapMax=0
 posd.slice TasksMax=64
@@ -84,7 +84,7 @@ out=$(verify "$work/good") || fail "systemd refuses the units:
 $out"
 must_fail "misspelt key of the service" posd.service 's/^Restart=/Restrat=/' verify
 must_fail "misspelt key of the socket" posd.socket 's/^Backlog=/Backlok=/' verify
-must_fail "misspelt key of the slice" posd.slice 's/^MemoryHigh=/MemoryHihg=/' verify
+must_fail "misspelt key of the slice" posd.slice 's/^MemoryMax=/MemoryMxa=/' verify
 must_fail "value out of range" posd.slice 's/^CPUQuota=.*/CPUQuota=lots/' verify
 must_fail "address that is none" posd.socket 's/^ListenStream=127.*/ListenStream=here:there/' verify
 must_fail "program that is not there" posd.service 's|^ExecStart=.*|ExecStart=/nonexistent/posd|' verify

@@ -174,7 +174,7 @@ func TestGuest(t *testing.T) {
 	}
 
 	check("kill", a.Stop(ctx, "web", syscall.SIGKILL))
-	_, err = m.Wait(ctx, `^web\| serving`) // of the first start
+	_, err = m.Wait(ctx, `web ended`) // the first start's line is before it, read or not
 	check("console", err)
 	_, err = m.Wait(ctx, `^web\| serving`)
 	check("restart", err)
