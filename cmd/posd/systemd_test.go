@@ -56,11 +56,11 @@ func TestSocketActivation(t *testing.T) {
 	if code, _ := r.sell("before"); code != 201 {
 		t.Fatal(code)
 	}
-	if !strings.Contains(r.log.String(), "posd.socket decides where posd listens") {
-		t.Errorf("nothing is said about http.listen: %s", r.log)
-	}
 	if code := r.stop(syscall.SIGTERM); code != 0 {
 		t.Fatalf("ended with %d: %s", code, r.log)
+	}
+	if !strings.Contains(r.log.String(), "posd.socket decides where posd listens") {
+		t.Errorf("nothing is said about http.listen: %s", r.log)
 	}
 	req, _ := http.NewRequest("POST", "http://"+r.addr+"/v1/checkout", strings.NewReader(sale))
 	req.Header = http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}, "Idempotency-Key": {"between"}}
