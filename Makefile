@@ -23,7 +23,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal lab-model lab-ext4 lab-faults lab-guest labs peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -83,6 +83,29 @@ bench-journal:
 	cd journal/peers && go build -o $(CURDIR)/.tools/bench-journal .
 	.tools/bench-journal -md $(if $(DOC),docs,.tools)/bench-journal.md $(BENCH)
 
+## bench-slice     posd and a NATS leaf node in 10 % of a core and 32 MiB, in a guest, about 12 minutes (DOC=1 writes docs/bench-slice.md, BENCH=-quick)
+bench-slice: build build-arm64
+	@packaging/tools/need.sh qemu-system-aarch64 mkfs.ext4
+	@mkdir -p .tools
+	go build -o .tools/bench-slice ./packaging/lab/slicebench
+	.tools/bench-slice -md $(if $(DOC),docs,.tools)/bench-slice.md $(BENCH)
+
+## test-slice      sales in the real slice, in a guest: limits, a memory hog, a killed posd, a full partition, a planted loss
+test-slice:
+	@packaging/tools/need.sh qemu-system-aarch64 mkfs.ext4
+	POSD_SLICE=short go test -count=1 -run TestSlice ./packaging/lab/slicebench
+
+## lab-neighbours  the same with all bad neighbours: also hostile requests, a log flood, processor hogs
+lab-neighbours:
+	@packaging/tools/need.sh qemu-system-aarch64 mkfs.ext4
+	POSD_SLICE=all go test -count=1 -v -timeout 30m -run TestSlice ./packaging/lab/slicebench
+
+## stress          posd through a bad day, natively, with execution traces, watching for leaks (MINUTES=10 STRESS=-plant)
+stress: build
+	@mkdir -p .tools
+	cd packaging/lab/stress && go build -o $(CURDIR)/.tools/stress .
+	.tools/stress -long $(or $(MINUTES),10)m $(STRESS)
+
 ## lab-model       power cuts in a model of a disk, with planted bugs (STATES=1000000 LAB_SEED=)
 lab-model:
 	@mkdir -p .tools
@@ -123,6 +146,7 @@ lint: $(STATICCHECK)
 	cd journal/lab/ext4 && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	cd journal/peers && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	cd packaging/package && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
+	cd packaging/lab/stress && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	go mod verify
 	@echo "lint: gofmt, go vet, staticcheck $(STATICCHECK_VERSION), module checksums: in order"
 
