@@ -22,8 +22,9 @@ mirror() { # PATTERN
 }
 main=$(mirror '/debian/?$')
 security=$(mirror 'debian-security/?$')
-: "${main:=http://deb.debian.org/debian}"
-: "${security:=http://security.debian.org/debian-security}"
+[ -n "$main" ] || { echo "base.sh: apt of this machine knows no mirror of Debian: add one to /etc/apt/sources.list" >&2; exit 1; }
+main=${main%/}
+: "${security:=${main%/debian}/debian-security}"
 
 names=$(sed 's/#.*//' "$here/packages.list" | xargs)
 root=$cache/base.$$
