@@ -146,7 +146,10 @@ func plant(ctx context.Context, b *bench, o options) (caught int, err error) {
 			err := l.play(ctx, newHistory(o.seed+uint64(i+1)*1e6+n, 12, &bugs[i]))
 			var f *finding
 			if errors.As(err, &f) && bugs[i].shows != 0 && f.kind != bugs[i].shows {
-				return fmt.Errorf("planted %q was to show as %q: %w", bugs[i].name, bugs[i].shows, err)
+				// Head office may notice first, and posd end to begin a new journal: that is
+				// no proof that this lab would have. It goes on until it sees it itself.
+				b.say("planted %q: showed as %q after %d cuts, it has to show as %q too", bugs[i].name, f.kind, t.cuts, bugs[i].shows)
+				continue
 			}
 			if errors.As(err, &f) {
 				first, _, _ := strings.Cut(err.Error(), "\n")
