@@ -5,8 +5,9 @@
 // Of each 512-byte sector any of the versions may have landed that were written since
 // the last flush, each write on its own, in any order among sectors; at most one
 // sector is garbled, the one that was in flight. The superblocks of ext4 and of its
-// journal land whole: torn, the file system itself could not be mounted, and that
-// proves nothing about what lies in it.
+// journal land whole, and so does a commit block of that journal: torn, the file system
+// could not be mounted (a commit block: by Linux 6.1, until e2fsck -p has run; newer
+// kernels take it for the end), and that proves nothing about what lies in it.
 package tear
 
 import (
@@ -78,31 +79,37 @@ func keeper(rng *rand.Rand, writes int) func(i int) bool {
 	return func(int) bool { return rng.Float64() < p }
 }
 
-// eachPiece calls fn with what lands as one: a sector, or both where ext4 itself
+// eachPiece calls fn with what lands as one: a sector, or more where ext4 itself
 // relies on that.
 func eachPiece(w Write, fn func(off, n int)) {
 	for off := 0; off < len(w.Data); {
-		n := min(Sector, len(w.Data)-off)
-		if superblock(w.Off+int64(off), w.Data[off:]) {
-			n = min(2*Sector, len(w.Data)-off)
-		}
+		n := min(max(Sector, atomic(w.Off+int64(off), w.Data[off:])), len(w.Data)-off)
 		fn(off, n)
 		off += n
 	}
 }
 
-// superblock: those of ext4 and of its journal, 1,024 bytes each, are written in
-// place under a checksum.
-func superblock(at int64, data []byte) bool {
-	const primary = 1024
-	if at%1024 != 0 || at == primary {
-		return at == primary
+// atomic is how many bytes ext4 takes to land as one, 0 for none: its superblock and
+// its journal's, 1,024 bytes each and written in place, and a block of the journal that
+// commits a transaction; each under one checksum.
+func atomic(at int64, data []byte) int {
+	const (
+		superblock = 1024 // size, and where the file system's is
+		commit     = 4096
+	)
+	if at == superblock {
+		return superblock
 	}
-	if len(data) < 8 || binary.BigEndian.Uint32(data) != 0xC03B3998 {
-		return false
+	if at%1024 != 0 || len(data) < 8 || binary.BigEndian.Uint32(data) != 0xC03B3998 {
+		return 0
 	}
-	kind := binary.BigEndian.Uint32(data[4:])
-	return kind == 3 || kind == 4
+	switch binary.BigEndian.Uint32(data[4:]) {
+	case 2:
+		return commit
+	case 3, 4:
+		return superblock
+	}
+	return 0
 }
 
 func garbleOne(img []byte, w Write, first int, rng *rand.Rand) {

@@ -11,7 +11,7 @@ import (
 func land(t *testing.T, writes []Write, first int, look func(img []byte)) {
 	t.Helper()
 	for seed := range uint64(2000) {
-		img := bytes.Repeat([]byte{'o'}, 16*Sector)
+		img := bytes.Repeat([]byte{'o'}, 24*Sector)
 		Land(img, writes, first, rand.New(rand.NewPCG(seed, 0)))
 		look(img)
 	}
@@ -57,13 +57,19 @@ func TestLand(t *testing.T) {
 	}
 }
 
-// TestSuperblocks: those of ext4 and of its journal land whole or not at all.
-func TestSuperblocks(t *testing.T) {
+// TestAtomic: superblocks of ext4 and of its journal, and its commit blocks, land whole
+// or not at all.
+func TestAtomic(t *testing.T) {
 	journal := binary.BigEndian.AppendUint32(nil, 0xC03B3998)
 	journal = append(binary.BigEndian.AppendUint32(journal, 4), bytes.Repeat([]byte{'j'}, 2*Sector-8)...)
-	writes := []Write{{0, bytes.Repeat([]byte{'s'}, 8*Sector)}, {8 * Sector, journal}}
+	commit := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, 0xC03B3998), 2)
+	commit = append(commit, bytes.Repeat([]byte{'c'}, 8*Sector-8)...)
+	writes := []Write{{0, bytes.Repeat([]byte{'s'}, 8*Sector)}, {8 * Sector, journal}, {16 * Sector, commit}}
 	torn := 0
 	land(t, writes, 0, func(img []byte) {
+		if n := bytes.Count(img[16*Sector:24*Sector], []byte{'c'}); n != 0 && n != 8*Sector-8 {
+			t.Fatalf("a commit block is torn: %d bytes of it", n)
+		}
 		if img[2*Sector] != img[4*Sector-1] {
 			t.Fatal("the superblock is torn")
 		}

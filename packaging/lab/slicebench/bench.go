@@ -109,7 +109,7 @@ func (b *bench) posd(ctx context.Context, q quota, shift int) (r run, err error)
 		"--listen", fmt.Sprint("127.0.0.1:", hubPort), "--nats", fmt.Sprint("127.0.0.1:", hubNATS))); err != nil {
 		return r, err
 	}
-	token, err := x.run(ctx, helper, "tokens", "/tmp/hub")
+	token, err := x.run(ctx, tool, "tokens", "/tmp/hub")
 	if err != nil {
 		return r, err
 	}

@@ -25,7 +25,7 @@ const (
 	hubNATS  = 4223
 	leafNATS = 4222
 	leafPort = 7422
-	helper   = "/bin/neighbour"
+	tool     = "/bin/neighbour"
 )
 
 // image makes an ext4 of so many MiB that holds the folder's content.
@@ -67,7 +67,7 @@ func boot(ctx context.Context, k guest.Linux, work, disk string, shift int, file
 		return nil, err
 	}
 	initrd := filepath.Join(work, "initrd")
-	files = append(append(files, brd...), guest.File{Name: helper[1:], Mode: 0o755, Path: filepath.Join(work, "neighbour")})
+	files = append(append(files, brd...), guest.File{Name: tool[1:], Mode: 0o755, Path: filepath.Join(work, "neighbour")})
 	if err := guest.Initrd(ctx, k, initrd, guest.Config{Network: true, Controllers: []string{"cpu", "memory", "pids"}}, files...); err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func boot(ctx context.Context, k guest.Linux, work, disk string, shift int, file
 	}
 	b := &box{m: m}
 	if b.a, err = m.Agent(ctx); err == nil {
-		_, err = b.run(ctx, helper, "ramdisk", "/"+brd[len(brd)-1].Name, "/dev/vda")
+		_, err = b.run(ctx, tool, "ramdisk", "/"+brd[len(brd)-1].Name, "/dev/vda")
 	}
 	if err == nil {
 		err = b.a.Mount(ctx, guest.Mount{Source: "/dev/ram0", Target: "/data", Type: "ext4", Flags: "noatime"})
@@ -137,7 +137,7 @@ func inSlice(q quota, memory int, args ...string) []string {
 	if q == unlimited {
 		cpu = "max"
 	}
-	return append([]string{helper, "as", "-500", "/data/bin/posctl", "slice", "exec", "-cpu", cpu, "-memory", strconv.Itoa(memory) + "M", "--"}, args...)
+	return append([]string{tool, "as", "-500", "/data/bin/posctl", "slice", "exec", "-cpu", cpu, "-memory", strconv.Itoa(memory) + "M", "--"}, args...)
 }
 
 // stop ends a program in order, and says what it logged where that fails.
@@ -161,7 +161,7 @@ func (b *box) play(ctx context.Context, s load.Script, each func(load.Result)) e
 	if err := b.a.WriteFile(ctx, "/run/script.json", text, 0o600); err != nil {
 		return err
 	}
-	out, err := b.run(ctx, helper, "phases", "/run/script.json")
+	out, err := b.run(ctx, tool, "phases", "/run/script.json")
 	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
 		var r load.Result
 		if e := d.Decode(&r); errors.Is(e, io.EOF) {
@@ -185,7 +185,7 @@ func (b *box) logs(ctx context.Context, names ...string) error {
 
 // count reads the slice's counters.
 func (b *box) count(ctx context.Context) (c load.Counters, err error) {
-	out, err := b.run(ctx, helper, "count", sliceDir)
+	out, err := b.run(ctx, tool, "count", sliceDir)
 	if err == nil {
 		err = json.Unmarshal(out, &c)
 	}

@@ -89,10 +89,10 @@ func (l *lab) must(err error) {
 	l.t.Fatal(err)
 }
 
-// in runs the helper in the guest.
+// in runs the lab's own program in the guest.
 func (l *lab) in(args ...string) string {
 	l.t.Helper()
-	out, err := l.run(l.ctx, append([]string{helper}, args...)...)
+	out, err := l.run(l.ctx, append([]string{tool}, args...)...)
 	l.must(err)
 	return string(out)
 }
@@ -115,9 +115,9 @@ func (l *lab) sell(seconds int, troubles ...trouble) (load.Sold, ends) {
 	var names []string
 	for i, tr := range troubles {
 		name := fmt.Sprint("trouble-", l.n, "-", i)
-		args := []string{helper, "after", "/run/selling", "3"}
+		args := []string{tool, "after", "/run/selling", "3"}
 		if tr.score != "" {
-			args = append(args, helper, "as", tr.score)
+			args = append(args, tool, "as", tr.score)
 		}
 		p := guest.Program{Name: name, Args: append(args, tr.args...), Cgroup: "trouble.slice"}
 		if tr.inside {

@@ -39,11 +39,18 @@ func benchSlice(ctx context.Context) (err error) {
 	host := flag.String("host", "bin", "`folder` with posd, posctl and poshub for this machine")
 	store := flag.String("store", ".tools/slicebench", "`folder` for what is kept from run to run")
 	markdown := flag.String("md", "", "write the document to this `file`")
-	only := flag.String("only", "posd leaf free slow native", "what to measure: posd and nats-leaf in the slice, posd without quota, on a slow core, natively")
+	only := flag.String("only", "", "what to measure, by default all, and with -quick posd, leaf and native: posd and nats-leaf in the slice, posd without quota, on a slow core, natively")
 	flag.StringVar(&b.profiles, "profiles", "", "only take processor profiles of posd, with 40 sales a second, into this `folder`")
 	flag.Parse()
+	what := strings.Fields(*only)
+	if len(what) == 0 {
+		what = []string{"posd", "leaf", "free", "slow", "native"}
+	}
 	if rep.Quick {
 		b.plan = short
+		if *only == "" {
+			what = []string{"posd", "leaf", "native"}
+		}
 	}
 	b.say = func(f string, a ...any) {
 		fmt.Printf("%6.1f s  "+f+"\n", append([]any{time.Since(rep.Began).Seconds()}, a...)...)
@@ -63,7 +70,7 @@ func benchSlice(ctx context.Context) (err error) {
 		return err
 	}
 	rep.Kernel, rep.Events = b.kernel.Release, b.plan.events
-	if err := b.measure(ctx, rep, strings.Fields(*only)); err != nil {
+	if err := b.measure(ctx, rep, what); err != nil {
 		return err
 	}
 	rep.LoadTo, rep.Took = loadAverage(), time.Since(rep.Began)

@@ -32,10 +32,10 @@ func TestSlice(t *testing.T) {
 	scene("hostile requests", false, hostileRequests)
 	scene("log flood", false, logFlood)
 	scene("processor hog in the slice", false, func(l *lab) {
-		l.sell(10, trouble{inside: true, args: []string{helper, "spin", "5"}})
+		l.sell(10, trouble{inside: true, args: []string{tool, "spin", "5"}})
 	})
 	scene("processor hog outside", false, func(l *lab) {
-		l.sell(10, trouble{args: []string{helper, "spin", "5"}})
+		l.sell(10, trouble{args: []string{tool, "spin", "5"}})
 	})
 	scene("planted loss", true, func(l *lab) { l.plantLoss() })
 }
@@ -84,7 +84,7 @@ func limits(l *lab) {
 // that one, and posd must not even be restarted.
 func memoryHog(l *lab) {
 	before, starts := l.counters(), l.starts()
-	sold, e := l.sell(15, trouble{inside: true, args: []string{helper, "hog", "64"}})
+	sold, e := l.sell(15, trouble{inside: true, args: []string{tool, "hog", "64"}})
 	d := l.counters()["memory.events oom_kill"] - before["memory.events oom_kill"]
 	if e[0].Signal != 9 || d != 1 {
 		l.t.Errorf("the hog ended with %+v, %d processes were killed: the slice did not limit it", e[0], d)
@@ -109,7 +109,7 @@ func (l *lab) highOnSlice() bool {
 // back by itself and takes up where it was.
 func posdKilled(l *lab) {
 	before, starts := l.counters(), l.starts()
-	sold, e := l.sell(15, trouble{inside: true, args: []string{helper, "hog", "26"}, score: "-1000"})
+	sold, e := l.sell(15, trouble{inside: true, args: []string{tool, "hog", "26"}, score: "-1000"})
 	killed, n := l.counters()["memory.events oom_kill"]-before["memory.events oom_kill"], l.starts()
 	if killed == 0 || n == starts || e[0].Code != 0 {
 		l.t.Errorf("%d processes were killed, posd was started %d times more, the hog ended with %+v: this was no test", killed, n-starts, e[0])
@@ -119,7 +119,7 @@ func posdKilled(l *lab) {
 
 // fullPartition: sales that do not fit are refused as such, and taken when there is room.
 func fullPartition(l *lab) {
-	sold, _ := l.sell(40, trouble{args: []string{helper, "fill", "/data/rubbish", "15"}})
+	sold, _ := l.sell(40, trouble{args: []string{tool, "fill", "/data/rubbish", "15"}})
 	if n := sold.Refused["no-space"]; n == 0 && len(sold.Refused) == 0 {
 		l.t.Errorf("no sale was refused for want of space: %v", sold.Refused)
 	}
@@ -130,7 +130,7 @@ func fullPartition(l *lab) {
 
 // hostileRequests make posd log and work for nothing.
 func hostileRequests(l *lab) {
-	l.sell(10, trouble{args: []string{helper, "abuse", "-token", l.till.Token, "-long", "5s"}})
+	l.sell(10, trouble{args: []string{tool, "abuse", "-token", l.till.Token, "-long", "5s"}})
 	text, err := l.a.Log(l.ctx, "posd")
 	l.must(err)
 	if n := strings.Count(text, "\n"); n > 2000 {
@@ -140,5 +140,5 @@ func hostileRequests(l *lab) {
 
 // logFlood writes to the partition that the journal lies on.
 func logFlood(l *lab) {
-	l.sell(10, trouble{args: []string{helper, "chatter", "/data/messages", "5"}})
+	l.sell(10, trouble{args: []string{tool, "chatter", "/data/messages", "5"}})
 }
