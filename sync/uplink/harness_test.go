@@ -34,6 +34,7 @@ const giveUp = 90 * time.Second
 var quick = times{
 	request: 2 * time.Second, ack: 2 * time.Second, backoff: 200 * time.Millisecond, firstWait: 5 * time.Millisecond,
 	stuck: 300 * time.Millisecond, save: 20 * time.Millisecond, pulse: 2 * time.Second,
+	beat: 100 * time.Millisecond, beatMin: 10 * time.Millisecond,
 }
 
 func logger(t testing.TB, name string) *slog.Logger {
@@ -246,9 +247,10 @@ type till struct {
 	opt  Options
 	stop func()
 	n    int
-	t0   times // zero: quick
-	pace Pacer // nil: none
-	sold []row // what was sold, as the ledger must have it
+	t0   times          // zero: quick
+	pace Pacer          // nil: none
+	more func(*Options) // nil: nothing
+	sold []row          // what was sold, as the ledger must have it
 }
 
 func newTill(t testing.TB, name string) *till {
@@ -303,6 +305,9 @@ func (tl *till) link(addr, tokenFile string, b bug) *till {
 		StatePath: filepath.Join(tl.dir, "uplink.state"), Pacer: tl.pace, Log: logger(tl.t, tl.name), t: quick, bug: b}
 	if tl.t0 != (times{}) {
 		tl.opt.t = tl.t0
+	}
+	if tl.more != nil {
+		tl.more(&tl.opt)
 	}
 	u, err := New(tl.opt)
 	if err != nil {

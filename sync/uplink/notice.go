@@ -151,6 +151,7 @@ func (u *Uplink) hold(why string) {
 		u.log.Error("uplink: the hub sets this terminal's parcels aside: nothing is shipped until it takes them", "reason", why)
 	}
 	u.note(func(s *Status) { s.Held = why })
+	u.Beat()
 }
 
 // heed goes back to the record that the hub wants. A want is old news if the

@@ -36,6 +36,7 @@ func (u *Uplink) session(ctx context.Context) error {
 	if err := u.listen(nc); err != nil {
 		return err
 	}
+	defer u.beside(ctx, nc)()
 	if err := u.sync(ctx); err != nil {
 		return err
 	}

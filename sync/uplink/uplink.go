@@ -33,6 +33,15 @@ type Options struct {
 	Metrics     *metrics.Set // nil: none
 	Log         *slog.Logger // nil: discarded
 
+	// Heartbeat gives the body of a heartbeat; nil: none is sent. It is called from
+	// a goroutine of its own, at each connect, at intervals, and after Beat.
+	Heartbeat func() []byte
+	// OnConnect is called with each new connection, each function in a goroutine of
+	// its own, to subscribe and ask. ctx ends with the connection; a function must
+	// return then, for the next connection waits for it. An error is logged and
+	// never stops shipping.
+	OnConnect []func(ctx context.Context, nc *nats.Conn) error
+
 	t   times
 	bug bug
 }
@@ -65,11 +74,14 @@ type times struct {
 	stuck     time.Duration // settled may stand still so long before anything is done
 	save      time.Duration // between writes of the state
 	pulse     time.Duration // a hub not heard of for so long is not alive
+	beat      time.Duration // between heartbeats, ± 20 %
+	beatMin   time.Duration // the least
 }
 
 var defaultTimes = times{
 	request: 10 * time.Second, ack: 20 * time.Second, backoff: time.Minute, firstWait: 250 * time.Millisecond,
 	stuck: 30 * time.Second, save: 10 * time.Second, pulse: 30 * time.Second,
+	beat: 30 * time.Second, beatMin: 2 * time.Second,
 }
 
 const (
@@ -105,6 +117,7 @@ type Uplink struct {
 	compared chan struct{}
 	mail     mailbox
 	floor    chan struct{} // the journal has grown
+	beat     chan struct{} // a heartbeat is due early
 
 	// Owned by Run.
 	nc         *nats.Conn
@@ -184,6 +197,7 @@ func New(o Options) (*Uplink, error) {
 	u := &Uplink{
 		opt: o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
 		fork: make(chan struct{}), compared: make(chan struct{}), mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
+		beat:      make(chan struct{}, 1),
 		stuckWait: o.t.stuck, lastMove: time.Now(), saved: time.Now(),
 	}
 	u.m = newMeters(o.Metrics, u)
