@@ -7,6 +7,7 @@
 //	$KV.pos_cfg.<store>.<terminal>.watermark.<journal id>      watermark, hub to terminal (last value)
 //	pos.cfg.<store>.<terminal>.watermark.<journal id>          the same, as the server republishes it
 //	pos.cfg.all.hub.<shard>                                    pulse of the hub, every few seconds
+//	pos.hb.<shard>.<store>.<terminal>                          heartbeat of a terminal, JSON, not stored
 //
 // # Parcel
 //
