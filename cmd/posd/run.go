@@ -48,6 +48,7 @@ type terminal struct {
 	register  *register.Register
 	http      *httpapi.Server
 	uplink    *uplink.Uplink // nil: no hub is configured
+	heart     *heart         // likewise
 
 	stay    bool       // no successor can be begun: what head office says of the journal is not acted upon
 	ended   chan error // of a part that ended by itself
@@ -219,11 +220,13 @@ func (t *terminal) openUplink() (err error) {
 		t.log.Info("no hub is configured: the terminal works alone")
 		return nil
 	}
+	t.heart = newHeart(t)
 	t.uplink, err = uplink.New(uplink.Options{
 		Journal: t.journal, URLs: h.URLs, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
 		Shard: h.Shard, Stream: h.Stream, CAFile: h.CAFile,
 		Credentials: t.credential("hub.creds", h.Credentials), TokenFile: t.credential("hub.token", h.TokenFile),
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
+		Heartbeat: t.heart.beat,
 	})
 	return err
 }
@@ -243,6 +246,7 @@ func (t *terminal) begin() error {
 	t.goDo("register", t.register.Run)
 	if t.uplink != nil {
 		t.goDo("uplink", t.uplink.Run)
+		t.goDo("heart", t.heart.watch)
 	}
 	t.compareEnd()
 	t.goDo("http", func(context.Context) error { return t.http.Serve() })
