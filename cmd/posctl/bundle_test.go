@@ -260,7 +260,7 @@ func TestEffectiveConfig(t *testing.T) {
 		t.Errorf("another configuration:\n%s", effective)
 	}
 	// The control: a key that is left out is seen, by its default.
-	writeFile(t, again, strings.Replace(effective, "shard = 3\n", "", 1))
+	writeFile(t, again, strings.Replace(effective, "shard = 3  # posd.toml\n", "", 1))
 	if d, _, err := config.Load(again, false); err != nil || c.Hash() == d.Hash() {
 		t.Error("a key that is missing is not seen", err)
 	}

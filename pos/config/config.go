@@ -25,6 +25,8 @@ type Config struct {
 	Hub      Hub
 	Limits   Limits
 	Log      Log
+
+	sources map[string]Source // of the keys that somebody has set; never changed
 }
 
 // Terminal says which till this is and how it counts money and days.
@@ -65,6 +67,7 @@ type Hub struct {
 	CAFile      string // path, or empty
 	Shard       int
 	Stream      string // never empty
+	OfficeKey   string // 64 hexadecimal digits, or empty
 }
 
 // Limits is what posd may use and what it expects to be given.

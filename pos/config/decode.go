@@ -31,6 +31,9 @@ type decoder struct {
 	line   int            // of the key that is being read; 0 while defaults are set
 	seen   map[string]int // key → line
 	tables map[string]int // table → line
+
+	pushed bool // the text is head office's, over a configuration that is whole
+	taxes  bool // its tax table has begun
 }
 
 // decode reads text and checks all that can be checked without looking at other
@@ -43,6 +46,7 @@ func decode(file string, text []byte, zone func(string) (*time.Location, error))
 		d.checkMissing()
 		d.checkTogether()
 	}
+	d.noteSources(FromFile)
 	if d.config.Hub.Stream == "" {
 		d.config.Hub.Stream = fmt.Sprintf("POS_UP_%d", d.config.Hub.Shard)
 	}
@@ -193,6 +197,9 @@ func (d *decoder) set(path []string, name string, n *unstable.Node) {
 	k := findKey(name)
 	if !isTax && (k == nil || len(path) != 2) {
 		d.warn(name, "unknown key", suggest(name))
+		return
+	}
+	if !d.mayPush(name, k, isTax) {
 		return
 	}
 	v, bad := readValue(n)

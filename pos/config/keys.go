@@ -2,6 +2,8 @@ package config
 
 import (
 	"cmp"
+	"crypto/ed25519"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net"
@@ -125,6 +127,9 @@ var keys = []key{
 	{"hub.stream", `""`, "", ownFile,
 		"Name of that stream. Empty: POS_UP_<shard>.",
 		text("name", func(c *Config) *string { return &c.Hub.Stream }, checkStream)},
+	{"hub.office_key", `""`, "", ownFile,
+		"Head office's public key, 64 hexadecimal digits (poshub prints it). Configuration and\ncommands that it has not signed are refused. Empty: the key that came with the enrolment;\nwithout either every one is refused.",
+		text("key", func(c *Config) *string { return &c.Hub.OfficeKey }, checkOfficeKey)},
 
 	{"limits.memory", `"20MiB"`, "", ownFile,
 		"Limit of the Go heap. A slice with less memory lowers it.",
@@ -159,6 +164,13 @@ func checkStream(s string) *fault {
 		return nil
 	}
 	return checkName(s)
+}
+
+func checkOfficeKey(s string) *fault {
+	if b, err := hex.DecodeString(s); err != nil || len(b) != ed25519.PublicKeySize && s != "" {
+		return &fault{"not a public key", "write its 64 hexadecimal digits (poshub keys show)"}
+	}
+	return nil
 }
 
 func parseCurrency(_ *decoder, s string) (pos.Currency, *fault) {
