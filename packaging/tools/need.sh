@@ -22,6 +22,7 @@ package_of() {
     git) echo git ;;
     gcc) echo gcc libc6-dev ;;
     zoneinfo) echo tzdata ;;
+    postgres) echo postgresql ;;
     *) echo "need.sh: no package is known for $1" >&2; return 1 ;;
   esac
 }
@@ -30,6 +31,8 @@ present() {
   case $1 in
     aavmf) [ -e /usr/share/AAVMF/AAVMF_CODE.fd ] ;;
     zoneinfo) [ -e /usr/share/zoneinfo/Europe/Berlin ] ;;
+    # Debian keeps the server's programs out of PATH.
+    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null ;;
     # The race detector links C: the compiler alone, without headers, is not enough.
     gcc) command -v gcc >/dev/null && echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null ;;
