@@ -20,6 +20,10 @@ const (
 	TypeShiftOpened     = "shift.opened"
 	TypeShiftClosed     = "shift.closed"
 	TypeSaleCompleted   = "sale.completed"
+	TypeConfigApplied   = "config.applied"
+	TypeConfigRefused   = "config.refused"
+	TypeCommandExecuted = "command.executed"
+	TypeCommandRefused  = "command.refused"
 )
 
 // Clock says how far an event's wall time can be trusted. Order is the

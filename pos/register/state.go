@@ -106,7 +106,8 @@ func (s *state) fold(h event.Header, data []byte) (known bool, err error) {
 			return false, err
 		}
 		s.closed(&e)
-	case event.TypeTerminalStarted, event.TypeTerminalStopped, event.TypeClockStepped:
+	case event.TypeTerminalStarted, event.TypeTerminalStopped, event.TypeClockStepped,
+		event.TypeConfigApplied, event.TypeConfigRefused, event.TypeCommandExecuted, event.TypeCommandRefused:
 	default:
 		return false, nil
 	}
