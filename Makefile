@@ -23,7 +23,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -126,6 +126,15 @@ lab-faults:
 lab-guest: build build-arm64
 	@packaging/tools/need.sh qemu-system-aarch64 mkfs.ext4
 	go run ./packaging/lab/power -cuts $(if $(filter file,$(origin CUTS)),300,$(CUTS)) $(if $(LAB_SEED),-seed $(LAB_SEED))
+
+## chaos           cuts the links between real terminals, NATS servers and hubs, kills all of them, compares (CUTS=2000 LAB_SEED=)
+chaos:
+	@mkdir -p .tools
+	go build -o .tools/chaos-lab ./sync/lab/chaos
+	.tools/chaos-lab -cuts $(CUTS) $(if $(LAB_SEED),-seed $(LAB_SEED))
+
+short-chaos:
+	$(MAKE) chaos CUTS=12
 
 ## labs            both, where this machine can
 labs:
