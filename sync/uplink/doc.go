@@ -16,7 +16,7 @@
 //   - A copied disk or a restored backup is noticed when the stream or the
 //     ledger holds a history that is not this journal's. Then nothing more is
 //     shipped, settled or freed (Status.Fork); selling goes on.
-//   - Memory stays bounded whatever the backlog: one parcel raw, one encoded.
+//   - Memory stays bounded whatever the backlog: one parcel raw, two encoded.
 //
 // # What it does not do
 //

@@ -65,12 +65,12 @@ func (u *Uplink) step(ctx context.Context) error {
 		return err
 	}
 	if u.state.Held == "" && !u.probed {
-		p, ok, err := u.fill()
+		p, err := u.fill()
 		if err != nil {
 			return err
 		}
-		if ok {
-			return u.ship(ctx, &p)
+		if p != nil {
+			return u.ship(ctx, p)
 		}
 	}
 	u.shrink()

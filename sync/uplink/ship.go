@@ -25,21 +25,69 @@ func (u *Uplink) closeReader() {
 	if u.reader != nil {
 		u.reader.Close()
 	}
-	u.reader, u.ahead = nil, nil
+	u.reader, u.ahead, u.ready = nil, nil, nil
 }
 
 // shrink gives memory back while there is nothing to send.
 func (u *Uplink) shrink() {
+	if u.ready != nil { // held meanwhile
+		u.seek(u.next)
+	}
 	if cap(u.raw) > firstTarget {
-		u.raw = nil
-		u.enc.Release()
+		u.release()
 	}
 }
 
+func (u *Uplink) release() {
+	u.raw = nil
+	u.enc.Release()
+	u.spare.Release()
+}
+
+// load is a parcel and its message.
+type load struct {
+	wire.Parcel
+	body  []byte        // valid until the parcel after the next one is made
+	spent time.Duration // processor time of the process before it was made
+}
+
 // fill makes the next parcel of whole groups, as many as the target allows, at
-// least one. ok is false at the end of the journal.
-func (u *Uplink) fill() (p wire.Parcel, ok bool, err error) {
-	u.spent = u.opt.Pacer.Spent()
+// least one. There is none at the end of the journal.
+func (u *Uplink) fill() (*load, error) {
+	if l := u.ready; l != nil {
+		u.ready = nil
+		return l, nil
+	}
+	l := &load{spent: u.opt.Pacer.Spent()}
+	p, ok, err := u.first()
+	if err != nil || !ok {
+		return nil, err
+	}
+	l.Parcel = p
+	l.body, err = u.enc.Encode(&l.Parcel)
+	return l, err
+}
+
+// prepare makes the parcel behind l while l is under way, where that saves time and
+// the processor is ours: it goes out when l is acknowledged, and is dropped by
+// whatever moves our place. An error is left to the next attempt.
+func (u *Uplink) prepare(l *load) {
+	next := &load{spent: u.opt.Pacer.Spent()}
+	p, ok, err := u.gather(wire.Parcel{Journal: u.j.ID(), First: l.Last + 1, Prev: l.Head})
+	if err == nil && ok {
+		u.enc, u.spare = u.spare, u.enc // the message of l is still needed
+		next.Parcel = p
+		next.body, err = u.enc.Encode(&next.Parcel)
+	}
+	if err != nil || !ok {
+		u.closeReader()
+		return
+	}
+	u.ready = next
+}
+
+// first makes a parcel that begins with the record to ship next.
+func (u *Uplink) first() (p wire.Parcel, ok bool, err error) {
 	if floor, _ := u.j.Floor(); u.next > floor {
 		return p, false, nil
 	}
@@ -63,7 +111,11 @@ func (u *Uplink) fill() (p wire.Parcel, ok bool, err error) {
 			return p, false, err
 		}
 	}
-	p = wire.Parcel{Journal: u.j.ID(), First: u.next, Prev: u.prev}
+	return u.gather(wire.Parcel{Journal: u.j.ID(), First: u.next, Prev: u.prev})
+}
+
+// gather puts the groups that the reader gives into p.
+func (u *Uplink) gather(p wire.Parcel) (_ wire.Parcel, ok bool, err error) {
 	u.raw = u.raw[:0]
 	for {
 		g, err := u.group()
@@ -121,13 +173,12 @@ func (u *Uplink) hole(last uint64) (wire.Parcel, bool, error) {
 }
 
 // ship publishes one parcel and moves on by its answer.
-func (u *Uplink) ship(ctx context.Context, p *wire.Parcel) error {
-	body, err := u.enc.Encode(p)
-	if err != nil {
-		return err
-	}
-	a, err := u.publish(ctx, p, body)
+func (u *Uplink) ship(ctx context.Context, p *load) error {
+	a, err := u.exchange(ctx, p)
 	switch {
+	case errors.Is(err, errLate):
+		u.target = max(u.target/2, minTarget)
+		return err
 	case err != nil:
 		return err
 	case a.code == codeWrongLast:
@@ -137,17 +188,42 @@ func (u *Uplink) ship(ctx context.Context, p *wire.Parcel) error {
 	case a.stream != u.opt.Stream:
 		return fmt.Errorf("subject %s belongs to stream %s, not %s: check the hub's configuration", u.subject, a.stream, u.opt.Stream)
 	}
-	u.shipped(p, &a, len(body))
+	u.shipped(p, &a)
 	if floor, _ := u.j.Floor(); u.next <= floor {
 		u.opt.Pacer.Pace(ctx.Done())
 	}
 	return nil
 }
 
+// exchange publishes p. Behind it a backlog is made ready for its turn: still one
+// parcel is in flight, but neither side waits for the other's work. Under a quota
+// that would take the time of two parcels out of one period.
+func (u *Uplink) exchange(ctx context.Context, p *load) (pubAck, error) {
+	if u.ahead == nil || p.Hole || u.opt.Pacer.Tight() {
+		return u.publish(ctx, p)
+	}
+	type answer struct {
+		pubAck
+		err error
+	}
+	ch := make(chan answer, 1)
+	go func() {
+		a, err := u.publish(ctx, p)
+		ch <- answer{a, err}
+	}()
+	u.prepare(p)
+	a := <-ch
+	return a.pubAck, a.err
+}
+
+// errLate: no acknowledgement in time.
+var errLate = errors.New("no acknowledgement in time")
+
 // publish sends the message and waits for the answer. The same message goes
-// again while the server is still deciding about the one before.
-func (u *Uplink) publish(ctx context.Context, p *wire.Parcel, body []byte) (pubAck, error) {
-	m := &nats.Msg{Subject: u.subject, Header: make(nats.Header, 6), Data: body}
+// again while the server is still deciding about the one before. It changes
+// nothing of u: see exchange.
+func (u *Uplink) publish(ctx context.Context, p *load) (pubAck, error) {
+	m := &nats.Msg{Subject: u.subject, Header: make(nats.Header, 6), Data: p.body}
 	p.SetHeaders(m.Header)
 	if u.opt.bug != bugNoFence {
 		m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(u.fence, 10)}
@@ -158,10 +234,11 @@ func (u *Uplink) publish(ctx context.Context, p *wire.Parcel, body []byte) (pubA
 		late := rctx.Err() != nil && ctx.Err() == nil
 		cancel()
 		if err != nil {
+			err = cause(ctx, err)
 			if late {
-				u.target = max(u.target/2, minTarget)
+				err = fmt.Errorf("%w: %w", errLate, err)
 			}
-			return pubAck{}, fmt.Errorf("send records %d to %d: %w", p.First, p.Last, cause(ctx, err))
+			return pubAck{}, fmt.Errorf("send records %d to %d: %w", p.First, p.Last, err)
 		}
 		a, err := parseAck(r.Data)
 		if err != nil || a.code != codeWrongLastPending || try == 20 {
@@ -190,8 +267,8 @@ func (u *Uplink) fenceFailed(ctx context.Context, a *pubAck) error {
 }
 
 // shipped takes note of an acknowledged parcel.
-func (u *Uplink) shipped(p *wire.Parcel, a *pubAck, n int) {
-	backlog := u.ahead != nil
+func (u *Uplink) shipped(p *load, a *pubAck) {
+	backlog := u.ahead != nil || u.ready != nil
 	u.fence, u.next, u.prev, u.prevOK = a.seq, p.Last+1, p.Head, true
 	if p.Hole {
 		u.closeReader()
@@ -204,7 +281,7 @@ func (u *Uplink) shipped(p *wire.Parcel, a *pubAck, n int) {
 	}
 	u.probed = u.fruitless >= 2
 	u.getFails, u.blind, u.connecting = 0, false, 0
-	tight, took := u.opt.Pacer.Tight(), u.opt.Pacer.Spent()-u.spent
+	tight, took := u.opt.Pacer.Tight(), u.opt.Pacer.Spent()-p.spent
 	switch {
 	case tight && took > turnTime:
 		u.target = max(u.target/2, minTarget)
@@ -216,11 +293,11 @@ func (u *Uplink) shipped(p *wire.Parcel, a *pubAck, n int) {
 	}
 	u.m.parcels.Inc()
 	u.m.raw.Add(len(p.Frames))
-	u.m.wire.Add(n)
+	u.m.wire.Add(len(p.body))
 	u.note(func(s *Status) {
 		s.Sent, s.LastError = p.Last, ""
 		s.Parcels++
 		s.Raw += uint64(len(p.Frames))
-		s.Wire += uint64(n)
+		s.Wire += uint64(len(p.body))
 	})
 }

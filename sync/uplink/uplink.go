@@ -123,12 +123,12 @@ type Uplink struct {
 	nc         *nats.Conn
 	reader     *journal.Reader // nil, or about to read record next+held groups
 	ahead      *journal.Group  // read, but did not fit into the last parcel
+	ready      *load           // made while the one before it was in flight
 	raw        []byte
-	enc        wire.Encoder
+	enc, spare wire.Encoder
 	target     int
-	spent      time.Duration // processor time before the parcel in hand
-	next       uint64        // record to ship next
-	prev       chain.Head    // head(next-1), if prevOK
+	next       uint64     // record to ship next
+	prev       chain.Head // head(next-1), if prevOK
 	prevOK     bool
 	fence      uint64 // stream sequence of our subject's last message
 	blind      bool   // the last message could not be fetched: believe what 10071 names
@@ -228,8 +228,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 // rest gives back what a session held.
 func (u *Uplink) rest(err error) {
 	u.closeReader()
-	u.raw = nil
-	u.enc.Release()
+	u.release()
 	u.mail.clear()
 	if errors.Is(err, context.Canceled) {
 		err = nil // we were told to stop
