@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -87,7 +89,8 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&o.NATSListen, "nats", "127.0.0.1:4222", "`address` of the NATS server inside")
 	f.StringVar(&o.NATSURL, "nats-url", "", "use the NATS servers at this `URL` instead of the one inside")
 	f.StringVar(&o.NATSCreds, "nats-creds", "", "credentials `file` for --nats-url")
-	f.IntVar(&o.Shard, "shard", 0, "`number` of the shard to take in")
+	shards := f.String("shards", "0", "`numbers` of the shards to take in, such as 0-15 or 0,3,7")
+	f.StringVar(&o.Region, "region", "", "`name` of this region, where several regions with streams of their own feed one ledger")
 	f.IntVar(&o.Replicas, "replicas", 1, "copies that a NATS cluster keeps of the stream, `number`")
 	f.DurationVar(&o.MaxAge, "max-age", 400*24*time.Hour, "how long the stream keeps parcels; longer than any terminal's time offline and than your backups")
 	f.Int64Var(&o.MaxBytes, "max-bytes", 0, "how many `bytes` the stream may take before it refuses more (default: no limit)")
@@ -111,10 +114,12 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 		return fail(exitUsage, "--data is missing: name the folder that keeps the ledger")
 	case o.NATSCreds != "" && o.NATSURL == "":
 		return fail(exitUsage, "--nats-creds is for --nats-url, which is missing")
-	case o.Shard < 0:
-		return fail(exitUsage, "--shard must be 0 or more")
 	case l.UnmarshalText([]byte(*level)) != nil:
 		return fail(exitUsage, "--log %q: must be debug, info, warn or error", *level)
+	}
+	var err error
+	if o.Shards, err = parseShards(*shards); err != nil {
+		return fail(exitUsage, "--shards %q: %v", *shards, err)
 	}
 	for s := range strings.SplitSeq(*stores, ",") {
 		if s = strings.TrimSpace(s); s != "" {
@@ -128,6 +133,31 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 		return fail(exitFailed, "%v", err)
 	}
 	return 0
+}
+
+// maxShards is far beyond what one ledger takes in.
+const maxShards = 1024
+
+// parseShards reads "0-15" or "0,3,7".
+func parseShards(text string) (all []int, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		if !isRange {
+			last = first
+		}
+		a, err1 := strconv.Atoi(first)
+		b, err2 := strconv.Atoi(last)
+		if err1 != nil || err2 != nil || a < 0 || b < a || b >= maxShards {
+			return nil, fmt.Errorf("give numbers from 0 to %d, such as 0-15 or 0,3,7", maxShards-1)
+		}
+		for n := a; n <= b; n++ {
+			if !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all, nil
 }
 
 // serve runs the hub until ctx ends.

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"posd/journal/chain"
+	"posd/sync/ledger"
 )
 
 // One short read transaction of an answer takes at most this much.
@@ -88,9 +90,19 @@ func reply(w http.ResponseWriter, v any) error {
 	return json.NewEncoder(w).Encode(v)
 }
 
+// readyz: this process does its part. Which shards another process works on it cannot
+// know; it is ready when it has none to do, or takes in what it has.
 func (h *Hub) readyz(w http.ResponseWriter, _ *http.Request) {
-	if !h.reading.Load() || !h.nc.IsConnected() {
-		why, _ := h.lastErr.Load().(string)
+	why := ""
+	reading := 0
+	for _, s := range h.shards {
+		if s.reading.Load() {
+			reading++
+		} else if e, _ := s.lastErr.Load().(string); e != "" {
+			why = e
+		}
+	}
+	if reading == 0 || !h.nc.IsConnected() {
 		if why == "" {
 			why = "starting"
 		}
@@ -100,38 +112,52 @@ func (h *Hub) readyz(w http.ResponseWriter, _ *http.Request) {
 	w.Write([]byte("ok\n"))
 }
 
-type statusReply struct {
-	Ledger      string `json:"ledger"`
-	Shard       int    `json:"shard"`
-	Stream      string `json:"stream"`
-	Position    uint64 `json:"position"` // stream sequence committed
-	Ingesting   bool   `json:"ingesting"`
-	LastError   string `json:"last_error,omitempty"`
-	Journals    int    `json:"journals"`
-	Terminals   int    `json:"terminals"`
-	Records     uint64 `json:"records"`
-	Events      uint64 `json:"events"`
-	Lost        uint64 `json:"lost"`    // records declared lost by terminals
-	Waiting     int    `json:"waiting"` // journals with a gap
-	Held        int    `json:"held"`    // journals whose parcels are set aside
-	Quarantined uint64 `json:"quarantined"`
-	Copied      uint64 `json:"copied"`     // of events: came first, or only, as copies in another journal
-	Collisions  uint64 `json:"collisions"` // receipt numbers that several sales have
+type shardReply struct {
+	Shard     int    `json:"shard"`
+	Stream    string `json:"stream"`
+	Position  uint64 `json:"position"` // stream sequence committed by this process
+	Ingesting bool   `json:"ingesting"`
+	LastError string `json:"last_error,omitempty"`
 }
 
-func (h *Hub) status(w http.ResponseWriter, _ *http.Request) error {
-	s := statusReply{Ledger: h.ledger.ID().String(), Shard: h.opt.Shard, Stream: h.opt.Stream,
-		Position: h.at.Load(), Ingesting: h.reading.Load()}
-	s.LastError, _ = h.lastErr.Load().(string)
+type statusReply struct {
+	Ledger      string       `json:"ledger"`
+	Store       string       `json:"store"` // what the ledger is made of
+	Shards      []shardReply `json:"shards"`
+	Position    uint64       `json:"position"`  // sum of the shards'
+	Ingesting   bool         `json:"ingesting"` // any of them, by this process
+	LastError   string       `json:"last_error,omitempty"`
+	Journals    int          `json:"journals"`
+	Terminals   int          `json:"terminals"`
+	Records     uint64       `json:"records"`
+	Events      uint64       `json:"events"`
+	Lost        uint64       `json:"lost"`    // records declared lost by terminals
+	Waiting     int          `json:"waiting"` // journals with a gap
+	Held        int          `json:"held"`    // journals whose parcels are set aside
+	Quarantined uint64       `json:"quarantined"`
+	Copied      uint64       `json:"copied"`     // of events: came first, or only, as copies in another journal
+	Collisions  uint64       `json:"collisions"` // receipt numbers that several sales have
+}
+
+func (h *Hub) status(w http.ResponseWriter, r *http.Request) error {
+	s := statusReply{Ledger: h.ledger.ID().String(), Store: h.ledger.Kind()}
+	for _, x := range h.shards {
+		e, _ := x.lastErr.Load().(string)
+		s.Shards = append(s.Shards, shardReply{x.n, x.stream, x.at.Load(), x.reading.Load(), e})
+		s.Position += x.at.Load()
+		if s.Ingesting = s.Ingesting || x.reading.Load(); e != "" {
+			s.LastError = e
+		}
+	}
 	terminals := make(map[string]bool)
-	err := h.ledger.View(func(tx Tx) (err error) {
+	err := h.ledger.View(r.Context(), func(tx ledger.Tx) (err error) {
 		if s.Quarantined, err = tx.QuarantineCount(); err != nil {
 			return err
 		}
 		if s.Collisions, err = tx.CollisionCount(); err != nil {
 			return err
 		}
-		return tx.Chains(func(c Chain) error {
+		return tx.Chains(func(c ledger.Chain) error {
 			s.Journals++
 			s.Copied += c.Copied
 			terminals[c.Store+"."+c.Terminal] = true
@@ -156,14 +182,14 @@ func (h *Hub) status(w http.ResponseWriter, _ *http.Request) error {
 
 type terminalReply struct {
 	Journal string `json:"journal"`
-	Chain
+	ledger.Chain
 	Head string `json:"head"`
 }
 
-func (h *Hub) terminals(w http.ResponseWriter, _ *http.Request) error {
+func (h *Hub) terminals(w http.ResponseWriter, r *http.Request) error {
 	all := []terminalReply{}
-	err := h.ledger.View(func(tx Tx) error {
-		return tx.Chains(func(c Chain) error {
+	err := h.ledger.View(r.Context(), func(tx ledger.Tx) error {
+		return tx.Chains(func(c ledger.Chain) error {
 			all = append(all, terminalReply{c.Journal.String(), c, c.Head.String()})
 			return nil
 		})
@@ -177,7 +203,7 @@ func (h *Hub) terminals(w http.ResponseWriter, _ *http.Request) error {
 // filter is what /v1/events was asked for.
 type filter struct {
 	store, terminal string
-	from            Cursor
+	from            ledger.Cursor
 	limit           uint64
 }
 
@@ -233,7 +259,7 @@ func (h *Hub) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.stream(w, r, func(buf []byte) ([]byte, bool, error) { return h.page(buf, &f) })
+	return h.stream(w, r, func(buf []byte) ([]byte, bool, error) { return h.page(r.Context(), buf, &f) })
 }
 
 // stream writes page after page, each of one read transaction.
@@ -259,12 +285,12 @@ func (h *Hub) stream(w http.ResponseWriter, r *http.Request, page func([]byte) (
 
 // page appends the lines of one read transaction and moves the filter on. A limit
 // never parts the events of one number, as after could not name the rest.
-func (h *Hub) page(buf []byte, f *filter) ([]byte, bool, error) {
+func (h *Hub) page(ctx context.Context, buf []byte, f *filter) ([]byte, bool, error) {
 	seen, more := 0, false
-	var c Chain
+	var c ledger.Chain
 	var hit bool
-	err := h.ledger.View(func(tx Tx) error {
-		return tx.Events(f.from, func(e Event) (bool, error) {
+	err := h.ledger.View(ctx, func(tx ledger.Tx) error {
+		return tx.Events(f.from, func(e ledger.Event) (bool, error) {
 			if f.limit == 0 && (e.Journal != f.from.Journal || e.Seq != f.from.Seq) {
 				return false, nil
 			}
@@ -279,7 +305,7 @@ func (h *Hub) page(buf []byte, f *filter) ([]byte, bool, error) {
 				hit = (f.store == "" || f.store == c.Store) && (f.terminal == "" || f.terminal == c.Terminal)
 			}
 			if !hit { // pass over the whole journal
-				f.from.Name = Name{Journal: e.Journal, Seq: maxSeq}
+				f.from.Name = ledger.Name{Journal: e.Journal, Seq: ledger.MaxSeq}
 				more = !f.from.Only
 				return false, nil
 			}
@@ -292,7 +318,7 @@ func (h *Hub) page(buf []byte, f *filter) ([]byte, bool, error) {
 	return buf, more, err
 }
 
-func appendLine(buf []byte, c *Chain, e *Event) []byte {
+func appendLine(buf []byte, c *ledger.Chain, e *ledger.Event) []byte {
 	buf = append(buf, `{"store":"`...)
 	buf = append(buf, c.Store...) // tokens of [A-Za-z0-9_-]: nothing to escape
 	buf = append(buf, `","terminal":"`...)
@@ -328,18 +354,18 @@ func appendLine(buf []byte, c *Chain, e *Event) []byte {
 }
 
 type collisionReply struct {
-	Receipt
+	ledger.Receipt
 	Noticed time.Time `json:"noticed"`
 }
 
 // collisions streams one JSON line for each event whose receipt number another
 // event has too; those of one number follow each other.
 func (h *Hub) collisions(w http.ResponseWriter, r *http.Request) error {
-	var after Receipt
+	var after ledger.Receipt
 	return h.stream(w, r, func(buf []byte) (_ []byte, more bool, err error) {
 		seen := 0
-		err = h.ledger.View(func(tx Tx) error {
-			return tx.Collisions(after, func(r Receipt, noticed time.Time) (bool, error) {
+		err = h.ledger.View(r.Context(), func(tx ledger.Tx) error {
+			return tx.Collisions(after, func(r ledger.Receipt, noticed time.Time) (bool, error) {
 				if more = seen == pageEvents; more {
 					return false, nil
 				}
@@ -356,17 +382,14 @@ func (h *Hub) collisions(w http.ResponseWriter, r *http.Request) error {
 
 type quarantineReply struct {
 	Key string `json:"key"`
-	Quarantined
-	Bytes int `json:"bytes"`
+	ledger.Quarantined
 }
 
-func (h *Hub) quarantine(w http.ResponseWriter, _ *http.Request) error {
+func (h *Hub) quarantine(w http.ResponseWriter, r *http.Request) error {
 	all := []quarantineReply{}
-	err := h.ledger.View(func(tx Tx) error {
-		return tx.Quarantine(func(q Quarantined) error {
-			r := quarantineReply{hex.EncodeToString(q.Key[:]), q, len(q.Body)}
-			r.Body = nil
-			all = append(all, r)
+	err := h.ledger.View(r.Context(), func(tx ledger.Tx) error {
+		return tx.Quarantine(func(q ledger.Quarantined) error {
+			all = append(all, quarantineReply{hex.EncodeToString(q.Key[:]), q})
 			return nil
 		})
 	})

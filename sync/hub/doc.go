@@ -26,12 +26,15 @@
 //     wrong signature.
 //   - Records that are missing are asked for (want); what the terminal declares
 //     lost is entered as a hole and counted.
+//   - Several hubs on one ledger share the shards. A shard is worked on under a claim;
+//     two hubs that both believe to have it do no harm, since the place in the stream
+//     is compared in the transaction that moves it.
 //   - SIGKILL at any moment leaves a ledger that opens and is consistent.
 //
 // # What it does not do
 //
-// One process owns a data folder; there is no fail-over between hubs. The
-// quarantine can be read but not yet worked off. A terminal that holds its
+// With the bbolt ledger one process owns a data folder. The quarantine can be read but
+// not yet worked off. A terminal that holds its
 // journal's history and its credentials can append what it likes: the chain
 // shows changes, not lies. The HTTP interface is plain HTTP: put it behind a
 // reverse proxy with TLS.

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -18,17 +18,19 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"posd/journal/chain"
+	"posd/sync/ledger"
 )
 
 // Options of a hub. Dir is required.
 type Options struct {
 	Dir        string        // data folder, made if missing
+	LedgerURL  string        // of a PostgreSQL database; "" = DIR/ledger.db
 	NATSListen string        // address of the NATS server inside, used if NATSURL is empty
 	NATSURL    string        // an existing NATS server with JetStream
 	NATSCreds  string        // credentials file for NATSURL, may be empty
-	Shard      int           // the shard to take in
-	Stream     string        // "" = POS_UP_<shard>
+	Region     string        // set where several regions, each with its own streams, feed one ledger
+	Shards     []int         // the shards to take in; none = 0
+	Stream     string        // the one shard's stream, if not POS_UP_<shard>
 	Replicas   int           // of stream and bucket, 0 = 1
 	Stores     []string      // the stores to accept; none = all
 	MaxAge     time.Duration // how long the stream keeps parcels, 0 = 400 days
@@ -37,44 +39,44 @@ type Options struct {
 	Log        *slog.Logger  // nil: discarded
 
 	now   func() time.Time
-	bug   bug          // planted by tests
-	crash func() error // called by tests between commit and watermark
+	bug   bug           // planted by tests
+	crash func() error  // called by tests between commit and watermark
+	share ledger.Ledger // tests' stand-in for a database that several hubs use
 }
 
-// Hub takes in the parcels of one shard.
+// Hub takes in the parcels of some shards, alone or together with other processes on
+// the same ledger.
 type Hub struct {
-	opt     Options
-	log     *slog.Logger
-	ledger  Ledger
-	srv     *server.Server // nil with NATSURL
-	token   string         // of the server inside
-	api     string         // bearer token of the HTTP interface
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	inbox   string
-	at      atomic.Uint64 // stream sequence committed
-	reading atomic.Bool
-	lastErr atomic.Value // string: why ingest stopped last
-	m       *meters
-
-	mu      sync.Mutex
-	untold  map[chain.ID]bool // watermarks that the server has not acknowledged
-	wanting map[chain.ID]bool // journals with a gap
+	opt    Options
+	log    *slog.Logger
+	id     string // of this process, among those on the ledger
+	ledger ledger.Ledger
+	shards []*shard
+	srv    *server.Server // nil with NATSURL
+	token  string         // of the server inside
+	api    string         // bearer token of the HTTP interface
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	inbox  string
+	m      *meters
 }
 
 // Open takes the data folder, starts the NATS server inside if there is to be
-// one, and connects. Nothing is taken in before Run. The error is ErrInUse when
+// one, and connects. Nothing is taken in before Run. The error is ledger.ErrInUse when
 // another hub has the folder.
 func Open(o Options) (*Hub, error) {
 	o.defaults()
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	l, err := OpenBolt(filepath.Join(o.Dir, "ledger.db"))
+	l, err := openLedger(&o)
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{opt: o, log: o.Log, ledger: l, untold: make(map[chain.ID]bool), wanting: make(map[chain.ID]bool)}
+	h := &Hub{opt: o, log: o.Log, id: rand.Text(), ledger: l}
+	for _, n := range o.Shards {
+		h.shards = append(h.shards, newShard(h, n))
+	}
 	h.m = newMeters(h)
 	if err := h.connect(); err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -82,9 +84,19 @@ func Open(o Options) (*Hub, error) {
 	return h, nil
 }
 
+func openLedger(o *Options) (ledger.Ledger, error) {
+	if o.share != nil {
+		return o.share, nil
+	}
+	if o.LedgerURL != "" {
+		return nil, errors.New("no other ledger than the file is known")
+	}
+	return ledger.OpenBolt(filepath.Join(o.Dir, "ledger.db"))
+}
+
 func (o *Options) defaults() {
-	if o.Stream == "" {
-		o.Stream = fmt.Sprintf("POS_UP_%d", o.Shard)
+	if len(o.Shards) == 0 {
+		o.Shards = []int{0}
 	}
 	if o.MaxAge == 0 {
 		o.MaxAge = 400 * 24 * time.Hour
@@ -128,37 +140,36 @@ func (h *Hub) connect() (err error) {
 		return err
 	}
 	h.inbox = h.nc.NewInbox()
-	_, err = h.nc.Subscribe(h.inbox+".*", h.told)
+	_, err = h.nc.Subscribe(h.inbox+".*.*", h.told)
 	return err
 }
 
-// Run takes in until ctx ends, and returns nil then. Failures of the network
-// or the stream are logged, shown in the status and tried again; a failure of
-// the ledger too, since nothing is told to a terminal before a commit.
+// Run takes in until ctx ends, and returns nil then. Failures of the network, a
+// stream or the ledger are logged, shown in the status and tried again: nothing is
+// told to a terminal before a commit. An error is a part that ended unasked.
 func (h *Hub) Run(ctx context.Context) error {
-	pause := h.opt.Pulse / 10
-	for {
-		began := time.Now()
-		err := h.ingest(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		h.lastErr.Store(err.Error())
-		h.log.Error("ingest interrupted", "error", err)
-		if errors.Is(err, errCrash) {
-			return err
-		}
-		if errors.Is(err, errStreamChanged) || time.Since(began) > time.Minute {
-			pause = h.opt.Pulse / 10
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, 30*time.Second)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for name, run := range map[string]func(context.Context) error{
+		"shards": h.keepShards,
+	} {
+		wg.Go(func() {
+			if err := run(ctx); ctx.Err() == nil {
+				cancel(fmt.Errorf("%s ended: %w", name, errors.Join(err, errEnded)))
+			}
+		})
 	}
+	<-ctx.Done()
+	wg.Wait()
+	if err := context.Cause(ctx); errors.Is(err, errEnded) {
+		return err
+	}
+	return nil
 }
+
+// errEnded: a part ended that nobody had told to.
+var errEnded = errors.New("this was not asked for")
 
 // errCrash is returned by a test's crash hook: the hub stops as if killed.
 var errCrash = errors.New("planted crash")
@@ -174,6 +185,16 @@ func (h *Hub) accepts(store string) bool {
 		}
 	}
 	return false
+}
+
+// shard is the one of that number, nil if it is not among this hub's.
+func (h *Hub) shard(n int) *shard {
+	for _, s := range h.shards {
+		if s.n == n {
+			return s
+		}
+	}
+	return nil
 }
 
 // NATSURL is where terminals connect, without credentials.
@@ -227,22 +248,30 @@ func newMeters(h *Hub) *meters {
 	}
 	s.NewGauge(`poshub_quarantined_messages`, func() float64 { return float64(h.quarantineCount()) })
 	s.NewGauge(`poshub_receipt_collisions`, func() float64 { return float64(h.collisionCount()) })
-	s.NewGauge(`poshub_stream_position`, func() float64 { return float64(h.at.Load()) })
-	s.NewGauge(`poshub_ingesting`, func() float64 {
-		if h.reading.Load() {
-			return 1
-		}
-		return 0
-	})
+	for _, x := range h.shards {
+		s.NewGauge(fmt.Sprintf(`poshub_stream_position{shard="%d"}`, x.n), func() float64 { return float64(x.at.Load()) })
+		s.NewGauge(fmt.Sprintf(`poshub_ingesting{shard="%d"}`, x.n), func() float64 {
+			if x.reading.Load() {
+				return 1
+			}
+			return 0
+		})
+	}
 	return m
 }
 
-func (h *Hub) quarantineCount() (n uint64) {
-	h.ledger.View(func(tx Tx) (err error) { n, err = tx.QuarantineCount(); return err })
-	return n
+func (h *Hub) quarantineCount() uint64 {
+	return h.counted(func(tx ledger.Tx) (uint64, error) { return tx.QuarantineCount() })
 }
 
-func (h *Hub) collisionCount() (n uint64) {
-	h.ledger.View(func(tx Tx) (err error) { n, err = tx.CollisionCount(); return err })
+func (h *Hub) collisionCount() uint64 {
+	return h.counted(func(tx ledger.Tx) (uint64, error) { return tx.CollisionCount() })
+}
+
+// counted asks the ledger for a figure of the metrics, for a short while.
+func (h *Hub) counted(ask func(ledger.Tx) (uint64, error)) (n uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	h.ledger.View(ctx, func(tx ledger.Tx) (err error) { n, err = ask(tx); return err })
 	return n
 }

@@ -18,6 +18,7 @@ import (
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos/event"
+	"posd/sync/ledger"
 	"posd/sync/wire"
 )
 
@@ -154,19 +155,19 @@ func TestJudge(t *testing.T) {
 		"store not allowed": {aborts(wire.UpSubject(0, "s2", "t1", h.id), bytesOf(t, h.parcel(1, 5)), CauseStore, 0)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := OpenBolt(filepath.Join(t.TempDir(), "ledger.db"))
+			l, err := ledger.OpenBolt(filepath.Join(t.TempDir(), "ledger.db"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			g := judge{stream: "S", accepts: func(s string) bool { return s == "s1" }, now: time.Now}
+			g := judge{lane: "S", accepts: func(s string) bool { return s == "s1" }, now: time.Now}
 			for i, st := range steps {
 				if st.cause == "" && st.want == aside {
 					st.want, st.wanted = gap, st.last+1 // another history behind a gap cannot be told from a gap
 				}
 				m := prepare(st.subject, uint64(i+1), st.body)
 				var v verdict
-				if err := l.Update(func(tx Tx) (err error) { _, v, _, err = g.apply(tx, &m); return err }); err != nil {
+				if err := l.Update(t.Context(), func(tx ledger.Tx) (err error) { _, v, _, err = g.apply(tx, &m); return err }); err != nil {
 					t.Fatal(err)
 				}
 				if v != st.want {
@@ -179,9 +180,9 @@ func TestJudge(t *testing.T) {
 }
 
 // checkLedger looks at a chain, and for a quarantined message at its cause.
-func checkLedger(t *testing.T, l Ledger, id chain.ID, last, want uint64, body []byte, cause string) {
+func checkLedger(t *testing.T, l ledger.Ledger, id chain.ID, last, want uint64, body []byte, cause string) {
 	t.Helper()
-	err := l.View(func(tx Tx) error {
+	err := l.View(context.Background(), func(tx ledger.Tx) error {
 		c, _, err := tx.Chain(id)
 		if err != nil {
 			return err
@@ -190,14 +191,15 @@ func checkLedger(t *testing.T, l Ledger, id chain.ID, last, want uint64, body []
 			t.Errorf("chain ends at %d and wants %d, want %d and %d", c.Last, c.Want, last, want)
 		}
 		n := uint64(0)
-		tx.Events(Cursor{Name{Journal: id}, true}, func(Event) (bool, error) { n++; return true, nil })
+		tx.Events(ledger.Cursor{Name: ledger.Name{Journal: id}, Only: true}, func(ledger.Event) (bool, error) { n++; return true, nil })
 		if n != c.Events || c.Records+c.Lost != c.Last {
 			t.Errorf("%d events, %d counted, %d records, %d lost, last %d", n, c.Events, c.Records, c.Lost, c.Last)
 		}
 		found := cause == ""
-		tx.Quarantine(func(q Quarantined) error {
-			found = found || bytes.Equal(q.Body, body) && q.Cause == cause && q.Reason != ""
-			return nil
+		tx.Quarantine(func(q ledger.Quarantined) error {
+			whole, _, err := tx.Quarantined(q.Key)
+			found = found || bytes.Equal(whole.Body, body) && q.Cause == cause && q.Reason != ""
+			return err
 		})
 		if !found {
 			t.Errorf("not in quarantine for %q", cause)
@@ -239,7 +241,7 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.js, _ = jetstream.New(r.nc)
-	r.eventually("ready", func() bool { return r.h.reading.Load() })
+	r.eventually("ready", func() bool { return r.h.shards[0].reading.Load() })
 }
 
 func (r *rig) stop() {
@@ -278,17 +280,17 @@ func (r *rig) publish(subject string, body []byte) uint64 {
 // settle waits until the hub has committed stream sequence seq.
 func (r *rig) settle(seq uint64) {
 	r.t.Helper()
-	r.eventually("read", func() bool { return r.h.at.Load() >= seq })
+	r.eventually("read", func() bool { return r.h.shards[0].at.Load() >= seq })
 }
 
-func (r *rig) chain(id chain.ID) (c Chain) {
-	r.h.ledger.View(func(tx Tx) (err error) { c, _, err = tx.Chain(id); return err })
+func (r *rig) chain(id chain.ID) (c ledger.Chain) {
+	r.h.ledger.View(context.Background(), func(tx ledger.Tx) (err error) { c, _, err = tx.Chain(id); return err })
 	return c
 }
 
 func (r *rig) events(id chain.ID) (n uint64) {
-	r.h.ledger.View(func(tx Tx) error {
-		return tx.Events(Cursor{Name{Journal: id}, true}, func(Event) (bool, error) { n++; return true, nil })
+	r.h.ledger.View(context.Background(), func(tx ledger.Tx) error {
+		return tx.Events(ledger.Cursor{Name: ledger.Name{Journal: id}, Only: true}, func(ledger.Event) (bool, error) { n++; return true, nil })
 	})
 	return n
 }
@@ -310,7 +312,7 @@ func crashed(t *testing.T, b bug) error {
 	var last uint64
 	for first := uint64(1); first < 60; first += 10 {
 		last = r.publish(subject, bytesOf(t, h.parcel(first, first+9)))
-		r.eventually("a commit or the crash", func() bool { return r.h.at.Load() >= last || len(r.done) > 0 })
+		r.eventually("a commit or the crash", func() bool { return r.h.shards[0].at.Load() >= last || len(r.done) > 0 })
 	}
 	r.stop()
 	r.o.crash = nil
@@ -356,10 +358,10 @@ func fedTwice(t *testing.T, b bug) error {
 		}
 		r.settle(last)
 		if round == 0 {
-			if err := r.js.DeleteStream(context.Background(), r.h.opt.Stream); err != nil {
+			if err := r.js.DeleteStream(context.Background(), r.h.shards[0].stream); err != nil {
 				t.Fatal(err)
 			}
-			r.eventually("a new stream is read", func() bool { return r.h.m.restarts.Get() == 1 && r.h.reading.Load() })
+			r.eventually("a new stream is read", func() bool { return r.h.m.restarts.Get() == 1 && r.h.shards[0].reading.Load() })
 		}
 	}
 	c := r.chain(h.id)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/journal/chain"
+	"posd/sync/ledger"
 )
 
 // errStreamChanged: the stream is another one than the ledger was reading.
@@ -17,153 +19,191 @@ var errStreamChanged = errors.New("the stream changed under the hub")
 const (
 	batchMessages = 128     // messages in one commit, at most
 	batchBytes    = 4 << 20 // compressed bytes in one commit, about
+
+	// commitTime is how long one transaction may take: a server that is away for longer
+	// is not waited for, the batch is tried again.
+	commitTime = 2 * time.Minute
 )
 
 // ingest reads the stream from the ledger's own place until something fails.
-func (h *Hub) ingest(ctx context.Context) error {
-	if err := h.prepareStreams(ctx); err != nil {
+func (s *shard) ingest(ctx context.Context) error {
+	if err := s.h.prepareStreams(ctx, s); err != nil {
 		return err
 	}
-	pos, err := h.findPosition(ctx)
+	stored, pos, err := s.findPosition(ctx)
 	if err != nil {
 		return err
 	}
-	h.at.Store(pos.Seq)
-	cons, err := h.js.OrderedConsumer(ctx, h.opt.Stream, jetstream.OrderedConsumerConfig{
+	s.at.Store(pos.Seq)
+	cons, err := s.h.js.OrderedConsumer(ctx, s.stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: pos.Seq + 1,
 		InactiveThreshold: time.Minute, MaxResetAttempts: 5,
 	})
 	if err != nil {
-		return fmt.Errorf("read stream %s: %w", h.opt.Stream, err)
+		return fmt.Errorf("read stream %s: %w", s.stream, err)
 	}
 	iter, err := cons.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchMessages*2, batchBytes*2))
 	if err != nil {
-		return fmt.Errorf("read stream %s: %w", h.opt.Stream, err)
+		return fmt.Errorf("read stream %s: %w", s.stream, err)
 	}
-	if err := h.announce(); err != nil {
+	if err := s.announce(ctx); err != nil {
+		iter.Stop()
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	in := make(chan jetstream.Msg, batchMessages)
+	in := make(chan message, batchMessages)
 	done := make(chan struct{})
 	go func() { // ended by iter.Stop, waited for below
 		defer close(done)
 		for {
 			msg, err := iter.Next(jetstream.NextContext(ctx))
 			if err != nil {
-				cancel(fmt.Errorf("read stream %s: %w", h.opt.Stream, err))
+				cancel(fmt.Errorf("read stream %s: %w", s.stream, err))
 				return
 			}
-			select {
-			case in <- msg:
+			meta, err := msg.Metadata()
+			if err != nil {
+				cancel(fmt.Errorf("message on %s: %w", msg.Subject(), err))
+				return
+			}
+			select { // decoded while the batch before is being committed
+			case in <- prepare(msg.Subject(), meta.Sequence.Stream, msg.Data()):
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
 	defer func() { cancel(nil); iter.Stop(); <-done }()
-	h.reading.Store(true)
-	defer h.reading.Store(false)
-	return h.consume(ctx, in, pos)
+	s.reading.Store(true)
+	defer s.reading.Store(false)
+	return s.consume(ctx, in, stored, pos)
 }
 
 // consume commits what comes, as many messages at a time as have come while the
 // last commit was being synced.
-func (h *Hub) consume(ctx context.Context, in <-chan jetstream.Msg, pos Position) error {
-	tick := time.NewTicker(h.opt.Pulse)
+func (s *shard) consume(ctx context.Context, in <-chan message, stored, pos ledger.Position) error {
+	tick := time.NewTicker(s.h.opt.Pulse)
 	defer tick.Stop()
-	h.pulse()
+	s.pulse()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-			if err := h.tick(ctx, pos); err != nil {
+			if err := s.tick(ctx, pos); err != nil {
 				return err
 			}
 		case first := <-in:
-			batch, err := collect(first, in, pos.Seq)
-			if err != nil {
-				return err
-			}
+			batch := collect(first, in, pos.Seq)
 			if len(batch) == 0 {
 				continue
 			}
-			pos.Seq = batch[len(batch)-1].seq
-			if err := h.commit(batch, pos); err != nil {
+			next := pos
+			next.Seq = batch[len(batch)-1].seq
+			var err error
+			if pos, err = s.commit(ctx, batch, stored, next); err != nil {
 				return err
 			}
+			stored = pos
 		}
 	}
 }
 
-// collect prepares first and what else is waiting. Messages at or behind the
+// collect takes first and what else is waiting. Messages at or behind the
 // position, which a reset consumer may repeat, are left out.
-func collect(first jetstream.Msg, in <-chan jetstream.Msg, at uint64) ([]message, error) {
+func collect(first message, in <-chan message, at uint64) []message {
 	var batch []message
-	size, msg := 0, first
+	size, m := 0, first
 	for {
-		meta, err := msg.Metadata()
-		if err != nil {
-			return nil, fmt.Errorf("message on %s: %w", msg.Subject(), err)
-		}
-		if seq := meta.Sequence.Stream; seq > at {
-			at = seq
-			size += len(msg.Data())
-			batch = append(batch, prepare(msg.Subject(), seq, msg.Data()))
+		if m.seq > at {
+			at = m.seq
+			size += len(m.body)
+			batch = append(batch, m)
 		}
 		if len(batch) == batchMessages || size >= batchBytes {
-			return batch, nil
+			return batch
 		}
 		select {
-		case msg = <-in:
+		case m = <-in:
 		default:
-			return batch, nil
+			return batch
 		}
 	}
 }
 
 // commit enters a batch and the new position in one transaction, then tells the
-// terminals.
-func (h *Hub) commit(batch []message, pos Position) error {
-	g := judge{stream: h.opt.Stream, accepts: h.accepts, now: h.opt.now, bug: h.opt.bug}
+// terminals. It returns the position that stands in the ledger now.
+func (s *shard) commit(ctx context.Context, batch []message, from, to ledger.Position) (ledger.Position, error) {
+	h := s.h
 	if h.opt.bug == bugPositionFirst {
-		err := h.ledger.Update(func(tx Tx) error { return tx.SetPosition(h.opt.Stream, pos) })
+		err := h.ledger.Update(ctx, func(tx ledger.Tx) error { return tx.SetPosition(s.lane, from, to) })
 		if err = errors.Join(err, h.opt.crash()); err != nil {
-			return err
+			return from, err
+		}
+		from = to
+	}
+	done, err := h.enter(ctx, s.lane, batch, from, to)
+	if err != nil {
+		return from, err
+	}
+	if err := h.opt.crash(); err != nil {
+		return from, err
+	}
+	s.at.Store(to.Seq)
+	for _, c := range done.touched {
+		s.tell(c)
+	}
+	return done.position, nil
+}
+
+// result is what one transaction did.
+type result struct {
+	position ledger.Position
+	counts   [aside + 1]int
+	touched  map[chain.ID]ledger.Chain // what terminals are to be told
+	tally    tally
+}
+
+// enter takes a batch into the ledger and moves a lane on, in one transaction.
+func (h *Hub) enter(ctx context.Context, lane string, batch []message, from, to ledger.Position) (done result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	ids := make([]chain.ID, 0, len(batch))
+	for i := range batch {
+		if m := &batch[i]; m.store != "" && !slices.Contains(ids, m.id) {
+			ids = append(ids, m.id)
 		}
 	}
-	touched := make(map[chain.ID]Chain)
-	var counts [aside + 1]int
-	err := h.ledger.Update(func(tx Tx) error {
-		clear(touched)
-		counts = [aside + 1]int{}
-		g.tally = tally{}
+	err = h.ledger.Update(ctx, func(tx ledger.Tx) error {
+		g := judge{lane: lane, accepts: h.accepts, now: h.opt.now, bug: h.opt.bug}
+		done = result{touched: make(map[chain.ID]ledger.Chain)}
+		if err := tx.Expect(ids); err != nil {
+			return err
+		}
 		for i := range batch {
 			c, v, tell, err := g.apply(tx, &batch[i])
 			if err != nil {
-				return fmt.Errorf("message %d of %s: %w", batch[i].seq, h.opt.Stream, err)
+				return fmt.Errorf("message %d of %s: %w", batch[i].seq, lane, err)
 			}
-			counts[v]++
+			done.counts[v]++
 			if tell {
-				touched[c.Journal] = c
+				done.touched[c.Journal] = c
 			}
 		}
-		return tx.SetPosition(h.opt.Stream, pos)
+		if err := g.finish(tx, from.Out+1); err != nil {
+			return err
+		}
+		done.tally = g.tally
+		done.position = to
+		done.position.Out = from.Out + uint64(len(g.out))
+		return tx.SetPosition(lane, from, done.position)
 	})
 	if err != nil {
-		return fmt.Errorf("commit to the ledger: %w", err)
+		return done, fmt.Errorf("commit to the ledger: %w", err)
 	}
-	if err := h.opt.crash(); err != nil {
-		return err
-	}
-	h.at.Store(pos.Seq)
-	h.count(batch, counts)
-	h.countRecords(&g.tally)
-	for _, c := range touched {
-		h.tell(c)
-	}
-	return nil
+	h.count(batch, done.counts)
+	h.countRecords(&done.tally)
+	return done, nil
 }
 
 func (h *Hub) count(batch []message, counts [aside + 1]int) {
@@ -189,40 +229,40 @@ func (h *Hub) countRecords(t *tally) {
 	h.m.repeated.Add(t.repeated)
 	h.m.signed.Add(t.signed)
 	h.m.unverified.Add(t.unverified)
-	if t.collisions > 0 {
-		r := &t.collision
-		h.log.Error("different sales have the same receipt number: see GET /v1/collisions", "sales", t.collisions,
+	if n := len(t.collisions); n > 0 {
+		r := &t.collisions[0]
+		h.log.Error("different sales have the same receipt number: see GET /v1/collisions", "sales", n,
 			"store", r.Store, "terminal", r.Terminal, "receipt", r.Number, "journal", r.Event.Journal, "seq", r.Event.Seq)
 	}
 }
 
 // findPosition is where to go on reading: the ledger's place, if the stream is
-// the one that the ledger was reading, else the start.
-func (h *Hub) findPosition(ctx context.Context) (Position, error) {
-	created, last, err := h.place(ctx)
+// the one that the ledger was reading, else the start. stored is what the ledger has.
+func (s *shard) findPosition(ctx context.Context) (stored, pos ledger.Position, err error) {
+	created, last, err := s.h.place(ctx, s.stream)
 	if err != nil {
-		return Position{}, err
+		return stored, pos, err
 	}
-	var pos Position
-	if err := h.ledger.View(func(tx Tx) (err error) {
-		pos, err = tx.Position(h.opt.Stream)
+	if err := s.h.ledger.View(ctx, func(tx ledger.Tx) (err error) {
+		stored, err = tx.Position(s.lane)
 		return err
 	}); err != nil {
-		return Position{}, err
+		return stored, pos, err
 	}
+	pos = stored
 	if why := changed(pos, created, last); why != "" {
-		h.log.Warn("reading the stream from its start; what is known will be skipped", "stream", h.opt.Stream, "reason", why)
-		h.m.restarts.Inc()
+		s.h.log.Warn("reading the stream from its start; what is known will be skipped", "stream", s.stream, "reason", why)
+		s.h.m.restarts.Inc()
 		pos.Seq = 0
 	}
 	pos.Created = created
-	return pos, nil
+	return stored, pos, nil
 }
 
 // changed says why the stream cannot be the one that pos is a place in, or "".
-func changed(pos Position, created time.Time, last uint64) string {
+func changed(pos ledger.Position, created time.Time, last uint64) string {
 	switch {
-	case pos == (Position{}):
+	case pos.Created.IsZero():
 		return ""
 	case !pos.Created.Equal(created):
 		return fmt.Sprintf("it was created %s, the ledger was reading one created %s",
@@ -235,14 +275,14 @@ func changed(pos Position, created time.Time, last uint64) string {
 
 // tick looks whether the stream is still the same, says that the hub is alive
 // and repeats what terminals may not have heard.
-func (h *Hub) tick(ctx context.Context, pos Position) error {
-	created, last, err := h.place(ctx)
+func (s *shard) tick(ctx context.Context, pos ledger.Position) error {
+	created, last, err := s.h.place(ctx, s.stream)
 	if err != nil {
 		return err
 	}
 	if why := changed(pos, created, last); why != "" {
 		return fmt.Errorf("%w: %s", errStreamChanged, why)
 	}
-	h.pulse()
-	return h.repeat()
+	s.pulse()
+	return s.repeat(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"posd/journal/chain"
+	"posd/sync/ledger"
 	"posd/sync/wire"
 )
 
@@ -52,6 +53,7 @@ type message struct {
 	seq     uint64 // in the stream
 	body    []byte
 
+	shard           int
 	store, terminal string
 	id              chain.ID
 	parcel          wire.Parcel
@@ -63,7 +65,7 @@ type message struct {
 func prepare(subject string, seq uint64, body []byte) message {
 	m := message{subject: subject, seq: seq, body: body}
 	var err error
-	if _, m.store, m.terminal, m.id, err = wire.ParseUpSubject(subject); err != nil {
+	if m.shard, m.store, m.terminal, m.id, err = wire.ParseUpSubject(subject); err != nil {
 		m.refused = refuse(CauseUndecodable, "%v", err)
 		return m
 	}
@@ -74,6 +76,10 @@ func prepare(subject string, seq uint64, body []byte) message {
 	p := &m.parcel
 	if p.Journal != m.id {
 		m.refused = refuse(CauseIdentity, "parcel of journal %s on the subject of journal %s", p.Journal, m.id)
+		return m
+	}
+	if p.Last > ledger.MaxSeq {
+		m.refused = refuse(CauseUndecodable, "records %d to %d: no journal gets to %d", p.First, p.Last, uint64(ledger.MaxSeq))
 		return m
 	}
 	if p.Hole {
@@ -95,24 +101,26 @@ func prepare(subject string, seq uint64, body []byte) message {
 
 // judge decides about messages, within a transaction of the ledger.
 type judge struct {
-	stream  string
+	lane    string
 	accepts func(store string) bool
 	now     func() time.Time
 	bug     bug
 	tally   tally
+
+	out      []ledger.Name // events that took effect, in order
+	receipts []ledger.Receipt
 }
 
 // tally counts what one transaction did.
 type tally struct {
-	copied, repeated   int // events in copies: new, known
-	signed, unverified int // checkpoints
-	collisions         int // events with the receipt number of another
-	collision          Receipt
+	copied, repeated   int              // events in copies: new, known
+	signed, unverified int              // checkpoints
+	collisions         []ledger.Receipt // of events with the receipt number of another
 }
 
 // apply takes one message into the ledger. The chain is that of its journal
 // after the message, touched only if there is a terminal to tell about it.
-func (g *judge) apply(tx Tx, m *message) (c Chain, v verdict, touched bool, err error) {
+func (g *judge) apply(tx ledger.Tx, m *message) (c ledger.Chain, v verdict, touched bool, err error) {
 	if m.refused != nil && m.store == "" {
 		_, err = tx.PutQuarantine(g.quarantined(m, m.refused))
 		return c, aside, false, err
@@ -122,8 +130,9 @@ func (g *judge) apply(tx Tx, m *message) (c Chain, v verdict, touched bool, err 
 		return c, aside, false, err
 	}
 	if !exists {
-		c = Chain{Journal: m.id, Store: m.store, Terminal: m.terminal, Head: m.id.Head0(), Updated: g.now()}
+		c = ledger.Chain{Journal: m.id, Store: m.store, Terminal: m.terminal, Head: m.id.Head0(), Updated: g.now()}
 	}
+	c.Shard = m.shard
 	before := c
 	r := m.refused
 	if r == nil {
@@ -143,9 +152,22 @@ func (g *judge) apply(tx Tx, m *message) (c Chain, v verdict, touched bool, err 
 	return c, v, true, tx.PutChain(c)
 }
 
+// finish enters what a whole batch has gathered, the outbox from number first on.
+func (g *judge) finish(tx ledger.Tx, first uint64) (err error) {
+	if len(g.receipts) > 0 {
+		if g.tally.collisions, err = tx.PutReceipts(g.receipts, g.now()); err != nil {
+			return err
+		}
+	}
+	if len(g.out) == 0 {
+		return nil
+	}
+	return tx.PutOut(g.lane, first, g.out)
+}
+
 // setAside quarantines m. The chain keeps what it had, but for the word to the
 // terminal that sending more is useless until somebody has decided.
-func (g *judge) setAside(tx Tx, c Chain, exists bool, m *message, r *refusal) (Chain, verdict, bool, error) {
+func (g *judge) setAside(tx ledger.Tx, c ledger.Chain, exists bool, m *message, r *refusal) (ledger.Chain, verdict, bool, error) {
 	if _, err := tx.PutQuarantine(g.quarantined(m, r)); err != nil {
 		return c, aside, false, err
 	}
@@ -161,16 +183,16 @@ func (g *judge) setAside(tx Tx, c Chain, exists bool, m *message, r *refusal) (C
 	return c, aside, true, tx.PutChain(c)
 }
 
-func (g *judge) quarantined(m *message, r *refusal) Quarantined {
-	return Quarantined{
+func (g *judge) quarantined(m *message, r *refusal) ledger.Quarantined {
+	return ledger.Quarantined{
 		Key:     sha256.Sum256(append([]byte(m.subject+"\x00"), m.body...)),
-		Subject: m.subject, Stream: g.stream, Seq: m.seq, Cause: r.cause, Reason: r.reason,
+		Subject: m.subject, Stream: g.lane, Seq: m.seq, Cause: r.cause, Reason: r.reason,
 		First: m.parcel.First, Last: m.parcel.Last, At: g.now(), Body: m.body,
 	}
 }
 
 // admit checks whether the journal may come on this subject at all.
-func (g *judge) admit(c *Chain, m *message) *refusal {
+func (g *judge) admit(c *ledger.Chain, m *message) *refusal {
 	if c.Store != m.store || c.Terminal != m.terminal {
 		return refuse(CauseIdentity, "journal %s belongs to terminal %s of store %s, it came from terminal %s of store %s",
 			m.id, c.Terminal, c.Store, m.terminal, m.store)
@@ -182,7 +204,7 @@ func (g *judge) admit(c *Chain, m *message) *refusal {
 }
 
 // enter compares a parcel with the chain and enters what is new.
-func (g *judge) enter(tx Tx, c *Chain, m *message) (verdict, *refusal, error) {
+func (g *judge) enter(tx ledger.Tx, c *ledger.Chain, m *message) (verdict, *refusal, error) {
 	p := &m.parcel
 	switch {
 	case p.First > c.Last+1:
@@ -201,7 +223,7 @@ func (g *judge) enter(tx Tx, c *Chain, m *message) (verdict, *refusal, error) {
 	} else if at := m.headAt(c.Last); at != c.Head {
 		return aside, refuse(CauseFork, "record %d has head %s here and %s in the parcel: a copied or restored journal", c.Last, c.Head, at), nil
 	}
-	in := intake{g: g, tx: tx, c: c, m: m, origins: make(map[chain.ID]*Chain)}
+	in := intake{g: g, tx: tx, c: c, m: m, origins: make(map[chain.ID]*ledger.Chain)}
 	if r, err := in.check(fresh); r != nil || err != nil {
 		return aside, r, err
 	}
@@ -213,7 +235,7 @@ func (g *judge) enter(tx Tx, c *Chain, m *message) (verdict, *refusal, error) {
 }
 
 // compare looks at a parcel that lies wholly behind the chain's end.
-func (g *judge) compare(tx Tx, c *Chain, p *wire.Parcel) (*refusal, error) {
+func (g *judge) compare(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (*refusal, error) {
 	h, ok, err := tx.Head(c.Journal, p.Last)
 	switch {
 	case err != nil:
@@ -226,11 +248,11 @@ func (g *judge) compare(tx Tx, c *Chain, p *wire.Parcel) (*refusal, error) {
 	return nil, nil
 }
 
-func (g *judge) enterHole(tx Tx, c *Chain, p *wire.Parcel) (verdict, *refusal, error) {
+func (g *judge) enterHole(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (verdict, *refusal, error) {
 	if p.First == c.Last+1 && p.Prev != (chain.Head{}) && p.Prev != c.Head {
 		return aside, refuse(CauseFork, "a hole behind record %d whose head is %s here and %s in the parcel", c.Last, c.Head, p.Prev), nil
 	}
-	if err := tx.PutHole(Hole{Journal: c.Journal, First: c.Last + 1, Last: p.Last, At: g.now()}); err != nil {
+	if err := tx.PutHole(ledger.Hole{Journal: c.Journal, First: c.Last + 1, Last: p.Last, At: g.now()}); err != nil {
 		return aside, nil, err
 	}
 	c.Lost += p.Last - c.Last
@@ -257,4 +279,5 @@ const (
 	bugNoHeads       // a name without its head: the other history counts as known
 	bugBlindCopies   // the chain of copies is not proved
 	bugBlindKeys     // signatures are not proved
+	bugNoClaim       // a shard is worked on without its claim
 )

@@ -1,30 +1,35 @@
 package hub
 
 import (
+	"context"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"posd/journal/chain"
+	"posd/sync/ledger"
 	"posd/sync/wire"
 )
 
 // tell publishes the watermark of a chain. It stays noted as untold until the
 // server has acknowledged it.
-func (h *Hub) tell(c Chain) {
-	h.mu.Lock()
-	h.untold[c.Journal] = true
+func (s *shard) tell(c ledger.Chain) {
+	s.mu.Lock()
+	s.untold[c.Journal] = true
 	if c.Want != 0 {
-		h.wanting[c.Journal] = true
+		s.wanting[c.Journal] = true
 	} else {
-		delete(h.wanting, c.Journal)
+		delete(s.wanting, c.Journal)
 	}
-	h.mu.Unlock()
+	s.mu.Unlock()
+	h := s.h
 	w := wire.Watermark{Ledger: h.ledger.ID(), Journal: c.Journal, Seq: c.Last, Head: c.Head,
-		At: h.at.Load(), Want: c.Want, Held: cut(c.Held, 1024)}
+		At: s.at.Load(), Want: c.Want, Held: cut(c.Held, 1024)}
 	err := h.nc.PublishMsg(&nats.Msg{
 		Subject: wire.BucketPrefix + wire.WatermarkKey(c.Store, c.Terminal, c.Journal),
-		Reply:   h.inbox + "." + c.Journal.String(),
+		Reply:   h.inbox + "." + strconv.Itoa(s.n) + "." + c.Journal.String(),
 		Data:    w.Append(nil),
 	})
 	if err != nil {
@@ -41,40 +46,58 @@ func cut(s string, n int) string {
 
 // told handles the server's answer to a watermark.
 func (h *Hub) told(m *nats.Msg) {
-	id, err := chain.ParseID(strings.TrimPrefix(m.Subject, h.inbox+"."))
+	number, text, _ := strings.Cut(strings.TrimPrefix(m.Subject, h.inbox+"."), ".")
+	id, err := chain.ParseID(text)
 	if err != nil || m.Header.Get("Status") != "" || strings.Contains(string(m.Data), `"error"`) {
 		return // stays untold
 	}
-	h.mu.Lock()
-	delete(h.untold, id)
-	h.mu.Unlock()
+	n, err := strconv.Atoi(number)
+	if s := h.shard(n); err == nil && s != nil {
+		s.mu.Lock()
+		delete(s.untold, id)
+		s.mu.Unlock()
+	}
 }
 
 // announce tells every terminal where it stands: the bucket may be new, or of
 // another ledger, or the terminal may have been let in by a restart.
-func (h *Hub) announce() error {
-	var all []Chain
-	err := h.ledger.View(func(tx Tx) error {
-		return tx.Chains(func(c Chain) error { all = append(all, c); return nil })
+func (s *shard) announce(ctx context.Context) error {
+	var all []ledger.Chain
+	err := s.h.ledger.View(ctx, func(tx ledger.Tx) error {
+		return tx.Chains(func(c ledger.Chain) error {
+			if c.Shard == s.n || len(s.h.shards) == 1 {
+				all = append(all, c)
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return err
 	}
 	for _, c := range all {
-		if h.mayTryAgain(&c) {
-			c.Held = ""
-			if err := h.ledger.Update(func(tx Tx) error { return tx.PutChain(c) }); err != nil {
+		if s.h.mayTryAgain(&c) {
+			if err := s.h.ledger.Update(ctx, func(tx ledger.Tx) error {
+				now, ok, err := tx.Chain(c.Journal)
+				if err != nil || !ok || !s.h.mayTryAgain(&now) {
+					return err
+				}
+				now.Held = ""
+				c = now
+				return tx.PutChain(now)
+			}); err != nil {
 				return err
 			}
 		}
-		h.tell(c)
+		s.tell(c)
 	}
-	return h.nc.Flush()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return s.h.nc.FlushWithContext(ctx)
 }
 
 // mayTryAgain reports whether a start may judge otherwise than the parcel that
 // holds c up: the store was allowed since, or a newer release reads more.
-func (h *Hub) mayTryAgain(c *Chain) bool {
+func (h *Hub) mayTryAgain(c *ledger.Chain) bool {
 	switch cause, _, _ := strings.Cut(c.Held, ":"); cause {
 	case CauseStore:
 		return h.accepts(c.Store)
@@ -86,20 +109,24 @@ func (h *Hub) mayTryAgain(c *Chain) bool {
 
 // repeat publishes again what was not acknowledged, and what a terminal is being
 // asked for and has not sent.
-func (h *Hub) repeat() error {
-	h.mu.Lock()
-	ids := make([]chain.ID, 0, len(h.untold)+len(h.wanting))
-	for id := range h.untold {
+func (s *shard) repeat(ctx context.Context) error {
+	s.mu.Lock()
+	ids := make([]chain.ID, 0, len(s.untold)+len(s.wanting))
+	for id := range s.untold {
 		ids = append(ids, id)
 	}
-	for id := range h.wanting {
-		if !h.untold[id] {
+	for id := range s.wanting {
+		if !s.untold[id] {
 			ids = append(ids, id)
 		}
 	}
-	h.mu.Unlock()
-	var again []Chain
-	err := h.ledger.View(func(tx Tx) error {
+	s.mu.Unlock()
+	if len(ids) == 0 {
+		return nil
+	}
+	var again []ledger.Chain
+	err := s.h.ledger.View(ctx, func(tx ledger.Tx) error {
+		again = again[:0]
 		for _, id := range ids {
 			c, ok, err := tx.Chain(id)
 			if err != nil {
@@ -112,15 +139,15 @@ func (h *Hub) repeat() error {
 		return nil
 	})
 	for _, c := range again {
-		h.tell(c)
+		s.tell(c)
 	}
 	return err
 }
 
 // pulse says that the hub is alive and how far it has come.
-func (h *Hub) pulse() {
-	p := wire.Pulse{Ledger: h.ledger.ID(), At: h.at.Load()}
-	if err := h.nc.Publish(wire.PulseSubject(h.opt.Shard), p.Append(nil)); err != nil {
-		h.log.Debug("pulse not sent", "error", err)
+func (s *shard) pulse() {
+	p := wire.Pulse{Ledger: s.h.ledger.ID(), At: s.at.Load()}
+	if err := s.h.nc.Publish(wire.PulseSubject(s.n), p.Append(nil)); err != nil {
+		s.h.log.Debug("pulse not sent", "error", err)
 	}
 }

@@ -5,22 +5,21 @@ import (
 	"crypto/ed25519"
 	"errors"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"posd/journal/chain"
 	"posd/pos/event"
+	"posd/sync/ledger"
 )
 
 // intake takes the new records of one parcel into the ledger, in two walks: the
 // first one only looks, so that a refusal leaves nothing behind.
 type intake struct {
 	g       *judge
-	tx      Tx
-	c       *Chain // of the journal that the parcel is of
+	tx      ledger.Tx
+	c       *ledger.Chain // of the journal that the parcel is of
 	m       *message
-	origins map[chain.ID]*Chain // of the copies
-	events  map[Name][]byte     // those that this parcel brings as copies
-	frame   []byte              // scratch
+	origins map[chain.ID]*ledger.Chain // of the copies
+	events  map[ledger.Name][]byte     // those that this parcel brings as copies
+	frame   []byte                     // scratch
 
 	signed, unverified int // checkpoints
 }
@@ -56,7 +55,7 @@ func (in *intake) check(fresh uint64) (*refusal, error) {
 			r, err = in.checkCopy(rec)
 		}
 		if r == nil && err == nil && in.c.Copied > 0 {
-			r, err = in.checkKnown(Name{in.c.Journal, rec.Seq, after}, rec)
+			r, err = in.checkKnown(ledger.Name{Journal: in.c.Journal, Seq: rec.Seq, Head: after}, rec)
 		}
 		return r, err
 	})
@@ -64,7 +63,7 @@ func (in *intake) check(fresh uint64) (*refusal, error) {
 
 // checkBirth compares the birth record of c, which may be a copy, with the
 // terminal, and takes from it what is needed later.
-func (in *intake) checkBirth(c *Chain, rec chain.Record) *refusal {
+func (in *intake) checkBirth(c *ledger.Chain, rec chain.Record) *refusal {
 	if rec.Type != chain.TypeBirth {
 		return refuse(CauseIdentity, "record 1 is no birth record but of type %d", rec.Type)
 	}
@@ -90,7 +89,7 @@ func (in *intake) checkBirth(c *Chain, rec chain.Record) *refusal {
 }
 
 // checkSignature verifies a checkpoint of c, if the hub knows the key.
-func (in *intake) checkSignature(c *Chain, rec chain.Record, before chain.Head) *refusal {
+func (in *intake) checkSignature(c *ledger.Chain, rec chain.Record, before chain.Head) *refusal {
 	if c.PublicKey == nil || in.g.bug == bugBlindKeys {
 		in.unverified++
 		return nil
@@ -117,8 +116,8 @@ func (in *intake) checkCopy(rec chain.Record) (*refusal, error) {
 	if err != nil {
 		return refuse(CauseCopy, "record %d: %v", rec.Seq, err), nil
 	}
-	n := Name{cp.Journal, cp.Record.Seq, cp.Head}
-	if n.Journal == in.c.Journal || n.Seq > maxSeq {
+	n := ledger.Name{Journal: cp.Journal, Seq: cp.Record.Seq, Head: cp.Head}
+	if n.Journal == in.c.Journal || n.Seq > ledger.MaxSeq {
 		return refuse(CauseCopy, "record %d: a copy of record %d of journal %s cannot stand in journal %s", rec.Seq, n.Seq, n.Journal, in.c.Journal), nil
 	}
 	o, err := in.origin(n.Journal)
@@ -149,7 +148,7 @@ func (in *intake) checkCopy(rec chain.Record) (*refusal, error) {
 }
 
 // before is the head before a copied record, if the records at hand prove it.
-func (in *intake) before(n Name) (h chain.Head, known bool) {
+func (in *intake) before(n ledger.Name) (h chain.Head, known bool) {
 	last := &in.c.LastCopy
 	switch {
 	case n.Seq == 1:
@@ -161,7 +160,7 @@ func (in *intake) before(n Name) (h chain.Head, known bool) {
 }
 
 // origin is the chain of a journal that has been copied from.
-func (in *intake) origin(id chain.ID) (*Chain, error) {
+func (in *intake) origin(id chain.ID) (*ledger.Chain, error) {
 	if o := in.origins[id]; o != nil {
 		return o, nil
 	}
@@ -170,7 +169,7 @@ func (in *intake) origin(id chain.ID) (*Chain, error) {
 		return nil, err
 	}
 	if !exists {
-		o = Chain{Journal: id, Store: in.m.store, Terminal: in.m.terminal, Head: id.Head0(), Updated: in.g.now()}
+		o = ledger.Chain{Journal: id, Store: in.m.store, Terminal: in.m.terminal, Head: id.Head0(), Updated: in.g.now()}
 	}
 	in.origins[id] = &o
 	return &o, nil
@@ -178,7 +177,7 @@ func (in *intake) origin(id chain.ID) (*Chain, error) {
 
 // checkKnown refuses a record of whose name the ledger, or this parcel, has
 // something else. One of the two is a lie, and only a person can tell which.
-func (in *intake) checkKnown(n Name, rec chain.Record) (*refusal, error) {
+func (in *intake) checkKnown(n ledger.Name, rec chain.Record) (*refusal, error) {
 	isEvent := rec.Type == event.RecordType
 	was, wasEvent := in.events[n]
 	if !wasEvent {
@@ -195,7 +194,7 @@ func (in *intake) checkKnown(n Name, rec chain.Record) (*refusal, error) {
 		}
 		forged = there && h == n.Head // entered, and was no event
 		if in.events == nil {
-			in.events = make(map[Name][]byte)
+			in.events = make(map[ledger.Name][]byte)
 		}
 		in.events[n] = rec.Payload
 	}
@@ -214,7 +213,7 @@ func (in *intake) put(fresh uint64) error {
 		var payload []byte
 		switch rec.Type {
 		case event.RecordType:
-			payload, err = in.putEvent(Name{in.c.Journal, rec.Seq, after}, rec.Payload)
+			payload, err = in.putEvent(ledger.Name{Journal: in.c.Journal, Seq: rec.Seq, Head: after}, rec.Payload)
 		case chain.TypeCopy:
 			err = in.putCopy(rec)
 		}
@@ -234,14 +233,15 @@ func (in *intake) put(fresh uint64) error {
 
 // putEvent returns what to enter of an original: nothing, if its name took effect
 // as a copy already.
-func (in *intake) putEvent(n Name, payload []byte) ([]byte, error) {
+func (in *intake) putEvent(n ledger.Name, payload []byte) ([]byte, error) {
 	if in.c.Copied > 0 && in.g.bug != bugNoNames {
 		if _, known, err := in.tx.Event(n); known || err != nil {
 			return nil, err
 		}
 	}
 	in.c.Events++
-	return payload, in.putReceipt(n, payload)
+	in.takesEffect(n, payload)
+	return payload, nil
 }
 
 // putCopy enters a copied event whose name is not in the ledger yet.
@@ -250,7 +250,7 @@ func (in *intake) putCopy(rec chain.Record) error {
 	if err != nil || cp.Record.Type != event.RecordType {
 		return err
 	}
-	n := Name{cp.Journal, cp.Record.Seq, cp.Head}
+	n := ledger.Name{Journal: cp.Journal, Seq: cp.Record.Seq, Head: cp.Head}
 	_, known, err := in.tx.Event(n)
 	if err != nil {
 		return err
@@ -273,65 +273,14 @@ func (in *intake) putCopy(rec chain.Record) error {
 	if err := in.tx.PutCopy(n, in.c.Journal, rec.Seq, cp.Record.Payload); err != nil {
 		return err
 	}
-	return in.putReceipt(n, cp.Record.Payload)
+	in.takesEffect(n, cp.Record.Payload)
+	return nil
 }
 
-// putReceipt notes the receipt number of a sale that takes effect.
-func (in *intake) putReceipt(n Name, payload []byte) error {
-	number := receiptOf(payload)
-	if number == "" {
-		return nil
+// takesEffect notes an event that is new to the ledger.
+func (in *intake) takesEffect(n ledger.Name, payload []byte) {
+	in.g.out = append(in.g.out, n)
+	if number := ledger.ReceiptOf(payload); number != "" {
+		in.g.receipts = append(in.g.receipts, ledger.Receipt{Store: in.m.store, Terminal: in.m.terminal, Number: number, Event: n})
 	}
-	r := Receipt{in.m.store, in.m.terminal, number, n}
-	collides, err := in.tx.PutReceipt(r, in.g.now())
-	if collides {
-		in.g.tally.collisions++
-		in.g.tally.collision = r
-	}
-	return err
-}
-
-// maxReceipt bounds a receipt number: two names, two numbers and two dashes take less.
-const maxReceipt = 128
-
-// receiptOf is the receipt number of a completed sale, "" of anything else. It
-// reads no more than that, so that a newer release's sale has one too.
-func receiptOf(payload []byte) string {
-	h, data, err := event.Parse(payload)
-	if err != nil || h.Type != event.TypeSaleCompleted {
-		return ""
-	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data))
-	dec.ReadToken() // the object that Parse has found
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return ""
-		}
-		if name.String() != "receipt" {
-			if dec.SkipValue() != nil {
-				return ""
-			}
-			continue
-		}
-		if dec.PeekKind() != '"' {
-			return ""
-		}
-		v, err := dec.ReadToken()
-		if err != nil || !isReceipt(v.String()) {
-			return ""
-		}
-		return v.String()
-	}
-	return ""
-}
-
-// isReceipt: printable ASCII without spaces, of a sane length.
-func isReceipt(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= maxReceipt
 }

@@ -92,18 +92,18 @@ func (h *Hub) dial() (*nats.Conn, error) {
 
 // prepareStreams makes the stream of the shard and the bucket of notices, or
 // brings them up to this release's settings.
-func (h *Hub) prepareStreams(ctx context.Context) error {
+func (h *Hub) prepareStreams(ctx context.Context, s *shard) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	_, err := h.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: h.opt.Stream, Description: "parcels of terminals, made by poshub",
-		Subjects:  []string{wire.UpPrefix(h.opt.Shard) + ">"},
+		Name: s.stream, Description: "parcels of terminals, made by poshub",
+		Subjects:  []string{wire.UpPrefix(s.n) + ">"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxMsgs: -1, MaxBytes: h.opt.MaxBytes, MaxAge: h.opt.MaxAge, MaxMsgsPerSubject: -1, MaxConsumers: -1,
 		Replicas: h.opt.Replicas, AllowDirect: true, DenyDelete: true,
 	})
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", h.opt.Stream, err)
+		return fmt.Errorf("stream %s: %w", s.stream, err)
 	}
 	kv := jetstream.KeyValueConfig{
 		Bucket: wire.Bucket, Description: "what poshub tells terminals", History: 1,
@@ -117,15 +117,15 @@ func (h *Hub) prepareStreams(ctx context.Context) error {
 }
 
 // place asks what the stream is now.
-func (h *Hub) place(ctx context.Context) (created time.Time, last uint64, err error) {
+func (h *Hub) place(ctx context.Context, stream string) (created time.Time, last uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	s, err := h.js.Stream(ctx, h.opt.Stream)
+	s, err := h.js.Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return created, 0, fmt.Errorf("%w: %s was deleted", errStreamChanged, h.opt.Stream)
+		return created, 0, fmt.Errorf("%w: %s was deleted", errStreamChanged, stream)
 	}
 	if err != nil {
-		return created, 0, fmt.Errorf("ask for stream %s: %w", h.opt.Stream, err)
+		return created, 0, fmt.Errorf("ask for stream %s: %w", stream, err)
 	}
 	i := s.CachedInfo()
 	return i.Created.UTC(), i.State.LastSeq, nil

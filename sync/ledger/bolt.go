@@ -1,13 +1,15 @@
-package hub
+package ledger
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -29,6 +31,8 @@ import (
 //	collisions  the same ‖ name → unix milliseconds u64  all events of a number that several have
 //	holes       journal id ‖ first u64 → last u64 ‖ unix milliseconds u64
 //	quarantine  key 32 B → length of JSON u32 ‖ JSON ‖ body
+//	out         lane 0 number u64 → name                   the outbox
+//	docs        kind 0 key → value
 var (
 	bMeta       = []byte("meta")
 	bChains     = []byte("chains")
@@ -39,6 +43,8 @@ var (
 	bCopies     = []byte("copies")
 	bReceipts   = []byte("receipts")
 	bCollisions = []byte("collisions")
+	bOut        = []byte("out")
+	bDocs       = []byte("docs")
 
 	kSchema      = []byte("schema")
 	kLedger      = []byte("ledger")
@@ -48,7 +54,7 @@ var (
 )
 
 const (
-	boltSchema  = 2
+	boltSchema  = 3
 	lockTimeout = 2 * time.Second
 	headSize    = len(chain.Head{})
 	idSize      = len(chain.ID{})
@@ -59,6 +65,9 @@ const (
 type boltLedger struct {
 	db *bolt.DB
 	id wire.LedgerID
+
+	mu     sync.Mutex
+	claims map[string]*boltClaim
 }
 
 // OpenBolt opens the ledger in the file path, or makes a new one with an id of
@@ -71,7 +80,7 @@ func OpenBolt(path string) (Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", path, err)
 	}
-	l := &boltLedger{db: db}
+	l := &boltLedger{db: db, claims: make(map[string]*boltClaim)}
 	if err := db.Update(l.prepare); err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger %s: %w", path, err), db.Close())
 	}
@@ -90,7 +99,7 @@ func (l *boltLedger) prepare(tx *bolt.Tx) error {
 		if k, _ := tx.Cursor().First(); k != nil {
 			return fmt.Errorf("%w: it holds %q", ErrForeignStore, k)
 		}
-		for _, b := range [][]byte{bMeta, bChains, bEvents, bHeads, bHoles, bQuarantine, bCopies, bReceipts, bCollisions} {
+		for _, b := range [][]byte{bMeta, bChains, bEvents, bHeads, bHoles, bQuarantine, bCopies, bReceipts, bCollisions, bOut, bDocs} {
 			if _, err := tx.CreateBucket(b); err != nil {
 				return err
 			}
@@ -109,15 +118,20 @@ func (l *boltLedger) prepare(tx *bolt.Tx) error {
 	switch v := binary.BigEndian.Uint32(s); {
 	case v > boltSchema:
 		return fmt.Errorf("%w: schema %d, this release knows %d", ErrNewerLedger, v, boltSchema)
-	case v == 1: // knows no copies and no receipt numbers; an older release must not go on with it
-		for _, b := range [][]byte{bCopies, bReceipts, bCollisions} {
+	case v < boltSchema: // an older release must not go on with it
+		add := [][]byte{bOut, bDocs}
+		if v == 1 { // knows no copies and no receipt numbers
+			add = append(add, bCopies, bReceipts, bCollisions)
+			if err := meta.Put(kIndexed, []byte{}); err != nil {
+				return err
+			}
+		}
+		for _, b := range add {
 			if _, err := tx.CreateBucket(b); err != nil {
 				return err
 			}
 		}
-		return errors.Join(
-			meta.Put(kSchema, binary.BigEndian.AppendUint32(nil, boltSchema)),
-			meta.Put(kIndexed, []byte{}))
+		return meta.Put(kSchema, binary.BigEndian.AppendUint32(nil, boltSchema))
 	}
 	return nil
 }
@@ -143,8 +157,8 @@ func (t boltTx) index() (more bool, err error) {
 				return false, err
 			}
 		}
-		if number := receiptOf(e.Payload); number != "" {
-			if _, err := t.PutReceipt(Receipt{c.Store, c.Terminal, number, e.Name}, c.Updated); err != nil {
+		if number := ReceiptOf(e.Payload); number != "" {
+			if _, err := t.putReceipt(Receipt{c.Store, c.Terminal, number, e.Name}, c.Updated); err != nil {
 				return false, err
 			}
 		}
@@ -157,34 +171,79 @@ func (t boltTx) index() (more bool, err error) {
 }
 
 func (l *boltLedger) ID() wire.LedgerID { return l.id }
+func (l *boltLedger) Kind() string      { return "bbolt" }
 func (l *boltLedger) Close() error      { return l.db.Close() }
 
-func (l *boltLedger) Update(fn func(Tx) error) error {
+func (l *boltLedger) Update(ctx context.Context, fn func(Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return l.db.Update(func(tx *bolt.Tx) error { return fn(boltTx{tx}) })
 }
 
-func (l *boltLedger) View(fn func(Tx) error) error {
+func (l *boltLedger) View(ctx context.Context, fn func(Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return l.db.View(func(tx *bolt.Tx) error { return fn(boltTx{tx}) })
+}
+
+// boltClaim is held within this process: the file's lock keeps others out.
+type boltClaim struct {
+	l    *boltLedger
+	name string
+	lost chan struct{}
+}
+
+func (l *boltLedger) Claim(_ context.Context, name string) (Claim, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.claims[name] != nil {
+		return nil, false, nil
+	}
+	c := &boltClaim{l: l, name: name, lost: make(chan struct{})}
+	l.claims[name] = c
+	return c, true, nil
+}
+
+func (c *boltClaim) Lost() <-chan struct{} { return c.lost }
+
+func (c *boltClaim) Release() {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	if c.l.claims[c.name] == c {
+		delete(c.l.claims, c.name)
+		close(c.lost)
+	}
 }
 
 type boltTx struct{ *bolt.Tx }
 
-func positionKey(stream string) []byte { return []byte("position/" + stream) }
+func positionKey(lane string) []byte { return []byte("position/" + lane) }
 
-func (t boltTx) Position(stream string) (p Position, err error) {
-	if v := t.Bucket(bMeta).Get(positionKey(stream)); v != nil {
+func (t boltTx) Position(lane string) (p Position, err error) {
+	if v := t.Bucket(bMeta).Get(positionKey(lane)); v != nil {
 		err = json.Unmarshal(v, &p)
 	}
 	return p, err
 }
 
-func (t boltTx) SetPosition(stream string, p Position) error {
-	v, err := json.Marshal(p)
+func (t boltTx) SetPosition(lane string, from, to Position) error {
+	at, err := t.Position(lane)
 	if err != nil {
 		return err
 	}
-	return t.Bucket(bMeta).Put(positionKey(stream), v)
+	if at.Seq != from.Seq || at.Out != from.Out || !at.Created.Equal(from.Created) {
+		return fmt.Errorf("%w: %s is at %d, not %d", ErrMoved, lane, at.Seq, from.Seq)
+	}
+	v, err := json.Marshal(to)
+	if err != nil {
+		return err
+	}
+	return t.Bucket(bMeta).Put(positionKey(lane), v)
 }
+
+func (t boltTx) Expect([]chain.ID) error { return nil }
 
 func (t boltTx) Chain(id chain.ID) (Chain, bool, error) {
 	v := t.Bucket(bChains).Get(id[:])
@@ -268,18 +327,23 @@ func (t boltTx) PutCopy(n Name, in chain.ID, at uint64, event []byte) error {
 }
 
 func (t boltTx) Event(n Name) ([]byte, bool, error) {
+	e, ok, err := t.event(n)
+	return e.Payload, ok, err
+}
+
+func (t boltTx) event(n Name) (e Event, ok bool, err error) {
 	k := n.key()
 	if v := t.Bucket(bCopies).Get(k); v != nil {
-		e, err := decodeCopy(k, v)
-		return e.Payload, err == nil, err
+		e, err = decodeCopy(k, v)
+		return e, err == nil, err
 	}
 	k = k[:idSize+8]
 	v := t.Bucket(bEvents).Get(k)
 	if v == nil {
-		return nil, false, nil
+		return e, false, nil
 	}
-	e, err := decodeEvent(k, v)
-	return e.Payload, err == nil && e.Head == n.Head, err
+	e, err = decodeEvent(k, v)
+	return e, err == nil && e.Head == n.Head, err
 }
 
 func decodeEvent(k, v []byte) (e Event, err error) {
@@ -365,7 +429,20 @@ func receiptKey(r *Receipt) []byte {
 	return []byte(r.Store + "\x00" + r.Terminal + "\x00" + r.Number + "\x00")
 }
 
-func (t boltTx) PutReceipt(r Receipt, at time.Time) (bool, error) {
+func (t boltTx) PutReceipts(rows []Receipt, at time.Time) (colliding []Receipt, err error) {
+	for _, r := range rows {
+		collides, err := t.putReceipt(r, at)
+		if err != nil {
+			return nil, err
+		}
+		if collides {
+			colliding = append(colliding, r)
+		}
+	}
+	return colliding, nil
+}
+
+func (t boltTx) putReceipt(r Receipt, at time.Time) (bool, error) {
 	b, k, name := t.Bucket(bReceipts), receiptKey(&r), r.Event.key()
 	first := b.Get(k)
 	if first == nil {
@@ -451,39 +528,164 @@ func (t boltTx) Holes(fn func(Hole) error) error {
 }
 
 func (t boltTx) PutQuarantine(q Quarantined) (bool, error) {
-	b := t.Bucket(bQuarantine)
-	if b.Get(q.Key[:]) != nil {
+	if t.Bucket(bQuarantine).Get(q.Key[:]) != nil {
 		return false, nil
 	}
+	return true, errors.Join(t.putQuarantined(q), t.addQuarantined(1))
+}
+
+func (t boltTx) putQuarantined(q Quarantined) error {
+	q.Size = len(q.Body)
 	j, err := json.Marshal(q)
 	if err != nil {
-		return false, err
+		return err
 	}
-	v := binary.BigEndian.AppendUint32(nil, uint32(len(j)))
-	if err := b.Put(q.Key[:], append(append(v, j...), q.Body...)); err != nil {
-		return false, err
-	}
+	v := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(j)+len(q.Body)), uint32(len(j)))
+	return t.Bucket(bQuarantine).Put(q.Key[:], append(append(v, j...), q.Body...))
+}
+
+func (t boltTx) addQuarantined(d int) error {
 	n, err := t.QuarantineCount()
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, t.Bucket(bMeta).Put(kQuarantined, binary.BigEndian.AppendUint64(nil, n+1))
+	return t.Bucket(bMeta).Put(kQuarantined, binary.BigEndian.AppendUint64(nil, uint64(max(0, int64(n)+int64(d)))))
 }
 
 func (t boltTx) QuarantineCount() (uint64, error) { return t.count(kQuarantined) }
 
+func (t boltTx) Quarantined(key [32]byte) (Quarantined, bool, error) {
+	v := t.Bucket(bQuarantine).Get(key[:])
+	if v == nil {
+		return Quarantined{}, false, nil
+	}
+	q, err := decodeQuarantined(key[:], v)
+	return q, err == nil, err
+}
+
+func (t boltTx) Decide(key [32]byte, d Decision) error {
+	q, ok, err := t.Quarantined(key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("ledger: no quarantined message %x", key)
+	}
+	was := q.Decision.Verdict
+	q.Decision, q.Body = d, bytes.Clone(q.Body)
+	if err := t.putQuarantined(q); err != nil {
+		return err
+	}
+	switch {
+	case was == "" && d.Verdict != "":
+		return t.addQuarantined(-1)
+	case was != "" && d.Verdict == "":
+		return t.addQuarantined(1)
+	}
+	return nil
+}
+
 func (t boltTx) Quarantine(fn func(Quarantined) error) error {
 	return t.Bucket(bQuarantine).ForEach(func(k, v []byte) error {
-		var q Quarantined
-		if len(k) != len(q.Key) || len(v) < 4 || int64(len(v)-4) < int64(binary.BigEndian.Uint32(v)) {
-			return fmt.Errorf("ledger: quarantined message %x is damaged", k)
+		q, err := decodeQuarantined(k, v)
+		if err != nil {
+			return err
 		}
-		n := 4 + int(binary.BigEndian.Uint32(v))
-		if err := json.Unmarshal(v[4:n], &q); err != nil {
-			return fmt.Errorf("ledger: quarantined message %x: %w", k, err)
-		}
-		copy(q.Key[:], k)
-		q.Body = v[n:]
+		q.Body = nil
 		return fn(q)
 	})
+}
+
+func decodeQuarantined(k, v []byte) (q Quarantined, err error) {
+	if len(k) != len(q.Key) || len(v) < 4 || int64(len(v)-4) < int64(binary.BigEndian.Uint32(v)) {
+		return q, fmt.Errorf("ledger: quarantined message %x is damaged", k)
+	}
+	n := 4 + int(binary.BigEndian.Uint32(v))
+	if err := json.Unmarshal(v[4:n], &q); err != nil {
+		return q, fmt.Errorf("ledger: quarantined message %x: %w", k, err)
+	}
+	copy(q.Key[:], k)
+	q.Body, q.Size = v[n:], len(v)-n
+	return q, nil
+}
+
+func outKey(lane string, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(lane), 0), n)
+}
+
+func (t boltTx) PutOut(lane string, first uint64, names []Name) error {
+	b := t.Bucket(bOut)
+	for i := range names {
+		if err := b.Put(outKey(lane, first+uint64(i)), names[i].key()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t boltTx) Out(lane string, after uint64, fn func(uint64, Event) (bool, error)) error {
+	if after == ^uint64(0) {
+		return nil
+	}
+	prefix := append([]byte(lane), 0)
+	cur := t.Bucket(bOut).Cursor()
+	for k, v := cur.Seek(outKey(lane, after+1)); bytes.HasPrefix(k, prefix); k, v = cur.Next() {
+		if len(k) != len(prefix)+8 || len(v) != nameSize {
+			return fmt.Errorf("ledger: outbox entry %x is damaged", k)
+		}
+		e, ok, err := t.event(decodeName(v))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("ledger: the outbox names event %x, which is not there", v)
+		}
+		if more, err := fn(binary.BigEndian.Uint64(k[len(prefix):]), e); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t boltTx) DropOut(lane string, upTo uint64) error {
+	prefix := append([]byte(lane), 0)
+	cur := t.Bucket(bOut).Cursor()
+	for k, _ := cur.Seek(prefix); len(k) == len(prefix)+8 && bytes.HasPrefix(k, prefix) && binary.BigEndian.Uint64(k[len(prefix):]) <= upTo; k, _ = cur.Seek(prefix) {
+		if err := cur.Delete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func docKey(kind, key string) []byte { return []byte(kind + "\x00" + key) }
+
+func (t boltTx) Doc(kind, key string) ([]byte, bool, error) {
+	v := t.Bucket(bDocs).Get(docKey(kind, key))
+	return v, v != nil, nil
+}
+
+func (t boltTx) PutDoc(kind, key string, value []byte) error {
+	if kind == "" || key == "" || strings.Contains(kind+key, "\x00") {
+		return fmt.Errorf("ledger: kind %q and key %q of a document must not be empty", kind, key)
+	}
+	return t.Bucket(bDocs).Put(docKey(kind, key), value)
+}
+
+func (t boltTx) DeleteDoc(kind, key string) error {
+	return t.Bucket(bDocs).Delete(docKey(kind, key))
+}
+
+func (t boltTx) Docs(kind, after string, fn func(string, []byte) (bool, error)) error {
+	prefix, from := docKey(kind, ""), docKey(kind, after)
+	cur := t.Bucket(bDocs).Cursor()
+	for k, v := cur.Seek(from); bytes.HasPrefix(k, prefix); k, v = cur.Next() {
+		if after != "" && bytes.Equal(k, from) {
+			continue
+		}
+		if more, err := fn(string(k[len(prefix):]), v); err != nil || !more {
+			return err
+		}
+	}
+	return nil
 }

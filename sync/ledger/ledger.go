@@ -1,6 +1,7 @@
-package hub
+package ledger
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"time"
@@ -9,34 +10,64 @@ import (
 	"posd/sync/wire"
 )
 
-// Errors of opening a ledger.
+// Errors of a ledger.
 var (
-	ErrInUse        = errors.New("another hub is using this data folder")
+	ErrInUse        = errors.New("another hub is using this ledger")
 	ErrNewerLedger  = errors.New("ledger was written by a newer release of poshub")
 	ErrForeignStore = errors.New("not a ledger of poshub")
+	// ErrMoved: somebody else has moved what was to be moved. Nothing of the
+	// transaction happened; look again.
+	ErrMoved = errors.New("another hub has gone on here")
+	// ErrUnknown: the connection broke while the transaction was being committed. It
+	// happened or not; the next one sees which.
+	ErrUnknown = errors.New("it is not known whether the commit happened")
 )
 
-// Ledger holds what the hub has taken in. Implementations must make Update
-// atomic and durable: when it returned nil, all of it survives a power cut;
-// when it returned an error, none of it happened. testLedger is the suite that
-// each implementation has to pass.
+// Ledger holds what head office has taken in. The suite in suite_test.go is what each
+// implementation has to pass.
 type Ledger interface {
+	// ID names this ledger's content for ever; a copy restored from a backup keeps it.
 	ID() wire.LedgerID
-	// Update runs fn in the one writing transaction. Slices that fn hands to Tx
-	// must stay unchanged until Update returns.
-	Update(fn func(Tx) error) error
-	// View runs fn on a consistent snapshot. Keep it short: an open snapshot
-	// keeps old pages alive. Slices that fn receives are valid only within it.
-	View(fn func(Tx) error) error
+	// Kind says what it is made of, for people: "bbolt" or "postgresql".
+	Kind() string
+
+	// Update runs fn in a writing transaction. When it returned nil, all of it
+	// survives a power cut; when it returned an error, none of it happened (unless it is
+	// ErrUnknown: then the next Update sees either). fn may be
+	// run more than once, and must have no effects but those on Tx. Slices that fn
+	// hands to Tx must stay unchanged until Update returns.
+	Update(ctx context.Context, fn func(Tx) error) error
+	// View runs fn on a consistent snapshot. Keep it short: an open snapshot keeps old
+	// pages or rows alive. Slices that fn receives are valid only within it.
+	View(ctx context.Context, fn func(Tx) error) error
+
+	// Claim takes a name that one process at a time may hold, such as the work on a
+	// stream. ok is false while another holds it. A claim saves work; what makes
+	// two holders harmless is the comparison in SetPosition.
+	Claim(ctx context.Context, name string) (c Claim, ok bool, err error)
+
 	Close() error
+}
+
+// Claim is a name held.
+type Claim interface {
+	Lost() <-chan struct{} // closed when it is no longer held, for whatever reason
+	Release()              // gives it up; again does nothing
 }
 
 // Tx is a transaction on the ledger.
 type Tx interface {
-	Position(stream string) (Position, error) // zero if the stream was never read
-	SetPosition(stream string, p Position) error
+	// Position is how far a lane has come: the work on one stream, by name. Zero if it
+	// was never read.
+	Position(lane string) (Position, error)
+	// SetPosition moves a lane on. ErrMoved if it is not at from: two hubs that work
+	// on one lane cannot both commit.
+	SetPosition(lane string, from, to Position) error
 
 	Chain(id chain.ID) (c Chain, ok bool, err error)
+	// Expect says which chains the rest of the transaction will ask for, so that a
+	// remote store can fetch them at once. It changes nothing.
+	Expect(ids []chain.ID) error
 	PutChain(c Chain) error
 	Chains(fn func(Chain) error) error // ordered by journal id
 
@@ -54,10 +85,19 @@ type Tx interface {
 	// fn says stop.
 	Events(c Cursor, fn func(Event) (more bool, err error)) error
 
-	// PutReceipt notes which event has a receipt number of a terminal. All events
-	// of different names under one number become collisions; again the same name
-	// changes nothing.
-	PutReceipt(r Receipt, at time.Time) (collides bool, err error)
+	// PutOut puts events that took effect into a lane's outbox, in order, under the
+	// numbers first, first+1, …
+	PutOut(lane string, first uint64, names []Name) error
+	// Out calls fn with the outbox of a lane behind number after, in order, until fn
+	// says stop.
+	Out(lane string, after uint64, fn func(n uint64, e Event) (more bool, err error)) error
+	// DropOut forgets the outbox up to and with a number. The events stay.
+	DropOut(lane string, upTo uint64) error
+
+	// PutReceipts notes which events have which receipt numbers of a terminal. All
+	// events of different names under one number become collisions; again the same
+	// name changes nothing. It returns those of rows that collide.
+	PutReceipts(rows []Receipt, at time.Time) (colliding []Receipt, err error)
 	// Collisions calls fn with each event whose receipt number another event has
 	// too, behind the one given, ordered by store, terminal, receipt and name.
 	Collisions(after Receipt, fn func(r Receipt, noticed time.Time) (more bool, err error)) error
@@ -68,15 +108,29 @@ type Tx interface {
 
 	// PutQuarantine keeps q, once: again the same Key changes nothing.
 	PutQuarantine(q Quarantined) (added bool, err error)
-	Quarantine(fn func(Quarantined) error) error // ordered by key
-	QuarantineCount() (uint64, error)
+	// Quarantined is the message with that key.
+	Quarantined(key [32]byte) (q Quarantined, ok bool, err error)
+	// Decide notes what was decided about it.
+	Decide(key [32]byte, d Decision) error
+	Quarantine(fn func(Quarantined) error) error // ordered by key, without bodies
+	QuarantineCount() (uint64, error)            // of those not decided
+
+	// Documents are small things by kind and key: what is known of terminals, tokens,
+	// orders, the audit trail. A kind is a word, a key is printable ASCII.
+	Doc(kind, key string) (value []byte, ok bool, err error)
+	PutDoc(kind, key string, value []byte) error
+	DeleteDoc(kind, key string) error
+	// Docs calls fn with the documents of a kind behind a key, ordered by key (bytes),
+	// until fn says stop.
+	Docs(kind, after string, fn func(key string, value []byte) (more bool, err error)) error
 }
 
 // Position is a place in a stream. A stream that was deleted and made again is
 // another stream, though it has the same name: Created tells them apart.
 type Position struct {
 	Created time.Time `json:"created"`
-	Seq     uint64    `json:"seq"` // last message whose effect is in the ledger
+	Seq     uint64    `json:"seq"`           // last message whose effect is in the ledger
+	Out     uint64    `json:"out,omitempty"` // last number given in the lane's outbox
 }
 
 // Chain is what the ledger knows of one journal.
@@ -84,8 +138,9 @@ type Chain struct {
 	Journal  chain.ID   `json:"-"`
 	Store    string     `json:"store"`
 	Terminal string     `json:"terminal"`
-	Last     uint64     `json:"last"` // all records up to here are entered, or declared a hole
-	Head     chain.Head `json:"-"`    // head(Last)
+	Shard    int        `json:"shard,omitempty"` // where it came last
+	Last     uint64     `json:"last"`            // all records up to here are entered, or declared a hole
+	Head     chain.Head `json:"-"`               // head(Last)
 	Records  uint64     `json:"records"`
 	Events   uint64     `json:"events"`
 	Lost     uint64     `json:"lost,omitempty"`   // records inside holes
@@ -97,6 +152,7 @@ type Chain struct {
 	PublicKey []byte        `json:"public_key,omitempty"` // of the birth record
 	Parent    *chain.Parent `json:"parent,omitempty"`     // likewise
 	LastCopy  Name          `json:"last_copy,omitzero"`   // the newest copy in this journal, as the next one may continue it
+	Waived    []Waiver      `json:"waived,omitempty"`     // what a person has decided to accept
 	Updated   time.Time     `json:"updated"`              // when records were last entered, by the hub's clock
 }
 
@@ -109,8 +165,9 @@ type Name struct {
 	Head    chain.Head
 }
 
-// maxSeq is the largest number that a record can have.
-const maxSeq = ^uint64(0) - 1
+// MaxSeq is the largest number of a record that a ledger takes: databases know no larger
+// integer, and no journal gets there.
+const MaxSeq = 1<<63 - 2
 
 type nameJSON struct {
 	Journal string `json:"journal"`
@@ -168,6 +225,21 @@ type Hole struct {
 	At          time.Time
 }
 
+// Waiver says that a person has accepted a journal's records up to Last although they
+// would go to quarantine for Cause.
+type Waiver struct {
+	Cause string `json:"cause"`
+	Last  uint64 `json:"last"`
+}
+
+// Decision is what a person has decided about a quarantined message.
+type Decision struct {
+	Verdict string    `json:"verdict"` // "accepted", "rejected"; "" = open
+	By      string    `json:"by"`
+	Why     string    `json:"why"`
+	At      time.Time `json:"at"`
+}
+
 // Quarantined is a message that was set aside, whole.
 type Quarantined struct {
 	Key     [32]byte  `json:"-"` // SHA-256 of subject, a zero byte, and body
@@ -179,5 +251,8 @@ type Quarantined struct {
 	First   uint64    `json:"first,omitempty"`
 	Last    uint64    `json:"last,omitempty"`
 	At      time.Time `json:"at"`
+	Size    int       `json:"bytes"` // of the body
 	Body    []byte    `json:"-"`
+
+	Decision Decision `json:"decision,omitzero"`
 }
