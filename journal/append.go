@@ -210,7 +210,7 @@ func (j *Journal) reserve(c Class) error {
 	}
 	used := j.usedLocked()
 	if used+2*j.opt.SegmentSize > j.opt.MaxBytes {
-		return j.overBudget(used)
+		return overBudget(used, j.opt.MaxBytes)
 	}
 	if free, err := j.fs.Free(); err == nil && free < uint64(j.opt.SegmentSize) {
 		return fmt.Errorf("%w: %d bytes are free, a segment takes %d; the spare segment is kept to finish what is open: free space on the data partition",
@@ -219,9 +219,9 @@ func (j *Journal) reserve(c Class) error {
 	return nil
 }
 
-func (j *Journal) overBudget(used int64) error {
+func overBudget(used, most int64) error {
 	return fmt.Errorf("%w: segments take %d bytes, the budget is %d; records that head office has not settled are never deleted: restore the link or raise data.max_bytes",
-		ErrNoSpace, used, j.opt.MaxBytes)
+		ErrNoSpace, used, most)
 }
 
 // roll goes on to the next segment. Callers hold mu and no other Append runs.

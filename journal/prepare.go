@@ -58,13 +58,13 @@ func (j *Journal) prepare() error {
 	j.mu.Lock()
 	ready := j.spare != 0
 	no := j.segs[len(j.segs)-1].no + 1
-	used := j.usedLocked()
+	used, most := j.usedLocked(), j.opt.MaxBytes
 	j.mu.Unlock()
 	if ready {
 		return nil
 	}
-	if used+j.opt.SegmentSize > j.opt.MaxBytes {
-		return j.overBudget(used)
+	if used+j.opt.SegmentSize > most {
+		return overBudget(used, most)
 	}
 	if err := j.makeSpare(no); err != nil {
 		return err

@@ -177,9 +177,8 @@ func (t *terminal) open() (err error) {
 	}
 	if t.register, err = register.Open(t.journal, t.view, register.Options{
 		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Operator: c.Terminal.Operator,
-		Currency: c.Terminal.Currency, Rounding: c.Terminal.Rounding,
-		TimeZone: c.Terminal.TimeZone, DayStart: c.Terminal.DayStart,
-		Release: releaseName(), Config: c.Hash(), Opener: &opener, Log: t.log,
+		Currency: c.Terminal.Currency, Settings: settingsOf(c), TimeZone: c.Terminal.TimeZone,
+		Release: releaseName(), Opener: &opener, Log: t.log,
 	}); err != nil {
 		return err
 	}
@@ -188,7 +187,7 @@ func (t *terminal) open() (err error) {
 		return err
 	}
 	o := httpapi.Options{
-		Terminal: c.Terminal, Taxes: c.Taxes, HTTP: c.HTTP, Journal: t.journal, View: t.view, Register: t.register,
+		Terminal: c.Terminal, HTTP: c.HTTP, Journal: t.journal, View: t.view, Register: t.register,
 		Catalogue: t.catalogue, Tokens: filepath.Join(dir, "tokens"), Limits: t.limits, Selling: t.pacer.Selling, Load: t.load,
 		Release: releaseName(), Metrics: t.set, Log: t.log,
 	}
@@ -359,4 +358,11 @@ func (t *terminal) close() (err error) {
 		err = errors.Join(err, t.journal.Close())
 	}
 	return err
+}
+
+// settingsOf are the values of c that may change while sales go on.
+func settingsOf(c *config.Config) register.Settings {
+	return register.Settings{
+		Prices: c.Terminal.Prices, Rounding: c.Terminal.Rounding, DayStart: c.Terminal.DayStart, Taxes: c.Taxes, Config: c.Hash(),
+	}
 }

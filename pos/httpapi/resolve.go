@@ -4,12 +4,13 @@ import (
 	"strconv"
 
 	"posd/pos"
+	"posd/pos/register"
 )
 
 // resolve turns the request's lines into the sale's, with the price, the texts
-// and the tax rate in force now. Lines are appended to dst.
-func (s *Server) resolve(dst []pos.Line, req *request) ([]pos.Line, pos.PriceMode, *problem) {
-	prices := s.o.Terminal.Prices
+// and the tax rate of set. Lines are appended to dst.
+func (s *Server) resolve(dst []pos.Line, req *request, set *register.Settings) ([]pos.Line, pos.PriceMode, *problem) {
+	prices := set.Prices
 	if req.prices != "" {
 		var err error
 		if prices, err = pos.ParsePriceMode(req.prices); err != nil {
@@ -24,14 +25,14 @@ func (s *Server) resolve(dst []pos.Line, req *request) ([]pos.Line, pos.PriceMod
 	}
 	for i := range req.lines {
 		dst = append(dst, pos.Line{})
-		if bad := s.line(&dst[len(dst)-1], &req.lines[i], i); bad != nil {
+		if bad := s.line(&dst[len(dst)-1], &req.lines[i], i, set); bad != nil {
 			return dst, 0, bad
 		}
 	}
 	return dst, prices, nil
 }
 
-func (s *Server) line(l *pos.Line, r *requestLine, i int) *problem {
+func (s *Server) line(l *pos.Line, r *requestLine, i int, set *register.Settings) *problem {
 	*l = pos.Line{
 		Item: r.item, Description: r.description, Department: r.department, Unit: r.unit,
 		Tax: r.tax, Qty: r.qty, Price: r.price, Fixed: r.fixed, Amount: r.amount,
@@ -55,7 +56,7 @@ func (s *Server) line(l *pos.Line, r *requestLine, i int) *problem {
 	if l.Unit == "" {
 		l.Unit = "pc"
 	}
-	rate, ok := s.rates[l.Tax]
+	rate, ok := set.Rate(l.Tax)
 	if !ok {
 		return refuse("unknown-tax", "line "+strconv.Itoa(i+1)+": tax code "+strconv.Quote(l.Tax)+
 			" is not in the tax table of the terminal's configuration").at(linePointer(i, "tax"))

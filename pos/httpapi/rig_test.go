@@ -129,12 +129,12 @@ func (g *rig) start() *rig {
 	must()
 	g.v, err = view.Open(filepath.Join(g.dir, "view.db"), g.j, view.Options{})
 	must()
-	g.r, err = register.Open(g.j, g.v, register.Options{Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, Opener: &opener, Now: g.now})
+	g.r, err = register.Open(g.j, g.v, register.Options{Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, Opener: &opener, Now: g.now,
+		Settings: register.Settings{Taxes: []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 70000}}}})
 	must()
 	g.c = catalogue.Open(filepath.Join(g.dir, "catalogue.db"))
 	g.s, err = New(Options{
 		Terminal: config.Terminal{Store: "S1", ID: "T1", Operator: "0", Currency: euro, TimeZone: time.UTC},
-		Taxes:    []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 70000}},
 		HTTP:     g.http, Listeners: g.listeners, Journal: g.j, View: g.v, Register: g.r, Catalogue: g.c, Tokens: filepath.Join(g.dir, "tokens"), Release: "test",
 		Uplink: func() UplinkStatus { return UplinkStatus{Connected: true, Server: "tls://hub", Sent: 2, Settled: 1} },
 		Limits: Limits{GoMemory: 20 << 20, Procs: 2, Differs: []string{`no "quota"`}},

@@ -92,11 +92,14 @@ func (s *Server) sell(ctx context.Context, x *exchange, c register.Checkout) (a 
 	if bad = x.dec.decode(x.body.Bytes(), &x.req); bad != nil {
 		return a, bad, nil
 	}
-	if x.line, c.Prices, bad = s.resolve(x.line, &x.req); bad != nil {
-		return a, bad, nil
+	for again := true; again; again = errors.Is(err, register.ErrSettings) { // head office has just changed them
+		c.Settings = s.o.Register.Settings()
+		if x.line, c.Prices, bad = s.resolve(x.line[:0], &x.req, c.Settings); bad != nil {
+			return a, bad, nil
+		}
+		c.Operator, c.Lines, c.Tenders = x.req.operator, x.line, x.req.tenders
+		a, err = s.o.Register.Checkout(ctx, c)
 	}
-	c.Operator, c.Lines, c.Tenders = x.req.operator, x.line, x.req.tenders
-	a, err = s.o.Register.Checkout(ctx, c)
 	s.noSpace.Store(errors.Is(err, journal.ErrNoSpace))
 	return a, nil, err
 }

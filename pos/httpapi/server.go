@@ -18,7 +18,6 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"posd/journal"
-	"posd/pos"
 	"posd/pos/catalogue"
 	"posd/pos/config"
 	"posd/pos/register"
@@ -47,7 +46,6 @@ const (
 // required.
 type Options struct {
 	Terminal  config.Terminal
-	Taxes     []pos.Tax
 	HTTP      config.HTTP
 	Journal   *journal.Journal
 	View      *view.View
@@ -96,7 +94,6 @@ type UplinkStatus struct {
 // Server is the HTTP interface.
 type Server struct {
 	o          Options
-	rates      map[string]pos.Rate
 	tokens     *tokens
 	admission  *admission
 	profiling  sync.Mutex    // one profile at a time
@@ -128,11 +125,8 @@ func New(o Options) (*Server, error) {
 		return nil, errors.New("httpapi: journal, view, register and catalogue must be given")
 	}
 	s := &Server{
-		o: o, rates: make(map[string]pos.Rate, len(o.Taxes)), large: make(chan struct{}, largeBodies),
+		o: o, large: make(chan struct{}, largeBodies),
 		tokens: newTokens(o.Tokens, o.Log),
-	}
-	for _, t := range o.Taxes {
-		s.rates[t.Code] = t.Rate
 	}
 	s.admission = newAdmission(o.HTTP.Rate, o.Limits.CPUPercent)
 	s.stopping = make(chan struct{})

@@ -25,6 +25,7 @@ type Checkout struct {
 	Prices   pos.PriceMode
 	Lines    []pos.Line
 	Tenders  []pos.Tender
+	Settings *Settings // that the lines were priced with; nil: those in force, whichever they are
 }
 
 // Answer names a sale that is durable.
@@ -41,6 +42,8 @@ type command struct {
 	h    event.Header
 	e    event.SaleCompleted
 	size int
+	set  *Settings    // that the sale was prepared with, or that a note puts into force
+	note Appender     // nil: a sale
 	held atomic.Int32 // free, taken by the loop, or given up by its caller
 	done chan result
 }
@@ -86,21 +89,15 @@ func (r *Register) Replay(ctx context.Context, key string, hash [32]byte) (Answe
 
 // Checkout makes the sale, or finds the one that its key has made, and returns
 // when it is durable. Errors: *RefusalError, ErrKeyReused, ErrBusy, ErrStopping,
-// journal.ErrNoSpace: nothing happened. journal.ErrFailed, or ctx's error: the
+// journal.ErrNoSpace, ErrSettings: nothing happened. journal.ErrFailed, or ctx's error: the
 // sale may have been made or not, and only the same key may be used again.
 func (r *Register) Checkout(ctx context.Context, c Checkout) (Answer, error) {
 	if err := r.awaitIndex(ctx); err != nil {
 		return Answer{}, err
 	}
-	cmd := r.pool.Get().(*command)
-	if err := r.prepare(cmd, &c); err != nil {
-		r.pool.Put(cmd)
-		return Answer{}, err
-	}
-	cmd.ctx = ctx
-	res, err := r.submit(cmd)
-	if err == nil {
-		err = res.err
+	res, err := r.attempt(ctx, &c)
+	for c.Settings == nil && errors.Is(err, ErrSettings) {
+		res, err = r.attempt(ctx, &c)
 	}
 	if err != nil {
 		return Answer{}, err
@@ -112,6 +109,21 @@ func (r *Register) Checkout(ctx context.Context, c Checkout) (Answer, error) {
 		return Answer{}, fmt.Errorf("sale is not known to be durable: %w", err)
 	}
 	return Answer{Seq: res.seq, Sale: event.SaleID(r.j.ID(), res.seq)}, nil
+}
+
+// attempt has the loop make the sale with one set of settings.
+func (r *Register) attempt(ctx context.Context, c *Checkout) (result, error) {
+	cmd := r.pool.Get().(*command)
+	if err := r.prepare(cmd, c); err != nil {
+		r.pool.Put(cmd)
+		return result{}, err
+	}
+	cmd.ctx = ctx
+	res, err := r.submit(cmd)
+	if err == nil {
+		err = res.err
+	}
+	return res, err
 }
 
 // Alive returns when the loop has answered: for a watchdog.
@@ -154,6 +166,7 @@ func (r *Register) submit(cmd *command) (result, error) {
 
 func (r *Register) recycle(cmd *command, res result) result {
 	cmd.ctx, cmd.ping, cmd.h, cmd.e = nil, false, event.Header{}, event.SaleCompleted{}
+	cmd.set, cmd.note = nil, nil
 	cmd.held.Store(free)
 	r.pool.Put(cmd)
 	return res
@@ -161,7 +174,11 @@ func (r *Register) recycle(cmd *command, res result) result {
 
 // prepare does what needs no state: the sums and the tenders.
 func (r *Register) prepare(cmd *command, c *Checkout) error {
-	t, err := pos.Compute(c.Lines, pos.ComputeOptions{Prices: c.Prices, Rounding: r.o.Rounding})
+	set := c.Settings
+	if set == nil {
+		set = r.Settings()
+	}
+	t, err := pos.Compute(c.Lines, pos.ComputeOptions{Prices: c.Prices, Rounding: set.Rounding})
 	if err != nil {
 		return refusal(err, "/lines")
 	}
@@ -173,9 +190,10 @@ func (r *Register) prepare(cmd *command, c *Checkout) error {
 	if operator == "" {
 		operator = r.o.Operator
 	}
+	cmd.set = set
 	cmd.e = event.SaleCompleted{
 		Store: r.o.Store, Terminal: r.o.Terminal, Operator: operator, Currency: r.o.Currency,
-		Prices: c.Prices, Rounding: r.o.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
+		Prices: c.Prices, Rounding: set.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
 		Tenders: c.Tenders, Change: change,
 	}
 	cmd.h = event.Header{Key: c.Key, Front: c.Front, Trace: c.Trace}
@@ -206,6 +224,9 @@ func (r *Register) handle(c *command) result {
 	if c.ping {
 		return result{}
 	}
+	if c.note != nil {
+		return r.handleNote(c)
+	}
 	if c.h.Key != "" {
 		seq, ok, err := r.find(c.h.Key, c.id)
 		if err != nil {
@@ -214,6 +235,9 @@ func (r *Register) handle(c *command) result {
 		if ok {
 			return result{seq: seq, replay: true}
 		}
+	}
+	if c.set != r.Settings() {
+		return result{err: ErrSettings}
 	}
 	if !r.state.room(c.e.Total) {
 		return result{err: &RefusalError{Code: CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}

@@ -92,7 +92,7 @@ func (r *Register) businessDate(now time.Time, trust event.Clock) string {
 	local := now.In(r.o.TimeZone)
 	hour, minute, second := local.Clock()
 	since := time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second
-	if since < r.o.DayStart {
+	if since < r.Settings().DayStart {
 		local = time.Date(local.Year(), local.Month(), local.Day()-1, 12, 0, 0, 0, time.UTC)
 	}
 	if year := local.Year(); year < 0 || year > 9999 {

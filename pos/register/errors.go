@@ -17,6 +17,9 @@ var (
 	ErrIndex = errors.New("the index of sales is not up to date")
 	// ErrUnreadable: the key has made a sale, which cannot be read any more.
 	ErrUnreadable = errors.New("the sale was made earlier and cannot be read")
+	// ErrSettings: head office has changed the settings that the sale was priced with.
+	// Nothing happened; begin anew with those in force.
+	ErrSettings = errors.New("the settings have changed")
 	// ErrStopping: the register is not running, or not any more. Nothing happened.
 	ErrStopping = errors.New("posd is stopping")
 	// ErrCurrency: the journal counts in another currency than the configuration.

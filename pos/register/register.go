@@ -23,11 +23,9 @@ type Options struct {
 	Store, Terminal string
 	Operator        string // of a shift or a sale whose request names none
 	Currency        pos.Currency
-	Rounding        pos.Rounding
+	Settings                       // at the start
 	TimeZone        *time.Location // nil: UTC
-	DayStart        time.Duration  // after local midnight; before it, a sale belongs to the day before
 	Release         string         // for terminal.started
-	Config          string         // hash of the configuration, for terminal.started
 	Queue           int            // sales that may wait for the loop, default 256
 	Opener          *Opener        // the one whose method the journal was opened with
 	Log             *slog.Logger
@@ -42,6 +40,7 @@ type Register struct {
 	j       *journal.Journal
 	v       *view.View
 	o       Options
+	set     atomic.Pointer[Settings] // changed by the loop only
 	queue   chan *command
 	pool    sync.Pool
 	pending pending
@@ -67,6 +66,7 @@ type Register struct {
 func Open(j *journal.Journal, v *view.View, o Options) (*Register, error) {
 	o.fill()
 	r := &Register{j: j, v: v, o: o, queue: make(chan *command, o.Queue), bugDropKey: planted("dropped-key")}
+	r.set.Store(&o.Settings)
 	r.pool.New = func() any { return &command{done: make(chan result, 1)} }
 	if err := r.load(); err != nil {
 		return nil, fmt.Errorf("read the terminal's state from its journal: %w", err)
@@ -266,7 +266,7 @@ func (r *Register) shut() {
 func (r *Register) started() {
 	now, trust := r.lookAtClock()
 	e := event.TerminalStarted{
-		Release: r.o.Release, Incarnation: r.j.Incarnation(), Config: r.o.Config, Recovered: r.j.Recovered(),
+		Release: r.o.Release, Incarnation: r.j.Incarnation(), Config: r.Settings().Config, Recovered: r.j.Recovered(),
 	}
 	r.note(&e, now, trust)
 }
@@ -298,7 +298,7 @@ func (r *Register) lookAtClock() (time.Time, event.Clock) {
 
 // note journals a technical event. One that finds no room is left out: it must
 // not take the place of a sale.
-func (r *Register) note(e appender, now time.Time, trust event.Clock) {
+func (r *Register) note(e Appender, now time.Time, trust event.Clock) {
 	h := event.Header{Time: now, Clock: trust}
 	if _, err := r.append(journal.Soon, e, h, 1024); err != nil {
 		r.o.Log.Warn("a technical event was not journaled", "error", err)
@@ -313,19 +313,20 @@ func stamped(h event.Header) event.Header {
 	return h
 }
 
-type appender interface {
+// Appender is an event of package event.
+type Appender interface {
 	AppendEvent(dst []byte, h event.Header) ([]byte, error)
 }
 
 type record struct {
-	e appender
+	e Appender
 	h event.Header
 }
 
 // AppendRecord implements journal.Encoder.
 func (c *record) AppendRecord(dst []byte, _ uint64) ([]byte, error) { return c.e.AppendEvent(dst, c.h) }
 
-func (r *Register) append(class journal.Class, e appender, h event.Header, size int) (uint64, error) {
+func (r *Register) append(class journal.Class, e Appender, h event.Header, size int) (uint64, error) {
 	r.record.e, r.record.h = e, h
 	seq, err := r.j.Append(event.RecordType, class, size, &r.record)
 	r.record.e = nil
