@@ -174,7 +174,7 @@ func (u *Uplink) findPlace(ctx context.Context) error {
 // place resumes at record next behind stream sequence fence.
 func (u *Uplink) place(next, fence uint64) {
 	u.seek(next)
-	u.fence, u.rewound = fence, false
+	u.fence, u.fenced, u.rewound = fence, false, false
 	if fence < u.rewindAt {
 		u.rewindAt = 0 // the stream began anew
 	}

@@ -225,8 +225,15 @@ var errLate = errors.New("no acknowledgement in time")
 func (u *Uplink) publish(ctx context.Context, p *load) (pubAck, error) {
 	m := &nats.Msg{Subject: u.subject, Header: make(nats.Header, 6), Data: p.body}
 	p.SetHeaders(m.Header)
-	if u.opt.bug != bugNoFence {
-		m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(u.fence, 10)}
+	switch u.opt.bug {
+	case bugNoFence:
+	case bugMsgID:
+		m.Header["Nats-Msg-Id"] = []string{p.Journal.String() + "/" + strconv.FormatUint(p.First, 10) + "/" + p.Head.String()}
+	default:
+		if u.opt.bug != bugFirstFence || !u.fenced {
+			m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(u.fence, 10)}
+		}
+		u.fenced = true
 	}
 	for try := 1; ; try++ {
 		rctx, cancel := context.WithTimeout(ctx, u.opt.t.ack)

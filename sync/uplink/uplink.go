@@ -102,6 +102,8 @@ const (
 	bugNoFence        // parcels without the expected last sequence
 	bugTrustLast      // believe the stream's last message without comparing heads
 	bugFreeOnSent     // settle on the acknowledgement
+	bugFirstFence     // only the first parcel behind a found place is fenced
+	bugMsgID          // the server's duplicate window instead of the fence
 )
 
 // Uplink ships one journal. Run is its one goroutine; Status may be called from any.
@@ -131,6 +133,7 @@ type Uplink struct {
 	prev       chain.Head // head(next-1), if prevOK
 	prevOK     bool
 	fence      uint64 // stream sequence of our subject's last message
+	fenced     bool   // a parcel went out since the place was found; for bugFirstFence
 	blind      bool   // the last message could not be fetched: believe what 10071 names
 	getFails   int
 	rewound    bool   // nothing acknowledged since the last rewind
@@ -193,6 +196,9 @@ func New(o Options) (*Uplink, error) {
 	}
 	if o.t == (times{}) {
 		o.t = defaultTimes
+	}
+	if o.bug == noBug {
+		o.bug = planted()
 	}
 	u := &Uplink{
 		opt: o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,

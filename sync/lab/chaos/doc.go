@@ -31,6 +31,9 @@
 // has each record once and in order, up to what the terminal calls sent: the servers
 // have lost nothing, so there is no reason to send anything twice.
 //
+// Bugs are planted (mutants.go), each in a scene in which it must do its damage, and
+// which must come out whole without it.
+//
 // # What this proves and what not
 //
 // It proves the protocol with its real parts, for what such a link and such kills do.

@@ -55,6 +55,10 @@ func chaos(ctx context.Context, o options) (bool, error) {
 	}
 	v.report()
 	caught, planted := 0, 0
+	if err == nil && o.mutants {
+		planted = len(mutants)
+		caught, err = b.plant(ctx, o.seed+1e6)
+	}
 	fmt.Printf("chaos: %d cuts, %d leader changes, %d lost, %d twice, %d out of order, %d stuck, %d false alarms, mutants caught %d of %d, %.0f s\n",
 		v.tally.all(), v.tally.leaders, v.kinds[lost], v.kinds[twice], v.kinds[disorder], v.kinds[stuck], v.kinds[phantom]+v.kinds[falseAlarm],
 		caught, planted, time.Since(b.begin).Seconds())

@@ -123,6 +123,9 @@ func (p *process) stop() error {
 	if _, st := p.running(); !st.Success() {
 		return found(falseAlarm, "%s did not stop in order: %s%s", p.name, st, p.tail())
 	}
+	p.mu.Lock()
+	p.cmd, p.state = nil, nil // this end was asked for
+	p.mu.Unlock()
 	return nil
 }
 

@@ -27,6 +27,8 @@ type till struct {
 	link   *link
 	book   *book
 	client *http.Client
+
+	restarts bool // it may end by itself, and is started again, as systemd would
 }
 
 func (t *till) conf() string { return filepath.Join(t.dir, "posd.toml") }
@@ -104,7 +106,7 @@ func (t *till) tend() error {
 	switch {
 	case up:
 		return nil
-	case st != nil && st.ExitCode() > 0:
+	case st != nil && st.ExitCode() > 0 && !t.restarts:
 		return found(falseAlarm, "%s ended by itself: %s%s", t.name, st, t.tail())
 	}
 	return t.start()
@@ -245,7 +247,12 @@ func (t *till) sell(ctx context.Context, seed uint64) error {
 // sellMore makes n sales that are all answered.
 func (t *till) sellMore(ctx context.Context, n int, rng *rand.Rand) error {
 	for range n {
-		if err := await(ctx, "a sale at "+t.name, func() error { return t.one(ctx, rng) }); err != nil {
+		if err := await(ctx, "a sale at "+t.name, func() error {
+			if err := t.tend(); err != nil {
+				return err
+			}
+			return t.one(ctx, rng)
+		}); err != nil {
 			return err
 		}
 	}

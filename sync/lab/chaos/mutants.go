@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// mutant is a planted mistake, the scene in which it must do its damage, and the kind of
+// damage that it must be caught by. The scene without the bug must come out whole.
+type mutant struct {
+	name  string
+	posd  string // value of POSD_PLANTED_BUG
+	shows kind
+	scene scene
+}
+
+type scene func(ctx context.Context, w *world, env ...string) error
+
+var mutants = []mutant{
+	{"no fence", "no-fence", twice, lateLanding},
+	{"fence on the first parcel only", "first-fence", twice, lateLanding},
+	{"Msg-Id instead of the fence", "msg-id", twice, lateLanding},
+	{"last message trusted without its head", "trust-last", lost, restoredTill},
+	{"freed on the acknowledgement", "free-on-ack", lost, forgetfulServer},
+}
+
+// plant runs each scene with its bug, and each once without, two at a time. It returns
+// how many bugs were caught.
+func (b *bench) plant(ctx context.Context, seed uint64) (caught int, err error) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	jobs := make(chan func() error)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for job := range jobs {
+				if err := job(); err != nil {
+					fail(err)
+				}
+			}
+		})
+	}
+	var mu sync.Mutex
+	whole := map[string]bool{}
+	send := func(job func() error) {
+		select {
+		case jobs <- job:
+		case <-ctx.Done():
+		}
+	}
+	for i, m := range mutants {
+		name := fmt.Sprintf("%p", m.scene)
+		if !whole[name] {
+			whole[name] = true
+			send(func() error {
+				begin := time.Now()
+				if err := b.stage(ctx, "sound-"+m.posd, seed, m.scene); err != nil {
+					return fmt.Errorf("the scene of %q without the bug: %w", m.name, err)
+				}
+				b.say("scene of %q without the bug: whole, %.1f s", m.name, time.Since(begin).Seconds())
+				return nil
+			})
+		}
+		send(func() error {
+			begin := time.Now()
+			err := b.stage(ctx, "planted-"+m.posd, seed+uint64(i), m.scene, "POSD_PLANTED_BUG="+m.posd)
+			switch k := kindOf(err); {
+			case err == nil || k != 0 && k != m.shows:
+				b.say("planted %q: NOT CAUGHT as %q: %v", m.name, m.shows, err)
+				return nil
+			case k == 0:
+				return fmt.Errorf("planted %q: %w", m.name, err)
+			}
+			b.say("planted %q: caught, %.1f s: %.220s", m.name, time.Since(begin).Seconds(), err.Error())
+			mu.Lock()
+			caught++
+			mu.Unlock()
+			return nil
+		})
+	}
+	close(jobs)
+	wg.Wait()
+	return caught, context.Cause(ctx)
+}
+
+// stage plays a scene on one server of its own. What a planted bug leaves is not kept.
+func (b *bench) stage(ctx context.Context, name string, seed uint64, s scene, env ...string) error {
+	w, err := b.newWorld(ctx, name, seed, 1, "always")
+	if w == nil {
+		return err
+	}
+	if err == nil {
+		err = s(ctx, w, env...)
+	}
+	w.close()
+	wrong := err
+	if len(env) > 0 && kindOf(err) != 0 {
+		wrong = nil
+	}
+	return errors.Join(err, b.clear(w.dir, wrong))
+}
+
+// opened is a hub and one terminal with some sales that are settled.
+func (w *world) opened(ctx context.Context, rng *rand.Rand, env ...string) (*office, *till, error) {
+	o, err := w.addHub(ctx, hubNow)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := w.addTill(ctx, "t1", posdLab, env...)
+	if err == nil {
+		err = t.sellMore(ctx, 10, rng)
+	}
+	if err == nil {
+		err = t.drained(ctx)
+	}
+	return o, t, err
+}
+
+// lateLanding: a parcel is under way when the link breaks. The terminal connects again
+// and sends it again; then, after the duplicate window, the first one arrives after all.
+func lateLanding(ctx context.Context, w *world, env ...string) error {
+	rng := rand.New(rand.NewPCG(w.seed, 1))
+	o, t, err := w.opened(ctx, rng, env...)
+	if err != nil {
+		return err
+	}
+	if err := w.shortWindow(ctx); err != nil {
+		return err
+	}
+	struck := make(chan bool, 1)
+	go func() {
+		struck <- t.link.aim(ctx, &armed{blow: late, after: 1500 * time.Millisecond, done: make(chan struct{})}, giveUp)
+	}()
+	for {
+		if err := t.sellMore(ctx, 1, rng); err != nil {
+			return err
+		}
+		select {
+		case ok := <-struck:
+			if !ok {
+				return errors.New("no parcel was held back")
+			}
+		case <-time.After(20 * time.Millisecond):
+			continue
+		}
+		break
+	}
+	if err := t.drained(ctx); err != nil {
+		return err
+	}
+	if err := await(ctx, "the late landing", func() error {
+		t.link.mu.Lock()
+		defer t.link.mu.Unlock()
+		if t.link.late == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	sleep(ctx, settle)
+	if err := t.sellMore(ctx, 3, rng); err != nil {
+		return err
+	}
+	_ = o
+	return w.judge(ctx, true)
+}
+
+// shortWindow makes the stream's duplicate window shorter than a landing is late: the
+// real one, two minutes, is as short beside a night.
+func (w *world) shortWindow(ctx context.Context) error {
+	js, err := w.servers.client()
+	if err != nil {
+		return err
+	}
+	s, err := js.Stream(ctx, streamName)
+	if err != nil {
+		return err
+	}
+	c := s.CachedInfo().Config
+	c.Duplicates = 200 * time.Millisecond
+	_, err = js.UpdateStream(ctx, c)
+	return err
+}
+
+// allSent waits until the server has acknowledged all that the terminal holds.
+func (t *till) allSent(ctx context.Context) error {
+	return await(ctx, "the sending of what "+t.name+" sold", func() error {
+		if err := t.tend(); err != nil {
+			return err
+		}
+		s, err := t.status(ctx)
+		if err == nil && s.Uplink.Sent != s.Journal.Floor {
+			err = fmt.Errorf("sent is %d, the end %d: %s", s.Uplink.Sent, s.Journal.Floor, s.Uplink.LastError)
+		}
+		return err
+	})
+}
+
+// restoredTill: an older backup of a terminal's disk is put back while head office is
+// away; the terminal sells on until all is sent, then it burns. What the server has
+// acknowledged is all that is left, and must be all.
+func restoredTill(ctx context.Context, w *world, env ...string) error {
+	rng := rand.New(rand.NewPCG(w.seed, 2))
+	o, t, err := w.opened(ctx, rng, env...)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(o.stop(), t.stop()); err != nil {
+		return err
+	}
+	backup := filepath.Join(w.dir, "backup")
+	if err := os.CopyFS(backup, os.DirFS(t.data())); err != nil {
+		return err
+	}
+	if err := t.sellMore(ctx, 30, rng); err != nil {
+		return err
+	}
+	if err := t.allSent(ctx); err != nil {
+		return err
+	}
+	t.kill()
+	if err := errors.Join(os.RemoveAll(t.data()), os.CopyFS(t.data(), os.DirFS(backup))); err != nil {
+		return err
+	}
+	t.book.restored()
+	t.restarts = true // head office's word makes it begin a new journal
+	if err := t.sellMore(ctx, 60, rng); err != nil {
+		return err
+	}
+	if err := t.allSent(ctx); err != nil {
+		return err
+	}
+	truth, err := w.journals(ctx)
+	if err != nil {
+		return err
+	}
+	for id := range truth.ends {
+		truth.forked[id] = true
+	}
+	return w.fromStream(ctx, o, truth)
+}
+
+// fromStream has head office read the stream to its end, and compares.
+func (w *world) fromStream(ctx context.Context, o *office, t *truth) error {
+	if err := o.ready(ctx); err != nil {
+		return err
+	}
+	js, err := w.servers.client()
+	if err != nil {
+		return err
+	}
+	if err := await(ctx, "the reading of the stream", func() error {
+		s, err := js.Stream(ctx, streamName)
+		if err != nil {
+			return err
+		}
+		st, err := o.status(ctx)
+		if last := s.CachedInfo().State.LastSeq; err == nil && st.Position != last {
+			err = fmt.Errorf("at %d of %d", st.Position, last)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	k := t.against()
+	k.more = true // what the terminal lost with its disk is at head office
+	if err := o.events(ctx, k.add); err != nil {
+		return err
+	}
+	ends, err := o.chains(ctx)
+	if err == nil {
+		err = k.done(ends)
+	}
+	for _, till := range w.tills {
+		if err == nil {
+			err = till.book.settle(k)
+		}
+	}
+	return err
+}
+
+// forgetfulServer: while head office is away the server acknowledges and then loses what
+// it had acknowledged. A terminal that calls all of it settled may be scrapped.
+func forgetfulServer(ctx context.Context, w *world, env ...string) error {
+	rng := rand.New(rand.NewPCG(w.seed, 3))
+	o, t, err := w.opened(ctx, rng, env...)
+	if err != nil {
+		return err
+	}
+	if err := o.stop(); err != nil {
+		return err
+	}
+	old := filepath.Join(w.dir, "older")
+	w.servers.servers[0].kill()
+	if err := os.CopyFS(old, os.DirFS(w.servers.store(0))); err != nil {
+		return err
+	}
+	if err := w.servers.start(ctx); err != nil {
+		return err
+	}
+	if err := t.sellMore(ctx, 50, rng); err != nil {
+		return err
+	}
+	if err := t.allSent(ctx); err != nil {
+		return err
+	}
+	s, err := t.status(ctx)
+	if err != nil {
+		return err
+	}
+	w.servers.servers[0].kill()
+	scrapped := s.Uplink.Settled == s.Journal.Floor
+	if !scrapped {
+		if err := w.rollBack(ctx, old); err != nil {
+			return err
+		}
+		return w.judge(ctx, true)
+	}
+	truth, err := w.journals(ctx)
+	if err == nil {
+		err = w.rollBack(ctx, old)
+	}
+	if err != nil {
+		return err
+	}
+	return w.fromStream(ctx, o, truth)
+}
+
+// rollBack puts an older copy of the only server's store in its place.
+func (w *world) rollBack(ctx context.Context, old string) error {
+	store := w.servers.store(0)
+	if err := errors.Join(os.RemoveAll(store), os.CopyFS(store, os.DirFS(old))); err != nil {
+		return err
+	}
+	return w.servers.start(ctx)
+}
