@@ -11,12 +11,22 @@ import (
 	"time"
 
 	"posd/journal/chain"
+	"posd/sync/ledger/pgtest"
 )
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 func TestBoltLedger(t *testing.T) {
 	testLedger(t, func(t *testing.T) (open func() (Ledger, error)) {
 		path := filepath.Join(t.TempDir(), "ledger.db")
 		return func() (Ledger, error) { return OpenBolt(path) }
+	})
+}
+
+func TestPostgresLedger(t *testing.T) {
+	testLedger(t, func(t *testing.T) (open func() (Ledger, error)) {
+		url := pgtest.Shared(t).Database(t)
+		return func() (Ledger, error) { return OpenPostgres(t.Context(), url, PostgresOptions{}) }
 	})
 }
 
@@ -251,20 +261,11 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 			}
 		}
 	})
-	t.Run("one at a time", func(t *testing.T) {
-		open := begin(t)
-		l, err := open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		if l2, err := open(); !errors.Is(err, ErrInUse) {
-			if err == nil {
-				l2.Close()
-			}
-			t.Errorf("a second open: %v", err)
-		}
-	})
+	testOutbox(t, begin)
+	testDocs(t, begin)
+	testPositions(t, begin)
+	testClaims(t, begin)
+	testDecisions(t, begin)
 }
 
 func TestOpenBoltRefuses(t *testing.T) {
@@ -288,4 +289,267 @@ func TestOpenBoltRefuses(t *testing.T) {
 	if _, err := OpenBolt(path); !errors.Is(err, ErrNewerLedger) {
 		t.Errorf("newer: %v", err)
 	}
+}
+
+func TestBoltIsForOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l, err := OpenBolt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l2, err := OpenBolt(path); !errors.Is(err, ErrInUse) {
+		if err == nil {
+			l2.Close()
+		}
+		t.Errorf("a second open: %v", err)
+	}
+}
+
+// opened opens a ledger for one test.
+func opened(t *testing.T, open func() (Ledger, error)) Ledger {
+	t.Helper()
+	l, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func update(t *testing.T, l Ledger, fn func(Tx) error) {
+	t.Helper()
+	if err := l.Update(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testOutbox(t *testing.T, begin func(*testing.T) func() (Ledger, error)) {
+	t.Run("outbox", func(t *testing.T) {
+		l := opened(t, begin(t))
+		a, b := chain.ID{1}, chain.ID{2}
+		var names []Name
+		update(t, l, func(tx Tx) error {
+			names = nil
+			for seq := uint64(1); seq <= 600; seq++ {
+				n := Name{a, seq, chain.Head{byte(seq), 1}}
+				if seq%100 == 50 { // no event
+					if err := tx.PutRecord(a, seq, n.Head, nil); err != nil {
+						return err
+					}
+					continue
+				}
+				at := []string{"1970-01-01", "2026-10-31", "2026-11-01"}[seq%3]
+				names = append(names, n)
+				if err := tx.PutRecord(a, seq, n.Head, fmt.Appendf(nil, `{"time":"%sT00:00:00Z","n":%d}`, at, seq)); err != nil {
+					return err
+				}
+			}
+			c := Name{b, 9, chain.Head{7}}
+			names = append(names, c)
+			return errors.Join(tx.PutCopy(c, a, 601, []byte("copy")), tx.PutOut("x", 11, names),
+				tx.PutOut("xy", 1, names[:1]))
+		})
+		update(t, l, func(tx Tx) error { // in another transaction than the event
+			return tx.PutOut("x", 11+uint64(len(names)), names[3:5])
+		})
+		names = append(names, names[3:5]...)
+		list := func(lane string, after uint64, limit int) (got []Name, first uint64) {
+			t.Helper()
+			if err := l.View(t.Context(), func(tx Tx) error {
+				return tx.Out(lane, after, func(n uint64, e Event) (bool, error) {
+					if first == 0 {
+						first = n
+					}
+					if n != first+uint64(len(got)) {
+						t.Errorf("number %d after %d of %d", n, len(got), first)
+					}
+					if p, ok, err := tx.Event(e.Name); !ok || err != nil || !bytes.Equal(p, e.Payload) {
+						t.Errorf("event %v: %v, %v", e.Name, ok, err)
+					}
+					if (e.Journal == b) != (e.At == 601 && e.In == a) {
+						t.Errorf("event %v: from %v %d", e.Name, e.In, e.At)
+					}
+					got = append(got, e.Name)
+					return len(got) < limit, nil
+				})
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return got, first
+		}
+		for _, after := range []uint64{0, 10, 11, 12, 60, 300, 604, 605, 606, 607, 700, ^uint64(0)} {
+			want := names[min(uint64(len(names)), max(after, 10)-10):]
+			for _, limit := range []int{1, 7, 1000} {
+				if got, _ := list("x", after, limit); !slices.Equal(got, want[:min(limit, len(want))]) {
+					t.Errorf("behind %d, at most %d: %d events, want %d", after, limit, len(got), len(want))
+				}
+			}
+		}
+		if got, _ := list("", 0, 9); got != nil {
+			t.Errorf("a lane without outbox: %v", got)
+		}
+		update(t, l, func(tx Tx) error { return tx.DropOut("x", 140) })
+		if got, first := list("x", 0, 1000); first != 141 || !slices.Equal(got, names[130:]) {
+			t.Errorf("after the drop: %d from %d", len(got), first)
+		}
+		update(t, l, func(tx Tx) error { return tx.DropOut("x", 10000) })
+		if got, _ := list("x", 0, 9); got != nil {
+			t.Errorf("all dropped: %v", got)
+		}
+		if got, _ := list("xy", 0, 9); len(got) != 1 {
+			t.Errorf("the other lane: %v", got)
+		}
+	})
+}
+
+func testDocs(t *testing.T, begin func(*testing.T) func() (Ledger, error)) {
+	t.Run("documents", func(t *testing.T) {
+		l := opened(t, begin(t))
+		big := bytes.Repeat([]byte{0, 0xff, 1}, 1<<20)
+		list := func(tx Tx, kind, after string) (out []string) {
+			if err := tx.Docs(kind, after, func(key string, v []byte) (bool, error) {
+				out = append(out, fmt.Sprintf("%s=%.5q", key, v))
+				return len(out) < 3, nil
+			}); err != nil {
+				t.Error(err)
+			}
+			return out
+		}
+		update(t, l, func(tx Tx) error {
+			err := errors.Join(tx.PutDoc("k", "b", []byte("1")), tx.PutDoc("k", "B", []byte("2")), tx.PutDoc("k", "a-b", []byte{}),
+				tx.PutDoc("k", "a.b", []byte("x")), tx.PutDoc("k", "a.b", []byte("3")), tx.PutDoc("kk", "a", big), tx.PutDoc("k", "gone", nil))
+			if v, ok, err2 := tx.Doc("k", "a-b"); !ok || err2 != nil || len(v) != 0 {
+				t.Errorf("an empty document: %q, %v, %v", v, ok, err2)
+			}
+			if got := list(tx, "k", "B"); !slices.Equal(got, []string{`a-b=""`, `a.b="3"`, `b="1"`}) {
+				t.Errorf("before the commit: %q", got)
+			}
+			err = errors.Join(err, tx.DeleteDoc("k", "gone"), tx.DeleteDoc("k", "never"))
+			if _, ok, err2 := tx.Doc("k", "gone"); ok || err2 != nil {
+				t.Errorf("deleted: %v, %v", ok, err2)
+			}
+			return err
+		})
+		if err := l.Update(t.Context(), func(tx Tx) error { return tx.PutDoc("k", "", nil) }); err == nil {
+			t.Error("a key without a letter was taken")
+		}
+		if err := l.View(t.Context(), func(tx Tx) error {
+			if got := list(tx, "k", ""); !slices.Equal(got, []string{`B="2"`, `a-b=""`, `a.b="3"`}) {
+				t.Errorf("%q", got)
+			}
+			if got := list(tx, "k", "a.b"); !slices.Equal(got, []string{`b="1"`}) {
+				t.Errorf("behind a.b: %q", got)
+			}
+			if v, ok, err := tx.Doc("kk", "a"); !ok || err != nil || !bytes.Equal(v, big) {
+				t.Errorf("a big document: %d bytes, %v, %v", len(v), ok, err)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func testPositions(t *testing.T, begin func(*testing.T) func() (Ledger, error)) {
+	t.Run("positions", func(t *testing.T) {
+		l := opened(t, begin(t))
+		one, two := Position{time.Unix(7, 123456789).UTC(), 1, 0}, Position{time.Unix(7, 123456789).UTC(), 2, 5}
+		set := func(from, to Position) error {
+			return l.Update(t.Context(), func(tx Tx) error { return tx.SetPosition("lane", from, to) })
+		}
+		for i, step := range []struct {
+			from, to Position
+			moved    bool
+		}{
+			{two, one, true}, {Position{}, one, false}, {Position{}, one, true}, {one, two, false}, {one, two, true},
+			{Position{two.Created.Add(1), 2, 5}, one, true}, {Position{two.Created, 2, 4}, one, true},
+			{Position{two.Created, 1, 5}, one, true}, {two, Position{Out: 5}, false}, {Position{Out: 5}, two, false},
+		} {
+			if err := set(step.from, step.to); errors.Is(err, ErrMoved) != step.moved || !step.moved && err != nil {
+				t.Errorf("step %d: %v", i, err)
+			}
+		}
+		if err := l.View(t.Context(), func(tx Tx) error {
+			if p, err := tx.Position("lane"); p != two || err != nil {
+				t.Errorf("%+v, %v", p, err)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func testClaims(t *testing.T, begin func(*testing.T) func() (Ledger, error)) {
+	t.Run("claims", func(t *testing.T) {
+		l := opened(t, begin(t))
+		claim := func(name string, want bool) Claim {
+			t.Helper()
+			c, ok, err := l.Claim(t.Context(), name)
+			if ok != want || err != nil {
+				t.Fatalf("claim %s: %v, %v", name, ok, err)
+			}
+			return c
+		}
+		a := claim("shard/1", true)
+		claim("shard/1", false)
+		b := claim("shard/2", true)
+		select {
+		case <-a.Lost():
+			t.Error("lost at once")
+		default:
+		}
+		a.Release()
+		<-a.Lost()
+		a.Release()
+		again := claim("shard/1", true)
+		a.Release() // the old one: nothing of the new one
+		claim("shard/1", false)
+		claim("shard/2", false)
+		again.Release()
+		b.Release()
+	})
+}
+
+func testDecisions(t *testing.T, begin func(*testing.T) func() (Ledger, error)) {
+	t.Run("decisions", func(t *testing.T) {
+		l := opened(t, begin(t))
+		key := [32]byte{9}
+		d := Decision{"accepted", "ann", "it is the old till", time.Unix(5, 0).UTC()}
+		update(t, l, func(tx Tx) error {
+			_, err1 := tx.PutQuarantine(Quarantined{Key: key, Subject: "s\x00\xff", Body: []byte("body")})
+			_, err2 := tx.PutQuarantine(Quarantined{Key: [32]byte{8}})
+			return errors.Join(err1, err2, tx.Decide(key, d))
+		})
+		if err := l.Update(t.Context(), func(tx Tx) error { return tx.Decide([32]byte{1}, d) }); err == nil {
+			t.Error("something was decided about nothing")
+		}
+		if err := l.View(t.Context(), func(tx Tx) error {
+			q, ok, err := tx.Quarantined(key)
+			if !ok || err != nil || q.Decision != d || string(q.Body) != "body" || q.Size != 4 {
+				t.Errorf("%+v, %v, %v", q, ok, err)
+			}
+			if _, ok, err := tx.Quarantined([32]byte{1}); ok || err != nil {
+				t.Errorf("out of nothing: %v, %v", ok, err)
+			}
+			if n, err := tx.QuarantineCount(); n != 1 || err != nil {
+				t.Errorf("%d open, %v", n, err)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		update(t, l, func(tx Tx) error { return tx.Decide(key, Decision{}) })
+		l.View(t.Context(), func(tx Tx) error {
+			if n, err := tx.QuarantineCount(); n != 2 || err != nil {
+				t.Errorf("%d open again, %v", n, err)
+			}
+			return nil
+		})
+	})
 }
