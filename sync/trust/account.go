@@ -21,6 +21,7 @@ const (
 	// alive until its pings fail; a terminal must not lock itself out.
 	maxConnections = 256
 	maxSubs        = 256
+	keyLength      = 56 // of a public key as text
 	// MaxPayload is what one message may hold: a parcel of wire.MaxRaw that would not
 	// compress, and its headers.
 	MaxPayload = wire.MaxRaw + 1<<16
@@ -132,7 +133,7 @@ func (k *Keys) sign(c *jwt.AccountClaims) (Account, error) {
 // DeviceUser is the JWT with which the holder of nkey, a user's public key, is the
 // terminal: valid for a time from now, or, with 0, until revoked.
 func (k *Keys) DeviceUser(d *Device, nkey string, valid time.Duration) (string, error) {
-	if !nkeys.IsValidPublicUserKey(nkey) {
+	if len(nkey) != keyLength || !nkeys.IsValidPublicUserKey(nkey) { // base32 with a tail would do for the latter
 		return "", fmt.Errorf("%w: %q is no public user key", ErrDevice, nkey)
 	}
 	p, err := wire.DevicePermissions(d.Shard, d.Store, d.Terminal)

@@ -259,7 +259,12 @@ func streams(t testing.TB, nc *nats.Conn, replicas int) jetstream.JetStream {
 		{Name: "POS_EVENTS", Subjects: []string{"pos.events.>"}, AllowDirect: true, Replicas: replicas},
 		{Name: "VICTIM", Subjects: []string{"pos.victim.>"}, AllowDirect: true, Replicas: replicas},
 	} {
-		eventually(t, "stream "+c.Name, func() bool { _, err := js.CreateOrUpdateStream(ctx, c); return err == nil || ctx.Err() != nil })
+		eventually(t, "stream "+c.Name, func() bool { // a cluster without a leader does not answer
+			once, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			_, err := js.CreateOrUpdateStream(once, c)
+			return err == nil
+		})
 	}
 	_, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.Bucket, Replicas: replicas,
 		RePublish: &jetstream.RePublish{Source: wire.BucketPrefix + ">", Destination: wire.LivePrefix + ">"}})
