@@ -116,6 +116,7 @@ func (o *Options) defaults() {
 	if o.now == nil {
 		o.now = func() time.Time { return time.Now().UTC() }
 	}
+	o.lab()
 	if o.crash == nil {
 		o.crash = func() error { return nil }
 	}

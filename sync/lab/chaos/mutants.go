@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,7 +16,7 @@ import (
 // damage that it must be caught by. The scene without the bug must come out whole.
 type mutant struct {
 	name  string
-	posd  string // value of POSD_PLANTED_BUG
+	env   string // that plants it
 	shows kind
 	scene scene
 }
@@ -23,11 +24,13 @@ type mutant struct {
 type scene func(ctx context.Context, w *world, env ...string) error
 
 var mutants = []mutant{
-	{"no fence", "no-fence", twice, lateLanding},
-	{"fence on the first parcel only", "first-fence", twice, lateLanding},
-	{"Msg-Id instead of the fence", "msg-id", twice, lateLanding},
-	{"last message trusted without its head", "trust-last", lost, restoredTill},
-	{"freed on the acknowledgement", "free-on-ack", lost, forgetfulServer},
+	{"no fence", "POSD_PLANTED_BUG=no-fence", twice, lateLanding},
+	{"fence on the first parcel only", "POSD_PLANTED_BUG=first-fence", twice, lateLanding},
+	{"Msg-Id instead of the fence", "POSD_PLANTED_BUG=msg-id", twice, lateLanding},
+	{"last message trusted without its head", "POSD_PLANTED_BUG=trust-last", lost, restoredTill},
+	{"freed on the acknowledgement", "POSD_PLANTED_BUG=free-on-ack", lost, forgetfulServer},
+	{"commit not idempotent", "POSHUB_PLANTED_BUG=not-idempotent", twice, rolledBack},
+	{"position outside the transaction", "POSHUB_PLANTED_BUG=position-first", lost, killedHub},
 }
 
 // plant runs each scene with its bug, and each once without, two at a time. It returns
@@ -60,7 +63,7 @@ func (b *bench) plant(ctx context.Context, seed uint64) (caught int, err error) 
 			whole[name] = true
 			send(func() error {
 				begin := time.Now()
-				if err := b.stage(ctx, "sound-"+m.posd, seed, m.scene); err != nil {
+				if err := b.stage(ctx, "sound-"+bugName(m.env), seed, m.scene); err != nil {
 					return fmt.Errorf("the scene of %q without the bug: %w", m.name, err)
 				}
 				b.say("scene of %q without the bug: whole, %.1f s", m.name, time.Since(begin).Seconds())
@@ -69,7 +72,7 @@ func (b *bench) plant(ctx context.Context, seed uint64) (caught int, err error) 
 		}
 		send(func() error {
 			begin := time.Now()
-			err := b.stage(ctx, "planted-"+m.posd, seed+uint64(i), m.scene, "POSD_PLANTED_BUG="+m.posd)
+			err := b.stage(ctx, "planted-"+bugName(m.env), seed+uint64(i), m.scene, m.env)
 			switch k := kindOf(err); {
 			case err == nil || k != 0 && k != m.shows:
 				b.say("planted %q: NOT CAUGHT as %q: %v", m.name, m.shows, err)
@@ -87,6 +90,11 @@ func (b *bench) plant(ctx context.Context, seed uint64) (caught int, err error) 
 	close(jobs)
 	wg.Wait()
 	return caught, context.Cause(ctx)
+}
+
+func bugName(env string) string {
+	_, name, _ := strings.Cut(env, "=")
+	return name
 }
 
 // stage plays a scene on one server of its own. What a planted bug leaves is not kept.
@@ -108,7 +116,7 @@ func (b *bench) stage(ctx context.Context, name string, seed uint64, s scene, en
 
 // opened is a hub and one terminal with some sales that are settled.
 func (w *world) opened(ctx context.Context, rng *rand.Rand, env ...string) (*office, *till, error) {
-	o, err := w.addHub(ctx, hubNow)
+	o, err := w.addHub(ctx, hubLab)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -297,12 +305,8 @@ func forgetfulServer(ctx context.Context, w *world, env ...string) error {
 	if err := o.stop(); err != nil {
 		return err
 	}
-	old := filepath.Join(w.dir, "older")
-	w.servers.servers[0].kill()
-	if err := os.CopyFS(old, os.DirFS(w.servers.store(0))); err != nil {
-		return err
-	}
-	if err := w.servers.start(ctx); err != nil {
+	old, err := w.copyStore(ctx)
+	if err != nil {
 		return err
 	}
 	if err := t.sellMore(ctx, 50, rng); err != nil {
@@ -331,6 +335,80 @@ func forgetfulServer(ctx context.Context, w *world, env ...string) error {
 		return err
 	}
 	return w.fromStream(ctx, o, truth)
+}
+
+// rolledBack: the stream is rolled back to an older copy, and head office reads it from
+// its start, over what it has entered already.
+func rolledBack(ctx context.Context, w *world, env ...string) error {
+	rng := rand.New(rand.NewPCG(w.seed, 4))
+	o, t, err := w.opened(ctx, rng)
+	if err != nil {
+		return err
+	}
+	old, err := w.copyStore(ctx)
+	if err != nil {
+		return err
+	}
+	if err := t.sellMore(ctx, 30, rng); err != nil {
+		return err
+	}
+	if err := errors.Join(t.drained(ctx), o.stop()); err != nil {
+		return err
+	}
+	w.servers.servers[0].kill()
+	if err := w.rollBack(ctx, old); err != nil {
+		return err
+	}
+	o.env = env
+	return w.judge(ctx, false)
+}
+
+// killedHub: head office reads what a terminal has sent, and is killed between one
+// durable step and the next. The terminal has burned meanwhile: the stream is all that
+// is left.
+func killedHub(ctx context.Context, w *world, env ...string) error {
+	rng := rand.New(rand.NewPCG(w.seed, 5))
+	o, t, err := w.opened(ctx, rng)
+	if err != nil {
+		return err
+	}
+	if err := o.stop(); err != nil {
+		return err
+	}
+	if err := t.sellMore(ctx, 30, rng); err != nil {
+		return err
+	}
+	if err := t.allSent(ctx); err != nil {
+		return err
+	}
+	truth, err := w.journals(ctx)
+	if err != nil {
+		return err
+	}
+	o.env = append(env, "POSHUB_LAB_KILL=1")
+	if err := o.start(); err != nil {
+		return err
+	}
+	if err := await(ctx, "the kill of "+o.name, func() error {
+		if up, _ := o.running(); up {
+			return errors.New("it runs")
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	o.env = nil
+	return w.fromStream(ctx, o, truth)
+}
+
+// copyStore keeps a copy of what the only server has now.
+func (w *world) copyStore(ctx context.Context) (string, error) {
+	old := filepath.Join(w.dir, "older")
+	w.servers.servers[0].kill()
+	if err := os.CopyFS(old, os.DirFS(w.servers.store(0))); err != nil {
+		return "", err
+	}
+	return old, w.servers.start(ctx)
 }
 
 // rollBack puts an older copy of the only server's store in its place.

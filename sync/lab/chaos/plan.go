@@ -34,7 +34,7 @@ func (h *history) String() string {
 func (h *history) pace() pace {
 	p := pace{cuts: 1500 * time.Millisecond, hubCuts: 6 * time.Second, hubs: 6 * time.Second, tills: 5 * time.Second, servers: 12 * time.Second}
 	if h.servers > 1 {
-		p.leaders, p.servers = 3*time.Second, 20*time.Second
+		p.leaders, p.servers = 1200*time.Millisecond, 20*time.Second
 	}
 	return p
 }
