@@ -33,12 +33,15 @@ func (h *Hub) Handler() http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", h.readyz)
 	for pattern, f := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /v1/status":     h.status,
-		"GET /v1/terminals":  h.terminals,
-		"GET /v1/events":     h.events,
-		"GET /v1/quarantine": h.quarantine,
-		"GET /v1/collisions": h.collisions,
-		"GET /metrics":       func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
+		"GET /v1/status":                   h.status,
+		"GET /v1/terminals":                h.terminals,
+		"GET /v1/events":                   h.events,
+		"GET /v1/fleet":                    h.fleetList,
+		"GET /v1/fleet/{store}/{terminal}": h.fleetOne,
+		"GET /metrics/terminals":           h.fleetMetrics,
+		"GET /v1/quarantine":               h.quarantine,
+		"GET /v1/collisions":               h.collisions,
+		"GET /metrics":                     func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
 	} {
 		mux.Handle(pattern, h.authorized(f))
 	}

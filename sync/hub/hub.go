@@ -39,6 +39,7 @@ type Options struct {
 	Log        *slog.Logger  // nil: discarded
 
 	now   func() time.Time
+	fleet fleetTimes
 	bug   bug           // planted by tests
 	crash func() error  // called by tests between commit and watermark
 	share ledger.Ledger // tests' stand-in for a database that several hubs use
@@ -59,6 +60,7 @@ type Hub struct {
 	js     jetstream.JetStream
 	inbox  string
 	m      *meters
+	fleet  *fleet
 }
 
 // Open takes the data folder, starts the NATS server inside if there is to be
@@ -77,6 +79,9 @@ func Open(o Options) (*Hub, error) {
 	for _, n := range o.Shards {
 		h.shards = append(h.shards, newShard(h, n))
 	}
+	h.fleet = newFleet(h.id, l, o.Log, o.now, o.fleet)
+	h.fleet.accepts = h.accepts
+	h.fleet.mine = func(n int) bool { s := h.shard(n); return s != nil && s.reading.Load() }
 	h.m = newMeters(h)
 	if err := h.connect(); err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -154,6 +159,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"shards": h.keepShards,
+		"fleet":  func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
 	} {
 		wg.Go(func() {
 			if err := run(ctx); ctx.Err() == nil {
@@ -247,6 +253,7 @@ func newMeters(h *Hub) *meters {
 		signed:     s.NewCounter(`poshub_checkpoints_total{result="verified"}`),
 		unverified: s.NewCounter(`poshub_checkpoints_total{result="unverified"}`),
 	}
+	s.RegisterMetricsWriter(func(w io.Writer) { w.Write(h.fleet.writeMetrics(nil)) })
 	s.NewGauge(`poshub_quarantined_messages`, func() float64 { return float64(h.quarantineCount()) })
 	s.NewGauge(`poshub_receipt_collisions`, func() float64 { return float64(h.collisionCount()) })
 	for _, x := range h.shards {
