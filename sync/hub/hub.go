@@ -207,9 +207,23 @@ func (h *Hub) shard(n int) *shard {
 // NATSURL is where terminals connect, without credentials.
 func (h *Hub) NATSURL() string {
 	if h.srv == nil {
-		return h.opt.NATSURL
+		return redact(h.opt.NATSURL)
 	}
-	return strings.Replace(h.srv.ClientURL(), h.token+"@", "", 1)
+	return redact(h.srv.ClientURL())
+}
+
+// redact takes what may be a secret out of a list of URLs.
+func redact(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, u := range all {
+		if at := strings.LastIndex(u, "@"); at >= 0 {
+			scheme, _, ok := strings.Cut(u, "://")
+			if all[i] = u[at+1:]; ok {
+				all[i] = scheme + "://" + all[i]
+			}
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // WriteMetrics writes the hub's metrics in the Prometheus text format.

@@ -182,3 +182,17 @@ func TestTwoOwners(t *testing.T) {
 		}
 	}
 }
+
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"nats://a:1":                      "nats://a:1",
+		"nats://secret@a:1,tls://u:p@b:2": "nats://a:1,tls://b:2",
+		"secret@a:1":                      "a:1",
+		"nats://u:p@ss@a:1":               "nats://a:1",
+		"":                                "",
+	} {
+		if got := redact(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
