@@ -32,7 +32,8 @@ import (
 const giveUp = 90 * time.Second
 
 var quick = times{
-	request: 2 * time.Second, ack: 2 * time.Second, backoff: 200 * time.Millisecond, firstWait: 5 * time.Millisecond,
+	connect: 2 * time.Second, budget: 4 * time.Second, request: 2 * time.Second, quiet: time.Second, probe: time.Second,
+	refused: 500 * time.Millisecond, home: 50 * time.Millisecond, backoff: 200 * time.Millisecond, firstWait: 5 * time.Millisecond,
 	stuck: 300 * time.Millisecond, save: 20 * time.Millisecond, pulse: 2 * time.Second,
 	beat: 100 * time.Millisecond, beatMin: 10 * time.Millisecond,
 }
@@ -54,8 +55,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// server is a hub on a data folder, that can be stopped and started again on the same port.
-type server struct {
+// hubServer is a hub on a data folder, that can be stopped and started again on the same port.
+type hubServer struct {
 	t    testing.TB
 	dir  string
 	addr string // of NATS
@@ -64,8 +65,8 @@ type server struct {
 	stop func() // ends Run
 }
 
-func newServer(t testing.TB) *server {
-	s := &server{t: t, dir: filepath.Join(t.TempDir(), "hub"), addr: freePort(t)}
+func newHub(t testing.TB) *hubServer {
+	s := &hubServer{t: t, dir: filepath.Join(t.TempDir(), "hub"), addr: freePort(t)}
 	s.opt = hub.Options{Dir: s.dir, NATSListen: s.addr, Pulse: 50 * time.Millisecond, Log: logger(t, "hub")}
 	t.Cleanup(s.close)
 	return s
@@ -81,7 +82,7 @@ func freePort(t testing.TB) string {
 }
 
 // open starts the NATS server, run the ingest.
-func (s *server) open() {
+func (s *hubServer) open() {
 	s.t.Helper()
 	h, err := hub.Open(s.opt)
 	if err != nil {
@@ -90,7 +91,7 @@ func (s *server) open() {
 	s.h = h
 }
 
-func (s *server) run() {
+func (s *hubServer) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func(h *hub.Hub) { done <- h.Run(ctx) }(s.h)
@@ -103,9 +104,9 @@ func (s *server) run() {
 	}
 }
 
-func (s *server) start() *server { s.open(); s.run(); return s }
+func (s *hubServer) start() *hubServer { s.open(); s.run(); return s }
 
-func (s *server) close() {
+func (s *hubServer) close() {
 	if s.stop != nil {
 		s.stop()
 	}
@@ -117,7 +118,7 @@ func (s *server) close() {
 	}
 }
 
-func (s *server) tokenFile() string { return filepath.Join(s.dir, "nats.token") }
+func (s *hubServer) tokenFile() string { return filepath.Join(s.dir, "nats.token") }
 
 func readToken(t testing.TB, path string) string {
 	b, err := os.ReadFile(path)
@@ -128,7 +129,7 @@ func readToken(t testing.TB, path string) string {
 }
 
 // get asks the HTTP interface.
-func (s *server) get(path string) []byte {
+func (s *hubServer) get(path string) []byte {
 	s.t.Helper()
 	r := httptest.NewRequest("GET", path, nil)
 	r.Header.Set("Authorization", "Bearer "+readToken(s.t, filepath.Join(s.dir, "api.token")))
@@ -147,7 +148,7 @@ type row struct {
 	Event   json.RawMessage `json:"event"`
 }
 
-func (s *server) events() (rows []row) {
+func (s *hubServer) events() (rows []row) {
 	sc := bufio.NewScanner(bytes.NewReader(s.get("/v1/events")))
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
@@ -166,7 +167,7 @@ type chainRow struct {
 	Held, Head, Store, Terminal       string
 }
 
-func (s *server) chain(id chain.ID) (c chainRow) {
+func (s *hubServer) chain(id chain.ID) (c chainRow) {
 	var all []chainRow
 	if err := json.Unmarshal(s.get("/v1/terminals"), &all); err != nil {
 		s.t.Fatal(err)
@@ -179,18 +180,18 @@ func (s *server) chain(id chain.ID) (c chainRow) {
 	return c
 }
 
-func (s *server) status() (st struct{ Quarantined, Position uint64 }) {
+func (s *hubServer) status() (st struct{ Quarantined, Position uint64 }) {
 	if err := json.Unmarshal(s.get("/v1/status"), &st); err != nil {
 		s.t.Fatal(err)
 	}
 	return st
 }
 
-func (s *server) quarantined() uint64 { return s.status().Quarantined }
-func (s *server) position() uint64    { return s.status().Position }
+func (s *hubServer) quarantined() uint64 { return s.status().Quarantined }
+func (s *hubServer) position() uint64    { return s.status().Position }
 
 // client is an administrator's connection.
-func (s *server) client() (*nats.Conn, jetstream.JetStream) {
+func (s *hubServer) client() (*nats.Conn, jetstream.JetStream) {
 	nc, err := nats.Connect("nats://"+s.addr, nats.Token(readToken(s.t, s.tokenFile())))
 	if err != nil {
 		s.t.Fatal(err)
@@ -204,7 +205,7 @@ func (s *server) client() (*nats.Conn, jetstream.JetStream) {
 }
 
 // streamOnce checks that the stream carries the journal's records 1 to last, each once and in order.
-func (s *server) streamOnce(id chain.ID, last uint64) error {
+func (s *hubServer) streamOnce(id chain.ID, last uint64) error {
 	_, js := s.client()
 	ctx, cancel := context.WithTimeout(context.Background(), giveUp)
 	defer cancel()
@@ -353,7 +354,7 @@ func (tl *till) waitSettled() {
 // inLedger checks that the ledger has each event that the till sold exactly
 // once, in order, byte for byte, and nothing else of it; the head of the chain
 // stands for all the records between.
-func (s *server) inLedger(tl *till) error {
+func (s *hubServer) inLedger(tl *till) error {
 	var got []row
 	for _, r := range s.events() {
 		if r.Journal == tl.j.ID().String() {

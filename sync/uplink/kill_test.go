@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // TestHubKilled kills the whole hub, NATS server and ledger, with SIGKILL at
 // random moments while the till sells.
 func TestHubKilled(t *testing.T) {
-	s := newServer(t)
+	s := newHub(t)
 	s.start()
 	s.close() // the tokens are there
 	exe, err := os.Executable()

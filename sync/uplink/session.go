@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,29 +19,40 @@ import (
 // maxGetFails timeouts mean that our last parcel is too large for the link.
 const maxGetFails = 2
 
-var errLost = errors.New("the connection to the hub was lost")
-
-// session is one connection, from dialling to its end.
-func (u *Uplink) session(ctx context.Context) error {
+// session is one connection to one server, from dialling to its end.
+func (u *Uplink) session(ctx context.Context, s *server, limit time.Duration) error {
+	u.synced, u.shippedAny, u.refusals = false, false, time.Time{}
+	if u.server != nil && u.server.home != s.home { // another stream: what was said of the old one is void
+		u.rewindAt, u.pulseTime = 0, time.Time{}
+	}
+	u.server = s
+	select {
+	case <-u.leaving:
+	default:
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	closed := make(chan struct{})
+	done := make(chan struct{})
 	var once sync.Once
-	nc, err := u.connect(func() { once.Do(func() { cancel(errLost); close(closed) }) })
+	nc, l, err := u.connect(ctx, s, limit,
+		nats.ClosedHandler(func(*nats.Conn) { once.Do(func() { cancel(errLost); close(done) }) }),
+		nats.LameDuckModeHandler(func(*nats.Conn) { u.leave(errLameDuck) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { u.natsError(err) }))
 	if err != nil {
 		return err
 	}
-	defer func() { nc.Close(); <-closed }()
+	defer func() { nc.Close(); <-done }()
 	u.nc = nc
-	u.m.connects.Inc()
-	u.note(func(s *Status) { s.Connected, s.Server = true, nc.ConnectedUrlRedacted() })
+	u.connected(nc, s)
 	if err := u.listen(nc); err != nil {
 		return err
 	}
 	defer u.beside(ctx, nc)()
+	defer u.guard(ctx, cancel, nc, l, s)()
 	if err := u.sync(ctx); err != nil {
 		return err
 	}
+	u.synced = true
 	u.once.Do(func() { close(u.compared) })
 	began := time.Now()
 	for {
@@ -52,10 +65,53 @@ func (u *Uplink) session(ctx context.Context) error {
 	}
 }
 
+func (u *Uplink) connected(nc *nats.Conn, s *server) {
+	u.m.connects.Inc()
+	if t, err := nc.TLSConnectionState(); err == nil && t.DidResume {
+		u.m.resumed.Inc()
+	}
+	if !s.home {
+		u.m.failovers.Inc()
+		if time.Since(u.wentHome) < hastyReturn {
+			u.returns = min(2*u.returns, maxReturns)
+		} else {
+			u.returns = minReturns
+		}
+		u.log.Warn("uplink: our own region cannot be used: connected to another", "server", s.String())
+	}
+	u.note(func(st *Status) {
+		if st.Connected, st.Server, st.Away = true, nc.ConnectedUrlRedacted(), !s.home; st.Away {
+			st.Failovers++
+		}
+	})
+}
+
+// guard starts what watches a session, and returns what ends it and waits.
+func (u *Uplink) guard(ctx context.Context, cancel context.CancelCauseFunc, nc *nats.Conn, l *line, s *server) (end func()) {
+	wctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := u.watch(wctx, nc, l); err != nil {
+			cancel(err)
+		}
+	})
+	wg.Go(func() { u.watchFiles(wctx) })
+	if !s.home && len(u.pool.home) > 0 {
+		homes, returns := slices.Clone(u.pool.home), u.returns
+		wg.Go(func() { u.probeHome(wctx, homes, returns) })
+	}
+	return func() { stop(); wg.Wait() }
+}
+
 // step does one thing: act on a notice, ship a parcel, or wait.
 func (u *Uplink) step(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	select {
+	case why := <-u.leaving:
+		return why
+	default:
 	}
 	if err := u.readMail(); err != nil {
 		return err
@@ -64,8 +120,9 @@ func (u *Uplink) step(ctx context.Context) error {
 	if err := u.unstick(ctx); err != nil {
 		return err
 	}
-	if u.state.Held == "" && !u.probed {
-		p, err := u.fill()
+	probe, wait := u.breaker.ask()
+	if u.state.Held == "" && !u.probed && wait == 0 {
+		p, err := u.fill(probe)
 		if err != nil {
 			return err
 		}
@@ -74,10 +131,16 @@ func (u *Uplink) step(ctx context.Context) error {
 		}
 	}
 	u.shrink()
-	t := time.NewTimer(min(u.opt.t.save, u.stuckWait/2))
+	idle := min(u.opt.t.save, u.stuckWait/2)
+	if wait > 0 {
+		idle = min(idle, wait)
+	}
+	t := time.NewTimer(idle)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
+	case why := <-u.leaving:
+		return why
 	case <-u.mail.ready:
 	case <-u.floor:
 	case <-t.C:
@@ -113,7 +176,24 @@ func (u *Uplink) sync(ctx context.Context) error {
 	u.m.resyncs.Inc()
 	u.note(func(s *Status) { s.Resyncs++ })
 	key := wire.BucketPrefix + wire.WatermarkKey(u.opt.Store, u.opt.Terminal, u.j.ID())
+	// Both questions at once: a round trip of a bad link takes seconds.
+	type answer struct {
+		m   *nats.Msg
+		err error
+	}
+	place := make(chan answer, 1)
+	blind := u.getFails >= maxGetFails
+	if !blind {
+		go func() {
+			m, err := u.last(ctx, u.opt.Stream, u.subject)
+			place <- answer{m, err}
+		}()
+	}
 	m, err := u.last(ctx, wire.BucketStream, key)
+	var mine answer
+	if !blind {
+		mine = <-place
+	}
 	if err != nil {
 		return fmt.Errorf("ask for the watermark: %w", err)
 	}
@@ -125,19 +205,18 @@ func (u *Uplink) sync(ctx context.Context) error {
 			return err
 		}
 	}
-	return u.findPlace(ctx)
+	return u.findPlace(blind, mine.m, mine.err)
 }
 
 // findPlace decides from the last message on our subject. It is trusted only if
 // its head is our own head at that record.
-func (u *Uplink) findPlace(ctx context.Context) error {
-	if u.blind = u.getFails >= maxGetFails; u.blind {
+func (u *Uplink) findPlace(blind bool, m *nats.Msg, err error) error {
+	if u.blind = blind; blind {
 		// The link is too bad for a message of that size: the fence's own error
 		// will name the sequence number.
 		u.place(u.settled()+1, 0)
 		return nil
 	}
-	m, err := u.last(ctx, u.opt.Stream, u.subject)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) { // too slow; a server that is just starting does not count
 			u.getFails++
@@ -183,7 +262,7 @@ func (u *Uplink) place(next, fence uint64) {
 
 // last fetches the last message of a subject with its headers, nil if there is none.
 func (u *Uplink) last(ctx context.Context, stream, subject string) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.opt.t.request)
+	ctx, cancel := context.WithTimeout(ctx, u.opt.t.request*u.pool.patience)
 	defer cancel()
 	m, err := u.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil)
 	if errors.Is(err, nats.ErrNoResponders) {
@@ -194,6 +273,7 @@ func (u *Uplink) last(ctx context.Context, stream, subject string) (*nats.Msg, e
 	}
 	switch status := m.Header.Get("Status"); status {
 	case "":
+		u.learnTime(m)
 		return m, nil
 	case "404":
 		return nil, nil
@@ -208,4 +288,30 @@ func cause(ctx context.Context, err error) error {
 		return c
 	}
 	return err
+}
+
+// learnTime notes a time that is over for certain, from a server whose
+// certificate was verified.
+func (u *Uplink) learnTime(m *nats.Msg) {
+	if _, err := u.nc.TLSConnectionState(); err != nil {
+		return
+	}
+	if t, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp")); err == nil {
+		u.names.passed(t)
+	}
+}
+
+// natsError takes what the server says out of turn. If it denies us what
+// shipping needs, there is no use in waiting for an answer.
+func (u *Uplink) natsError(err error) {
+	u.log.Warn("uplink: nats", "error", err)
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return
+	}
+	for _, subject := range []string{u.subject, wire.BucketPrefix + wire.WatermarkKey(u.opt.Store, u.opt.Terminal, u.j.ID())} {
+		if strings.Contains(err.Error(), subject) {
+			u.leave(&explained{text: "the server does not let this terminal send: the credentials are for another terminal, or lack a permission: " + err.Error(), err: err})
+			return
+		}
+	}
 }

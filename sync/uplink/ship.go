@@ -49,17 +49,20 @@ type load struct {
 	wire.Parcel
 	body  []byte        // valid until the parcel after the next one is made
 	spent time.Duration // processor time of the process before it was made
+	took  time.Duration // from sending to the answer
 }
 
 // fill makes the next parcel of whole groups, as many as the target allows, at
-// least one. There is none at the end of the journal.
-func (u *Uplink) fill() (*load, error) {
-	if l := u.ready; l != nil {
+// least one, or just one as a probe. There is none at the end of the journal.
+func (u *Uplink) fill(probe bool) (*load, error) {
+	if probe {
+		u.closeReader()
+	} else if l := u.ready; l != nil {
 		u.ready = nil
 		return l, nil
 	}
 	l := &load{spent: u.opt.Pacer.Spent()}
-	p, ok, err := u.first()
+	p, ok, err := u.first(probe)
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -73,7 +76,7 @@ func (u *Uplink) fill() (*load, error) {
 // whatever moves our place. An error is left to the next attempt.
 func (u *Uplink) prepare(l *load) {
 	next := &load{spent: u.opt.Pacer.Spent()}
-	p, ok, err := u.gather(wire.Parcel{Journal: u.j.ID(), First: l.Last + 1, Prev: l.Head})
+	p, ok, err := u.gather(wire.Parcel{Journal: u.j.ID(), First: l.Last + 1, Prev: l.Head}, u.size())
 	if err == nil && ok {
 		u.enc, u.spare = u.spare, u.enc // the message of l is still needed
 		next.Parcel = p
@@ -87,7 +90,7 @@ func (u *Uplink) prepare(l *load) {
 }
 
 // first makes a parcel that begins with the record to ship next.
-func (u *Uplink) first() (p wire.Parcel, ok bool, err error) {
+func (u *Uplink) first(probe bool) (p wire.Parcel, ok bool, err error) {
 	if floor, _ := u.j.Floor(); u.next > floor {
 		return p, false, nil
 	}
@@ -111,11 +114,21 @@ func (u *Uplink) first() (p wire.Parcel, ok bool, err error) {
 			return p, false, err
 		}
 	}
-	return u.gather(wire.Parcel{Journal: u.j.ID(), First: u.next, Prev: u.prev})
+	target := u.size()
+	if probe {
+		target = 1
+	}
+	return u.gather(wire.Parcel{Journal: u.j.ID(), First: u.next, Prev: u.prev}, target)
+}
+
+// size is how many bytes of records a parcel may have: no more than the server
+// takes, less what the compression may add, and headers.
+func (u *Uplink) size() int {
+	return min(u.target, max(minTarget, int(u.nc.MaxPayload())-8<<10))
 }
 
 // gather puts the groups that the reader gives into p.
-func (u *Uplink) gather(p wire.Parcel) (_ wire.Parcel, ok bool, err error) {
+func (u *Uplink) gather(p wire.Parcel, target int) (_ wire.Parcel, ok bool, err error) {
 	u.raw = u.raw[:0]
 	for {
 		g, err := u.group()
@@ -125,7 +138,7 @@ func (u *Uplink) gather(p wire.Parcel) (_ wire.Parcel, ok bool, err error) {
 		if err != nil {
 			return p, false, err
 		}
-		if len(u.raw) > 0 && len(u.raw)+len(g.Frames) > u.target {
+		if len(u.raw) > 0 && len(u.raw)+len(g.Frames) > target {
 			u.ahead = g
 			break
 		}
@@ -174,20 +187,27 @@ func (u *Uplink) hole(last uint64) (wire.Parcel, bool, error) {
 
 // ship publishes one parcel and moves on by its answer.
 func (u *Uplink) ship(ctx context.Context, p *load) error {
+	u.busy.Store(true)
 	a, err := u.exchange(ctx, p)
+	u.busy.Store(false)
 	switch {
 	case errors.Is(err, errLate):
 		u.target = max(u.target/2, minTarget)
+		u.tripped()
 		return err
+	case errors.Is(err, nats.ErrNoResponders):
+		return u.wasRefused(fmt.Errorf("%w: nothing there takes it: the stream is missing or has no leader", errRefused))
 	case err != nil:
 		return err
 	case a.code == codeWrongLast:
 		return u.fenceFailed(ctx, &a)
 	case a.code != 0:
-		return fmt.Errorf("the server refuses a parcel: %s (%d)", a.text, a.code)
+		return u.wasRefused(fmt.Errorf("%w: %s (%d)", errRefused, a.text, a.code))
 	case a.stream != u.opt.Stream:
 		return fmt.Errorf("subject %s belongs to stream %s, not %s: check the hub's configuration", u.subject, a.stream, u.opt.Stream)
 	}
+	u.breaker.good(p.took, len(p.body))
+	u.refusals, u.shippedAny, u.pool.patience = time.Time{}, true, 1
 	u.shipped(p, &a)
 	if floor, _ := u.j.Floor(); u.next <= floor {
 		u.opt.Pacer.Pace(ctx.Done())
@@ -217,11 +237,11 @@ func (u *Uplink) exchange(ctx context.Context, p *load) (pubAck, error) {
 }
 
 // errLate: no acknowledgement in time.
-var errLate = errors.New("no acknowledgement in time")
+var errLate = fmt.Errorf("%w: no acknowledgement in time", errSilent)
 
 // publish sends the message and waits for the answer. The same message goes
 // again while the server is still deciding about the one before. It changes
-// nothing of u: see exchange.
+// nothing of u, only p.took: see exchange.
 func (u *Uplink) publish(ctx context.Context, p *load) (pubAck, error) {
 	m := &nats.Msg{Subject: u.subject, Header: make(nats.Header, 6), Data: p.body}
 	p.SetHeaders(m.Header)
@@ -236,8 +256,10 @@ func (u *Uplink) publish(ctx context.Context, p *load) (pubAck, error) {
 		u.fenced = true
 	}
 	for try := 1; ; try++ {
-		rctx, cancel := context.WithTimeout(ctx, u.opt.t.ack)
+		rctx, cancel := context.WithTimeout(ctx, u.breaker.limit(len(p.body)))
+		began := time.Now()
 		r, err := u.nc.RequestMsgWithContext(rctx, m)
+		p.took = time.Since(began)
 		late := rctx.Err() != nil && ctx.Err() == nil
 		cancel()
 		if err != nil {
@@ -288,11 +310,11 @@ func (u *Uplink) shipped(p *load, a *pubAck) {
 	}
 	u.probed = u.fruitless >= 2
 	u.getFails, u.blind, u.connecting = 0, false, 0
-	tight, took := u.opt.Pacer.Tight(), u.opt.Pacer.Spent()-p.spent
+	tight, spent := u.opt.Pacer.Tight(), u.opt.Pacer.Spent()-p.spent
 	switch {
-	case tight && took > turnTime:
+	case tight && spent > turnTime, p.took > slowParcel:
 		u.target = max(u.target/2, minTarget)
-	case backlog && (!tight || took < turnTime/2):
+	case backlog && (!tight || spent < turnTime/2) && p.took < slowParcel/3:
 		u.target = min(2*u.target, maxTarget)
 	}
 	if u.opt.bug == bugFreeOnSent {
@@ -301,10 +323,46 @@ func (u *Uplink) shipped(p *load, a *pubAck) {
 	u.m.parcels.Inc()
 	u.m.raw.Add(len(p.Frames))
 	u.m.wire.Add(len(p.body))
+	floor, _ := u.j.Floor()
 	u.note(func(s *Status) {
-		s.Sent, s.LastError = p.Last, ""
+		s.Sent, s.LastError, s.Breaker, s.AckP95 = p.Last, "", closed.String(), u.breaker.window.p95(0)
+		if u.unsent = (time.Time{}); p.Last < floor {
+			u.unsent = time.Now()
+		}
 		s.Parcels++
 		s.Raw += uint64(len(p.Frames))
 		s.Wire += uint64(len(p.body))
 	})
+}
+
+// slowParcel: a parcel that took so long was too large for the link. Smaller ones
+// show sooner that a server has stopped answering.
+const slowParcel = 3 * time.Second
+
+var errRefused = errors.New("the server refuses a parcel")
+
+// tripped opens the breaker.
+func (u *Uplink) tripped() {
+	before := u.breaker.opens
+	if u.breaker.bad(); u.breaker.opens > before {
+		u.m.opens.Inc()
+	}
+	u.note(func(s *Status) { s.Breaker = u.breaker.state.String() })
+}
+
+// wasRefused: the connection is good, the parcel did not get in. It is kept, and
+// tried again after the breaker's pause; if that does not help and there is
+// another server, that one is tried.
+func (u *Uplink) wasRefused(err error) error {
+	u.seek(u.next)
+	u.tripped()
+	if u.refusals.IsZero() {
+		u.refusals = time.Now()
+		u.log.Warn("uplink: a parcel was refused, will be tried again", "error", err)
+	}
+	u.note(func(s *Status) { s.LastError = err.Error() })
+	if time.Since(u.refusals) > u.opt.t.refused && len(u.pool.home)+len(u.pool.away) > 1 {
+		return err
+	}
+	return nil
 }

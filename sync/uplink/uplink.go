@@ -2,11 +2,13 @@ package uplink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -20,18 +22,22 @@ import (
 // Options of an uplink. Journal, URLs, Store, Terminal and StatePath are required.
 type Options struct {
 	Journal     *journal.Journal
-	URLs        []string // of NATS servers, for example tls://hub.example:4222
+	URLs        []string // of the NATS servers of our own region, for example tls://hub.example:4222
+	Fallback    []string // of other regions, for when none of ours can be used
 	Store       string
 	Terminal    string
 	Shard       int
-	Stream      string       // "" = POS_UP_<shard>
-	Credentials string       // NATS credentials file, or "": read at each connect
-	TokenFile   string       // file with a token, or "": read at each connect
-	CAFile      string       // PEM file of the authority to trust, "" = the system's
-	StatePath   string       // file of the uplink's own state
-	Pacer       Pacer        // holds a backlog back for the sales' sake; nil: nothing does
-	Metrics     *metrics.Set // nil: none
-	Log         *slog.Logger // nil: discarded
+	Stream      string           // "" = POS_UP_<shard>
+	Credentials string           // NATS credentials file, or "": read at each connect
+	TokenFile   string           // file with a token, or "": read at each connect
+	CAFile      string           // PEM file of the authority to trust, "" = the system's: read at each connect
+	CertFile    string           // PEM file of our certificate, or "": read at each connect
+	KeyFile     string           // PEM file of its key
+	StatePath   string           // file of the uplink's own state; StatePath.net is beside it
+	Now         func() time.Time // not earlier than is known for certain; nil: the clock
+	Pacer       Pacer            // holds a backlog back for the sales' sake; nil: nothing does
+	Metrics     *metrics.Set     // nil: none
+	Log         *slog.Logger     // nil: discarded
 
 	// Heartbeat gives the body of a heartbeat; nil: none is sent. It is called from
 	// a goroutine of its own, at each connect, at intervals, and after Beat.
@@ -67,8 +73,13 @@ func (noPacer) Spent() time.Duration { return 0 }
 
 // times are the waits, shorter in tests.
 type times struct {
+	connect   time.Duration // for an attempt to connect
+	budget    time.Duration // for our own region in a round, if there is another
 	request   time.Duration // for an answer to a small request
-	ack       time.Duration // for the acknowledgement of a parcel
+	quiet     time.Duration // nothing heard for so long: the server is asked
+	probe     time.Duration // and must answer within
+	refused   time.Duration // parcels refused for so long: another server is tried
+	home      time.Duration // between probes of our own region, ± 20 %
 	backoff   time.Duration // longest pause between attempts
 	firstWait time.Duration // longest pause before the second attempt
 	stuck     time.Duration // settled may stand still so long before anything is done
@@ -79,7 +90,8 @@ type times struct {
 }
 
 var defaultTimes = times{
-	request: 10 * time.Second, ack: 20 * time.Second, backoff: time.Minute, firstWait: 250 * time.Millisecond,
+	connect: 5 * time.Second, budget: 10 * time.Second, request: 5 * time.Second, quiet: 8 * time.Second, probe: 5 * time.Second,
+	refused: 8 * time.Second, home: 30 * time.Second, backoff: time.Minute, firstWait: 250 * time.Millisecond,
 	stuck: 30 * time.Second, save: 10 * time.Second, pulse: 30 * time.Second,
 	beat: 30 * time.Second, beatMin: 2 * time.Second,
 }
@@ -104,6 +116,7 @@ const (
 	bugFreeOnSent     // settle on the acknowledgement
 	bugFirstFence     // only the first parcel behind a found place is fenced
 	bugMsgID          // the server's duplicate window instead of the fence
+	bugFixedLimit     // the same wait for every acknowledgement
 )
 
 // Uplink ships one journal. Run is its one goroutine; Status may be called from any.
@@ -114,6 +127,10 @@ type Uplink struct {
 	subject string
 	m       *meters
 	fork    chan struct{}
+	names   *names
+	tickets tls.ClientSessionCache
+	leaving chan error  // why the session is to end between two parcels
+	busy    atomic.Bool // a parcel is on its way
 
 	once     sync.Once
 	compared chan struct{}
@@ -123,6 +140,14 @@ type Uplink struct {
 
 	// Owned by Run.
 	nc         *nats.Conn
+	pool       *pool
+	server     *server // of the present or the last session
+	breaker    breaker
+	refusals   time.Time // since when parcels are refused in this session; zero: they are not
+	synced     bool      // in this session the place was found
+	shippedAny bool      // in this session a parcel was acknowledged
+	wentHome   time.Time
+	returns    int             // home answered so often in a row before we go back
 	reader     *journal.Reader // nil, or about to read record next+held groups
 	ahead      *journal.Group  // read, but did not fit into the last parcel
 	ready      *load           // made while the one before it was in flight
@@ -150,27 +175,33 @@ type Uplink struct {
 	saved      time.Time
 	connecting int // attempts without success
 
-	mu sync.Mutex
-	st Status
+	mu     sync.Mutex
+	st     Status
+	unsent time.Time // since when something waits to be sent
 }
 
 // Status is a snapshot of an uplink.
 type Status struct {
 	Connected bool
-	Server    string // connected to
-	Ledger    string // id of the hub's ledger, "" if never heard of
-	Sent      uint64 // last record that the stream has acknowledged
-	Settled   uint64 // last record that the ledger has committed
-	Unsent    uint64 // durable records not yet acknowledged
-	Unsettled uint64 // durable records not yet committed
-	Parcels   uint64 // acknowledged since the start
-	Raw       uint64 // their bytes before compression
-	Wire      uint64 // their bytes as sent
-	Resyncs   uint64 // times the place in the stream was asked for
-	Rewinds   uint64 // times records were sent again
-	Holes     uint64 // declarations of records no longer held
-	Held      string // why the hub sets this terminal's parcels aside, "" if it does not
-	Fork      string // why nothing is shipped any more, "" if all is well
+	Server    string        // connected to
+	Away      bool          // in another region than ours
+	Breaker   string        // closed: parcels go through; open: none is sent; half open: one as a probe
+	AckP95    time.Duration // what acknowledgements take, 95th percentile
+	UnsentAge time.Duration // since then something waits to be sent, 0 = nothing does
+	Failovers uint64        // sessions in another region than ours
+	Ledger    string        // id of the hub's ledger, "" if never heard of
+	Sent      uint64        // last record that the stream has acknowledged
+	Settled   uint64        // last record that the ledger has committed
+	Unsent    uint64        // durable records not yet acknowledged
+	Unsettled uint64        // durable records not yet committed
+	Parcels   uint64        // acknowledged since the start
+	Raw       uint64        // their bytes before compression
+	Wire      uint64        // their bytes as sent
+	Resyncs   uint64        // times the place in the stream was asked for
+	Rewinds   uint64        // times records were sent again
+	Holes     uint64        // declarations of records no longer held
+	Held      string        // why the hub sets this terminal's parcels aside, "" if it does not
+	Fork      string        // why nothing is shipped any more, "" if all is well
 	LastError string
 }
 
@@ -180,6 +211,9 @@ type Status struct {
 func New(o Options) (*Uplink, error) {
 	if o.Journal == nil || len(o.URLs) == 0 || o.StatePath == "" || o.Shard < 0 {
 		return nil, errors.New("uplink: journal, hub URLs, shard and state file must be given")
+	}
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		return nil, errors.New("uplink: a certificate and its key are given together or not at all")
 	}
 	subject := wire.UpSubject(o.Shard, o.Store, o.Terminal, o.Journal.ID())
 	if _, _, _, _, err := wire.ParseUpSubject(subject); err != nil {
@@ -200,8 +234,17 @@ func New(o Options) (*Uplink, error) {
 	if o.bug == noBug {
 		o.bug = planted()
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	servers, err := newPool(o.URLs, o.Fallback, o.t.budget)
+	if err != nil {
+		return nil, err
+	}
 	u := &Uplink{
-		opt: o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
+		names: openNames(o.StatePath+".net", o.Log), tickets: tls.NewLRUClientSessionCache(16), leaving: make(chan error, 1), pool: servers, returns: minReturns,
+		breaker: breaker{now: time.Now, jitter: fullJitter, first: o.t.firstWait, most: o.t.backoff, bug: o.bug},
+		opt:     o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
 		fork: make(chan struct{}), compared: make(chan struct{}), mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
 		beat:      make(chan struct{}, 1),
 		stuckWait: o.t.stuck, lastMove: time.Now(), saved: time.Now(),
@@ -219,16 +262,77 @@ func (u *Uplink) Run(ctx context.Context) error {
 	go func() { defer close(done); u.watchFloor(wctx) }()
 	defer func() { stop(); <-done }()
 	defer u.save()
+	u.pool.begin(time.Now(), nil, nil)
 	for ctx.Err() == nil {
-		err := u.session(ctx)
+		s, limit := u.pool.next(time.Now(), u.opt.t.connect)
+		if s == nil {
+			u.roundOver(ctx)
+			continue
+		}
+		began := time.Now()
+		err := u.session(ctx, s, limit)
 		u.rest(err)
 		if errors.Is(err, errFork) {
 			u.stayForked(ctx)
 			break
 		}
-		sleep(ctx, u.pause())
+		u.moveOn(ctx, s, err, time.Since(began))
 	}
 	return nil
+}
+
+// roundOver: no server could be used. After the back-off all get another turn.
+func (u *Uplink) roundOver(ctx context.Context) {
+	if err := u.pool.failed(); err != nil {
+		u.note(func(s *Status) { s.LastError = err.Error() })
+	}
+	sleep(ctx, u.pause())
+	u.pool.begin(time.Now(), u.pool.good, nil)
+}
+
+// moveOn decides which server comes after the end of a session.
+func (u *Uplink) moveOn(ctx context.Context, s *server, err error, lasted time.Duration) {
+	s.err, s.silent = err, silent(err)
+	u.breaker.another()
+	good := u.shippedAny || u.synced && (lasted > u.opt.t.budget || leaves(err))
+	if good && u.synced {
+		u.pool.proved(s)
+	}
+	switch {
+	case errors.Is(err, errLameDuck):
+		u.pool.begin(time.Now(), nil, s)
+		return
+	case errors.Is(err, errRotated):
+		u.pool.begin(time.Now(), s, nil)
+		return
+	case errors.Is(err, errHome):
+		u.wentHome = time.Now()
+		u.pool.begin(time.Now(), nil, nil)
+		return
+	case good && (s.silent || errors.Is(err, errRefused)): // it was good, and is not any more
+		u.pool.begin(time.Now(), nil, s)
+	case good: // the link was cut: where we were is the first choice
+		u.pool.begin(time.Now(), s, nil)
+	}
+	if u.shippedAny {
+		u.connecting = 0
+	}
+	// A thousand terminals of one server must not come back in the same moment.
+	sleep(ctx, fullJitter(u.opt.t.firstWait))
+}
+
+func leaves(err error) bool {
+	return errors.Is(err, errLameDuck) || errors.Is(err, errRotated) || errors.Is(err, errHome)
+}
+
+func fullJitter(d time.Duration) time.Duration { return rand.N(d + 1) }
+
+// leave asks for the end of the session, between two parcels.
+func (u *Uplink) leave(why error) {
+	select {
+	case u.leaving <- why:
+	default:
+	}
 }
 
 // rest gives back what a session held.
@@ -291,6 +395,11 @@ func sleep(ctx context.Context, d time.Duration) {
 func (u *Uplink) watchFloor(ctx context.Context) {
 	for {
 		seq, _ := u.j.Floor()
+		u.mu.Lock()
+		if seq > u.st.Sent && u.unsent.IsZero() {
+			u.unsent = time.Now()
+		}
+		u.mu.Unlock()
 		signal(u.floor)
 		if u.j.WaitBeyond(ctx, seq) != nil {
 			return // ctx ended, or the journal did: what is durable can still be shipped
@@ -311,6 +420,9 @@ func (u *Uplink) Status() Status {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := u.st
+	if s.Sent < floor && !u.unsent.IsZero() {
+		s.UnsentAge = time.Since(u.unsent)
+	}
 	s.Unsent, s.Unsettled = floor-min(s.Sent, floor), floor-min(s.Settled, floor)
 	return s
 }
@@ -326,6 +438,7 @@ func (u *Uplink) settled() uint64 { return u.state.Seq }
 
 type meters struct {
 	parcels, raw, wire, resyncs, rewinds, holes, connects *metrics.Counter
+	linkRead, linkWrote, opens, failovers, resumed        *metrics.Counter
 }
 
 func newMeters(s *metrics.Set, u *Uplink) *meters {
@@ -344,6 +457,10 @@ func newMeters(s *metrics.Set, u *Uplink) *meters {
 	gauge("posd_uplink_connected", func(s Status) float64 { return yes(s.Connected) })
 	gauge("posd_uplink_forked", func(s Status) float64 { return yes(s.Fork != "") })
 	gauge("posd_uplink_held", func(s Status) float64 { return yes(s.Held != "") })
+	gauge("posd_uplink_away", func(s Status) float64 { return yes(s.Away) })
+	gauge("posd_uplink_unsent_seconds", func(s Status) float64 { return s.UnsentAge.Seconds() })
+	gauge("posd_uplink_breaker_open", func(s Status) float64 { return yes(s.Breaker != "" && s.Breaker != closed.String()) })
+	gauge("posd_uplink_ack_p95_seconds", func(s Status) float64 { return s.AckP95.Seconds() })
 	gauge("posd_uplink_sent_seq", func(s Status) float64 { return float64(s.Sent) })
 	gauge("posd_uplink_settled_seq", func(s Status) float64 { return float64(s.Settled) })
 	gauge("posd_uplink_unsent_records", func(s Status) float64 { return float64(s.Unsent) })
@@ -356,5 +473,8 @@ func newMeters(s *metrics.Set, u *Uplink) *meters {
 		rewinds:  s.NewCounter("posd_uplink_rewinds_total"),
 		holes:    s.NewCounter("posd_uplink_holes_total"),
 		connects: s.NewCounter("posd_uplink_connects_total"),
+		linkRead: s.NewCounter("posd_uplink_link_read_bytes_total"), linkWrote: s.NewCounter("posd_uplink_link_written_bytes_total"),
+		opens: s.NewCounter("posd_uplink_breaker_opens_total"), failovers: s.NewCounter("posd_uplink_failovers_total"),
+		resumed: s.NewCounter("posd_uplink_tls_resumed_total"),
 	}
 }

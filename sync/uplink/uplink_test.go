@@ -17,7 +17,7 @@ import (
 )
 
 func TestHappyPath(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	tl.sell(500, 200) // a backlog
 	tl.link(s.addr, s.tokenFile(), noBug)
@@ -56,7 +56,7 @@ func (c turns) Pace(done <-chan struct{}) {
 // TestPace: a backlog goes parcel by parcel as its pacer lets it, and stops
 // where it does not; a sale that is the only one waits for nobody.
 func TestPace(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	for range 40 {
 		tl.sell(40, 400) // as many groups
@@ -87,7 +87,7 @@ func TestPace(t *testing.T) {
 // TestState: what was settled is known at the next start without a link; any
 // damage to the file costs nothing but that.
 func TestState(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	tl.sell(50, 100)
 	tl.link(s.addr, s.tokenFile(), noBug)
@@ -128,7 +128,7 @@ func TestState(t *testing.T) {
 // lateLanding: a parcel is on its way when the link breaks. The terminal
 // reconnects and sends it again; then the first copy arrives after all.
 func lateLanding(t *testing.T, b bug) error {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	p := newProxy(t, s.addr)
 	tl := newTill(t, "t1")
 	tl.link(p.addr(), s.tokenFile(), b)
@@ -163,7 +163,7 @@ func cuts(t *testing.T, short int) int {
 // TestCuts cuts the link at random moments while the till sells. Set
 // UPLINK_CUTS for more of them.
 func TestCuts(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	p := newProxy(t, s.addr)
 	tl := newTill(t, "t1")
 	tl.link(p.addr(), s.tokenFile(), noBug)
@@ -200,7 +200,7 @@ func TestCuts(t *testing.T) {
 
 // TestHubRestarts stops and starts hub and server while the till sells.
 func TestHubRestarts(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	tl.link(s.addr, s.tokenFile(), noBug)
 	for range 6 {
@@ -218,23 +218,23 @@ func TestHubRestarts(t *testing.T) {
 // reach the ledger all the same.
 func TestServerForgets(t *testing.T) {
 	ctx := context.Background()
-	purge := func(s *server) {
+	purge := func(s *hubServer) {
 		_, js := s.client()
 		st, err := js.Stream(ctx, "POS_UP_0")
 		must(s.t, err)
 		must(s.t, st.Purge(ctx))
 	}
-	recreate := func(s *server) {
+	recreate := func(s *hubServer) {
 		_, js := s.client()
 		must(s.t, js.DeleteStream(ctx, "POS_UP_0"))
 	}
-	bucket := func(s *server) {
+	bucket := func(s *hubServer) {
 		_, js := s.client()
 		must(s.t, js.DeleteStream(ctx, "KV_pos_cfg"))
 	}
 	for _, tt := range []struct {
 		name   string
-		harm   func(s *server)
+		harm   func(s *hubServer)
 		unread bool // the hub has not read what is lost
 	}{
 		{"purged after it was read", purge, false},
@@ -245,7 +245,7 @@ func TestServerForgets(t *testing.T) {
 	} {
 		for _, more := range []int{0, 30} { // also when the till has nothing more to say
 			t.Run(fmt.Sprintf("%s, then %d sales", tt.name, more), func(t *testing.T) {
-				s := newServer(t).start()
+				s := newHub(t).start()
 				tl := newTill(t, "t1")
 				tl.sell(100, 200)
 				tl.link(s.addr, s.tokenFile(), noBug)
@@ -280,7 +280,7 @@ func TestLedgerRestored(t *testing.T) {
 		{"no copy, stream lost", false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newServer(t).start()
+			s := newHub(t).start()
 			tl := newTill(t, "t1")
 			tl.sell(100, 200)
 			tl.link(s.addr, s.tokenFile(), noBug)
@@ -316,7 +316,7 @@ func TestLedgerRestored(t *testing.T) {
 // on. Either the fork is noticed, or all that the restored till sold arrives.
 func restoredTill(t *testing.T, b bug) error {
 	t.Helper()
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	tl.sell(20, 100)
 	tl.link(s.addr, s.tokenFile(), noBug)
@@ -373,7 +373,7 @@ func TestRestoredTill(t *testing.T) {
 // forgottenBeforeRead: the stream acknowledges and then loses what no hub has
 // read. Whoever frees on the acknowledgement has nothing left to send.
 func forgottenBeforeRead(t *testing.T, b bug) error {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	tl.link(s.addr, s.tokenFile(), b)
 	tl.waitSettled()
@@ -403,7 +403,7 @@ func TestNothingIsFreedBeforeItIsSettled(t *testing.T) {
 // TestHole: a new ledger asks for records that were settled with the old one
 // and freed since. They are declared lost, and all that is held arrives.
 func TestHole(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	tl.link(s.addr, s.tokenFile(), noBug)
 	for range 20 {
@@ -430,7 +430,7 @@ func TestHole(t *testing.T) {
 // TestStoreRefused: a hub that must not take this store says so, and the
 // terminal stops; when the hub takes it, all arrives.
 func TestStoreRefused(t *testing.T) {
-	s := newServer(t)
+	s := newHub(t)
 	s.opt.Stores = []string{"s2"}
 	s.start()
 	tl := newTill(t, "t1")
@@ -455,7 +455,7 @@ func TestStoreRefused(t *testing.T) {
 
 // TestNoHub: a till without a hub waits quietly, and catches up when there is one.
 func TestNoHub(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	s.close()
 	tl := newTill(t, "t1")
 	tl.link(s.addr, s.tokenFile(), noBug)
@@ -477,7 +477,7 @@ func TestNoHub(t *testing.T) {
 
 // TestManyTills: several terminals at once, one of them slow to come.
 func TestManyTills(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	var tills []*till
 	for i := range 8 {
 		tl := newTill(t, fmt.Sprintf("t%d", i))
@@ -495,7 +495,7 @@ func TestManyTills(t *testing.T) {
 
 // TestFenceAfterForeignWrite: a message that is not ours stands on our subject.
 func TestFenceAfterForeignWrite(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	tl := newTill(t, "t1")
 	tl.sell(10, 50)
 	tl.link(s.addr, s.tokenFile(), noBug)
@@ -524,7 +524,7 @@ func lastSeq(t *testing.T, js jetstream.JetStream) uint64 {
 // TestThinLink: the terminal's last parcel never makes it back over the link.
 // After two attempts the uplink goes on without it.
 func TestThinLink(t *testing.T) {
-	s := newServer(t).start()
+	s := newHub(t).start()
 	p := newProxy(t, s.addr)
 	tl := newTill(t, "t1")
 	tl.t0 = quick
@@ -544,7 +544,7 @@ func TestThinLink(t *testing.T) {
 
 // BenchmarkDrain ships a backlog of 300-byte records: journal, stream, ledger.
 func BenchmarkDrain(b *testing.B) {
-	s := newServer(b).start()
+	s := newHub(b).start()
 	tl := newTill(b, "t1")
 	const batch = 20000
 	for b.Loop() {
