@@ -259,6 +259,16 @@ func (b *book) restored() {
 	b.mu.Unlock()
 }
 
+// forget drops what was sold since restored, as the terminal's disk does.
+func (b *book) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, key := range b.inOrder[b.since:] {
+		delete(b.acked, key)
+	}
+	b.inOrder, b.open = b.inOrder[:b.since], nil
+}
+
 func (b *book) unanswered(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

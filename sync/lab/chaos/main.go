@@ -15,6 +15,8 @@ func main() {
 	flag.IntVar(&o.cuts, "cuts", 60, "cuts of connections")
 	flag.Uint64Var(&o.seed, "seed", 0, "of loads and cuts, 0 = from the clock; what real processes interleave does not repeat")
 	flag.BoolVar(&o.mutants, "mutants", true, "plant bugs and see them caught")
+	flag.StringVar(&o.scene, "scene", "", "play only this: forgetful")
+	flag.IntVar(&o.events, "events", 100_000, "of a scene")
 	flag.StringVar(&o.folder, "dir", ".tools/chaos", "work folder; what failed is kept in it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -36,6 +38,8 @@ type options struct {
 	cuts    int
 	seed    uint64
 	mutants bool
+	scene   string
+	events  int
 	folder  string
 }
 
@@ -46,6 +50,9 @@ func chaos(ctx context.Context, o options) (bool, error) {
 		return false, err
 	}
 	b.say("programs built")
+	if o.scene != "" {
+		return o.playScene(ctx, b)
+	}
 	v := &verdicts{b: b}
 	for _, h := range histories(o.seed, o.cuts, false) {
 		if err = v.take(b.play(ctx, h)); err != nil {
@@ -63,6 +70,14 @@ func chaos(ctx context.Context, o options) (bool, error) {
 		v.tally.all(), v.tally.leaders, v.kinds[lost], v.kinds[twice], v.kinds[disorder], v.kinds[stuck], v.kinds[phantom]+v.kinds[falseAlarm],
 		caught, planted, time.Since(b.begin).Seconds())
 	return err == nil && v.wrong() == 0 && caught == planted, err
+}
+
+func (o *options) playScene(ctx context.Context, b *bench) (bool, error) {
+	if o.scene != "forgetful" {
+		return false, fmt.Errorf("there is no scene %q: there is forgetful", o.scene)
+	}
+	err := b.forgetful(ctx, o.seed, o.events)
+	return err == nil, err
 }
 
 // verdicts sums up.

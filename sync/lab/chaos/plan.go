@@ -36,6 +36,9 @@ func (h *history) pace() pace {
 	if h.servers > 1 {
 		p.leaders, p.servers = 1200*time.Millisecond, 20*time.Second
 	}
+	if h.cuts < 20 { // a short one must see something too
+		p.hubs, p.tills, p.servers, p.leaders = p.hubs/4, p.tills/4, p.servers/4, p.leaders/2
+	}
 	return p
 }
 
