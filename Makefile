@@ -23,7 +23,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-uplink bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -82,6 +82,12 @@ bench-journal:
 	@mkdir -p .tools
 	cd journal/peers && go build -o $(CURDIR)/.tools/bench-journal .
 	.tools/bench-journal -md $(if $(DOC),docs,.tools)/bench-journal.md $(BENCH)
+
+## bench-uplink    journal to stream beside other ways, one server and three, about 6 minutes (DOC=1 writes docs/bench-uplink.md, BENCH=-quick)
+bench-uplink:
+	@mkdir -p .tools
+	go build -o .tools/bench ./sync/bench
+	.tools/bench uplink -md $(if $(DOC),docs,.tools)/bench-uplink.md $(BENCH)
 
 ## bench-slice     posd and a NATS leaf node in 10 % of a core and 32 MiB, in a guest, about 12 minutes (DOC=1 writes docs/bench-slice.md, BENCH=-quick)
 bench-slice: build build-arm64

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestMain lets the test binary be its own child, as the program is.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == childFlag {
+		if err := runChild(context.Background(), os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Every contender gets all that it counts into the stream, with one server; one
+// that does not ends the run.
+func TestUplinkRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs nats-server")
+	}
+	ctx := t.Context()
+	r := &uplinkRun{options: options{dir: t.TempDir(), events: 4000, rounds: 1}, journals: make(map[string]string), shares: make(map[string][]shares)}
+	if err := r.prepare(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range shapes {
+		var sh shares
+		if err := do(ctx, task{Kind: "s2", Journal: r.journals[s.name]}, &sh); err != nil {
+			t.Fatal(err)
+		}
+		r.shares[s.name] = append(r.shares[s.name], sh)
+	}
+	for _, c := range contenders {
+		r.rows = append(r.rows, &row{contender: c, setting: settings[0]})
+	}
+	if err := r.with(ctx, settings[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range r.rows {
+		if n := len(row.rounds); n != 1 || row.rounds[0].Events == 0 || row.rounds[0].CPU < 0 {
+			t.Errorf("%s: %+v", row.contender.name, row.rounds)
+		}
+	}
+	if got := r.find(oursName, "r1").rounds[0]; got.Events < 4000 || got.Wire == 0 || got.Sent < 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A contender that counts what is not there is found out: names that the server
+// knows already make no message.
+func TestLandedSeesWhatIsMissing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs nats-server")
+	}
+	ctx, dir := t.Context(), t.TempDir()
+	program := filepath.Join(dir, "nats-server")
+	if err := buildProgram(ctx, program, natsPackage); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "journal")
+	if err := newJournal(path, terminal, 0, shapes[2], 1000, 1); err != nil {
+		t.Fatal(err)
+	}
+	c, err := startCluster(ctx, program, filepath.Join(dir, "cluster"), 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := &uplinkRun{}
+	var both sample
+	for i := range 2 {
+		var s sample
+		if err := do(ctx, task{Kind: "async", Journal: path, URLs: c.urls, Dir: dir, Pending: 100, Limit: giveUp}, &s); err != nil {
+			t.Fatal(err)
+		}
+		both.Sent += s.Sent
+		err := r.landed(ctx, c, &both)
+		if i == 0 && err != nil || i == 1 && (err == nil || !strings.Contains(err.Error(), "acknowledged")) {
+			t.Errorf("time %d: %v", i, err)
+		}
+	}
+}
+
+// The payloads are of the size that tables speak of, valid, and not all the same.
+func TestMaker(t *testing.T) {
+	m := newMaker(1)
+	seen := make(map[string]bool)
+	for range 1000 {
+		b := m.next()
+		if len(b) != eventSize || b[0] != '{' || b[len(b)-1] != '}' {
+			t.Fatalf("%d bytes: %s", len(b), b)
+		}
+		seen[string(b)] = true
+	}
+	if len(seen) != 1000 {
+		t.Errorf("%d different events of 1000", len(seen))
+	}
+}

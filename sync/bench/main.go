@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const help = `bench measures the way of an event from a terminal's journal to head office.
+
+Usage:
+
+  bench uplink [flags]    journal to stream, beside other ways to do it
+
+Run "bench uplink --help" for the flags.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == childFlag:
+		err = runChild(ctx, os.Args[2])
+	case len(os.Args) > 1 && os.Args[1] == "uplink":
+		err = uplinkCommand(ctx, os.Args[2:])
+	default:
+		fmt.Fprint(os.Stderr, help)
+		os.Exit(2)
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options of the command line.
+type options struct {
+	dir      string // for journals, servers and their stores
+	markdown string
+	profiles string
+	rounds   int
+	events   int
+	quick    bool
+}
+
+func parse(name string, args []string) (o options, err error) {
+	f := flag.NewFlagSet("bench "+name, flag.ContinueOnError)
+	f.StringVar(&o.dir, "dir", ".tools/bench.d", "`folder` for journals and the servers' files; journals are kept for the next run")
+	f.StringVar(&o.markdown, "md", "", "write the document to this `file`")
+	f.StringVar(&o.profiles, "profiles", "", "write CPU profiles of our uplink into this `folder`")
+	f.IntVar(&o.rounds, "rounds", 5, "`number` of rounds; every contender runs once in each")
+	f.IntVar(&o.events, "events", 400_000, "`number` of events in a journal")
+	f.BoolVar(&o.quick, "quick", false, "two short rounds, for a first look")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if o.quick {
+		o.rounds, o.events = 2, 50_000
+	}
+	if f.NArg() > 0 || o.rounds < 1 || o.events < 1000 {
+		return o, fmt.Errorf("bench %s: at least 1 round and 1,000 events, and no other arguments", name)
+	}
+	return o, os.MkdirAll(o.dir, 0o750)
+}
