@@ -34,25 +34,15 @@ var shapes = []shape{
 	{"full", "100 events a group: an import, or copies of an older journal", func(*rand.Rand) int { return 100 }},
 }
 
-func shapeNamed(name string) (shape, error) {
-	for _, s := range shapes {
-		if s.name == name {
-			return s, nil
-		}
-	}
-	return shape{}, fmt.Errorf("no shape of a journal is called %q", name)
-}
-
 // eventSize is the payload of an event, in bytes.
 const eventSize = 300
 
 // maker writes events of eventSize bytes that look like posd's: names repeat,
 // hashes, keys and amounts do not.
 type maker struct {
-	rng     *rand.Rand
-	buf     []byte
-	n       int
-	receipt string // prefix of receipt numbers, "" = none
+	rng *rand.Rand
+	buf []byte
+	n   int
 }
 
 func newMaker(seed uint64) *maker { return &maker{rng: rand.New(rand.NewPCG(seed, 300))} }
