@@ -30,6 +30,7 @@ const usage = `poshub takes in what terminals ship and keeps it in a ledger.
 Usage:
 
   poshub serve --data DIR [flags]    run the hub
+  poshub stream init|check [flags]   make or check the streams on NATS servers of your own
   poshub version                     print the release
 
 Run "poshub serve --help" for the flags.
@@ -60,6 +61,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "serve":
 		return serveCommand(args[1:], stdout, stderr)
+	case "stream":
+		return streamCommand(args[1:], stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, "poshub", release())
 		return 0

@@ -181,8 +181,7 @@ func (b *bench) apply(m message) (c ledger.Chain, v verdict) {
 		}
 		pos, err := tx.Position("S")
 		next := pos
-		next.Out += uint64(len(b.g.out))
-		return errors.Join(err, b.g.finish(tx, pos.Out+1), tx.SetPosition("S", pos, next))
+		return errors.Join(err, b.g.finish(tx, &next), tx.SetPosition("S", pos, next))
 	}); err != nil {
 		b.t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/sync/ledger"
+	"posd/sync/outbox"
 )
 
 // Options of a hub. Dir is required.
@@ -61,6 +62,7 @@ type Hub struct {
 	inbox  string
 	m      *meters
 	fleet  *fleet
+	outbox *outbox.Outbox
 }
 
 // Open takes the data folder, starts the NATS server inside if there is to be
@@ -146,7 +148,10 @@ func (h *Hub) connect() (err error) {
 		return err
 	}
 	h.inbox = h.nc.NewInbox()
-	_, err = h.nc.Subscribe(h.inbox+".*.*", h.told)
+	if _, err = h.nc.Subscribe(h.inbox+".*.*", h.told); err != nil {
+		return err
+	}
+	h.outbox, err = outbox.New(outbox.Options{Ledger: h.ledger, Conn: h.nc, Prepare: h.prepareEvents, Metrics: h.m.set, Log: h.log})
 	return err
 }
 
@@ -159,6 +164,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
 		"shards": h.keepShards,
+		"outbox": h.publishEvents,
 		"fleet":  func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
 	} {
 		wg.Go(func() {

@@ -190,17 +190,18 @@ func (h *Hub) enter(ctx context.Context, lane string, batch []message, from, to 
 				done.touched[c.Journal] = c
 			}
 		}
-		if err := g.finish(tx, from.Out+1); err != nil {
+		done.position = to
+		done.position.Out = from.Out
+		if err := g.finish(tx, &done.position); err != nil {
 			return err
 		}
 		done.tally = g.tally
-		done.position = to
-		done.position.Out = from.Out + uint64(len(g.out))
 		return tx.SetPosition(lane, from, done.position)
 	})
 	if err != nil {
 		return done, fmt.Errorf("commit to the ledger: %w", err)
 	}
+	h.outbox.Wake()
 	h.count(batch, done.counts)
 	h.countRecords(&done.tally)
 	return done, nil

@@ -7,6 +7,7 @@ import (
 
 	"posd/journal/chain"
 	"posd/sync/ledger"
+	"posd/sync/outbox"
 	"posd/sync/wire"
 )
 
@@ -152,17 +153,14 @@ func (g *judge) apply(tx ledger.Tx, m *message) (c ledger.Chain, v verdict, touc
 	return c, v, true, tx.PutChain(c)
 }
 
-// finish enters what a whole batch has gathered, the outbox from number first on.
-func (g *judge) finish(tx ledger.Tx, first uint64) (err error) {
+// finish enters what a whole batch has gathered, and moves pos on by its part of the outbox.
+func (g *judge) finish(tx ledger.Tx, pos *ledger.Position) (err error) {
 	if len(g.receipts) > 0 {
 		if g.tally.collisions, err = tx.PutReceipts(g.receipts, g.now()); err != nil {
 			return err
 		}
 	}
-	if len(g.out) == 0 {
-		return nil
-	}
-	return tx.PutOut(g.lane, first, g.out)
+	return outbox.Put(tx, g.lane, pos, g.out)
 }
 
 // setAside quarantines m. The chain keeps what it had, but for the word to the

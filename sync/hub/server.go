@@ -95,22 +95,11 @@ func (h *Hub) dial() (*nats.Conn, error) {
 func (h *Hub) prepareStreams(ctx context.Context, s *shard) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	_, err := h.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: s.stream, Description: "parcels of terminals, made by poshub",
-		Subjects:  []string{wire.UpPrefix(s.n) + ">"},
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
-		MaxMsgs: -1, MaxBytes: h.opt.MaxBytes, MaxAge: h.opt.MaxAge, MaxMsgsPerSubject: -1, MaxConsumers: -1,
-		Replicas: h.opt.Replicas, AllowDirect: true, DenyDelete: true,
-	})
+	_, err := h.js.CreateOrUpdateStream(ctx, upStream(s.stream, s.n, h.opt.Replicas, h.opt.MaxAge, h.opt.MaxBytes, h.tagsOf(ctx, s.stream)))
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", s.stream, err)
 	}
-	kv := jetstream.KeyValueConfig{
-		Bucket: wire.Bucket, Description: "what poshub tells terminals", History: 1,
-		Storage: jetstream.FileStorage, Replicas: h.opt.Replicas,
-		RePublish: &jetstream.RePublish{Source: wire.BucketPrefix + ">", Destination: wire.LivePrefix + ">"},
-	}
-	if _, err = h.js.CreateOrUpdateKeyValue(ctx, kv); err != nil {
+	if _, err = h.js.CreateOrUpdateKeyValue(ctx, bucket(h.opt.Replicas, h.tagsOf(ctx, wire.BucketStream))); err != nil {
 		return fmt.Errorf("bucket %s: %w", wire.Bucket, err)
 	}
 	return nil
