@@ -40,10 +40,19 @@ type heart struct {
 	stay    bool // no new journal could be begun at the start, where one was needed
 	backlog backlog
 
-	mu     sync.Mutex
-	config wire.ConfigState
-	told   told
-	buf    []byte
+	config func() wire.ConfigState // what became of what head office configured; nil: it cannot
+
+	mu   sync.Mutex
+	told told
+	buf  []byte
+}
+
+// configured is what became of what head office configured last.
+func (h *heart) configured() wire.ConfigState {
+	if h.config == nil {
+		return wire.ConfigState{}
+	}
+	return h.config()
 }
 
 // told is what of the last heartbeat is worth an early one when it changes.
@@ -55,14 +64,6 @@ type told struct {
 
 func newHeart(t *terminal) *heart {
 	return &heart{t: t, run: rand.Uint64()>>1 | 1, started: time.Now(), stay: t.stay, backlog: backlog{j: t.journal}}
-}
-
-// configured notes what became of what head office configured last.
-func (h *heart) configured(c wire.ConfigState) {
-	h.mu.Lock()
-	h.config = c
-	h.mu.Unlock()
-	h.t.uplink.Beat()
 }
 
 // watch asks for an early heartbeat when an alarm has begun or ended.
@@ -77,7 +78,7 @@ func (h *heart) watch(ctx context.Context) error {
 			s := h.t.uplink.Status()
 			codes, _ := h.alarms(&s)
 			h.mu.Lock()
-			now := told{codes, h.config, h.told.late && s.Unsettled > 0}
+			now := told{codes, h.configured(), h.told.late && s.Unsettled > 0}
 			news := !now.same(&h.told)
 			h.mu.Unlock()
 			if news && s.Connected {
@@ -111,7 +112,7 @@ func (h *heart) beat() []byte {
 	b.DiskFree, b.DiskTotal = space(t.c.Data.Dir)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b.Config = h.config
+	b.Config = h.configured()
 	b.Backlog = h.backlog.state(up.Settled, floor, reg.Now, sold{reg.Branch, reg.Receipt, reg.Perpetual})
 	if b.Backlog.Known {
 		b.Backlog.Currency = reg.Currency.Code
@@ -119,7 +120,7 @@ func (h *heart) beat() []byte {
 	var why []string
 	b.Alarms, why = h.alarms(&up)
 	b.Why = strings.Join(why, "; ")
-	h.told = told{b.Alarms, h.config, b.Backlog.Age > uint64(longBacklog/time.Second)}
+	h.told = told{b.Alarms, b.Config, b.Backlog.Age > uint64(longBacklog/time.Second)}
 	h.buf = b.Append(h.buf[:0])
 	return slices.Clone(h.buf)
 }

@@ -262,14 +262,15 @@ func (o *members) alarms(codes []string) {
 	o.b = append(o.b, ']')
 }
 
-// Short is s as one line of valid UTF-8 in at most most bytes.
+// Short is s as one line of valid UTF-8 in at most most bytes, without what a terminal
+// would take for a command.
 func Short(s string, most int) string {
 	if len(s) > most {
 		s = s[:most]
 	}
 	s = strings.ToValidUTF8(s, "")
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x2028 || r == 0x2029 {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 {
 			return ' '
 		}
 		return r

@@ -102,8 +102,8 @@ func TestHeartbeatIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 	h = beat()
-	h.Why = "one\ntwo\x00\xff\u2028three"
-	if got, err := ParseHeartbeat(h.Append(nil)); err != nil || got.Why != "one two  three" {
+	h.Why = "one\ntwo\x00\xff\u2028\u009bthree"
+	if got, err := ParseHeartbeat(h.Append(nil)); err != nil || got.Why != "one two   three" {
 		t.Errorf("%q, %v", got.Why, err)
 	}
 	h.Alarms = []string{"Not a code", "fine", "", `"`}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"posd/sync/hub"
+)
+
+const fleetUsage = `Usage: poshub fleet [flags]
+
+Shows the terminals, the worst first: their state, when they were last heard, what
+has not reached the ledger yet, and what is the matter. Asks the hub that runs.
+
+Exit codes: 0, 1 the hub could not be asked, 2 wrong flags; with --check also 3,
+something is failing.
+
+Flags:
+`
+
+const exitFailing = 3
+
+// fleetQuestion is what "poshub fleet" was asked.
+type fleetQuestion struct {
+	hub, token, data   string
+	store, state       string
+	watch, json, check bool
+	every              time.Duration
+}
+
+func fleetCommand(args []string, stdout, stderr io.Writer) int {
+	var q fleetQuestion
+	f := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&q.hub, "hub", "http://127.0.0.1:8090", "`URL` of the hub")
+	f.StringVar(&q.token, "token", "", "`file` with the hub's token")
+	f.StringVar(&q.data, "data", "", "data `folder` of the hub, which has the token")
+	f.StringVar(&q.store, "store", "", "only the terminals of this `store`")
+	f.StringVar(&q.state, "state", "", "only those in this `state`: enrolled, online, offline or failing")
+	f.BoolVar(&q.watch, "watch", false, "show it again and again until interrupted")
+	f.DurationVar(&q.every, "every", 2*time.Second, "how often, with --watch")
+	f.BoolVar(&q.json, "json", false, "one JSON object for each terminal, a line each, in the order of their names")
+	f.BoolVar(&q.check, "check", false, "exit with 3 if a terminal is failing")
+	fail := func(code int, format string, a ...any) int {
+		fmt.Fprintf(stderr, "poshub: "+format+"\n", a...)
+		return code
+	}
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, fleetUsage)
+		f.SetOutput(stdout)
+		f.PrintDefaults()
+		return 0
+	} else if err != nil {
+		return fail(exitUsage, "%v; see poshub fleet --help", err)
+	}
+	switch {
+	case f.NArg() > 0:
+		return fail(exitUsage, "unexpected argument %q; see poshub fleet --help", f.Arg(0))
+	case q.token == "" && q.data == "":
+		return fail(exitUsage, "--token FILE or --data DIR is missing: the hub answers to nobody without its token")
+	case q.watch && (q.json || q.check):
+		return fail(exitUsage, "--watch goes with neither --json nor --check")
+	case q.every < 100*time.Millisecond:
+		return fail(exitUsage, "--every must be 100ms or more")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	for {
+		failing, err := q.ask(ctx, stdout)
+		switch {
+		case q.watch && ctx.Err() != nil:
+			return 0
+		case err != nil && !q.watch:
+			return fail(exitFailed, "%v", err)
+		case err != nil:
+			fmt.Fprintf(stdout, "%s%v\n", clearScreen, err)
+		case !q.watch && q.check && failing > 0:
+			return fail(exitFailing, "failing: %d", failing)
+		case !q.watch:
+			return 0
+		}
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-time.After(q.every):
+		}
+	}
+}
+
+const clearScreen = "\x1b[H\x1b[2J"
+
+// ask shows the fleet once. failing counts the terminals that are.
+func (q *fleetQuestion) ask(ctx context.Context, stdout io.Writer) (failing int, err error) {
+	var all []hub.FleetTerminal
+	var totals hub.FleetTotals
+	out := json.NewEncoder(stdout)
+	for after := ""; ; {
+		r, err := q.page(ctx, after)
+		if err != nil {
+			return 0, err
+		}
+		if totals = r.Totals; q.json {
+			for i := range r.Terminals {
+				if err := out.Encode(&r.Terminals[i]); err != nil {
+					return 0, err
+				}
+			}
+		} else {
+			all = append(all, r.Terminals...)
+		}
+		if after = r.Next; after == "" {
+			break
+		}
+	}
+	if q.json {
+		return totals.Failing, nil
+	}
+	var b bytes.Buffer
+	if q.watch {
+		b.WriteString(clearScreen)
+	}
+	writeFleet(&b, all, &totals, time.Now())
+	_, err = stdout.Write(b.Bytes())
+	return totals.Failing, err
+}
+
+// pageTime and pageLimit bound one answer of the hub.
+const (
+	pageTime  = 30 * time.Second
+	pageLimit = 64 << 20
+)
+
+func (q *fleetQuestion) page(ctx context.Context, after string) (r hub.FleetReply, err error) {
+	path := q.token
+	if path == "" {
+		path = filepath.Join(q.data, "api.token")
+	}
+	token, err := os.ReadFile(path)
+	if err != nil {
+		return r, fmt.Errorf("the hub's token: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, pageTime)
+	defer cancel()
+	v := url.Values{}
+	for name, s := range map[string]string{"store": q.store, "state": q.state, "after": after} {
+		if s != "" {
+			v.Set(name, s)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(q.hub, "/")+"/v1/fleet?"+v.Encode(), nil)
+	if err != nil {
+		return r, fmt.Errorf("--hub: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return r, fmt.Errorf("ask the hub: %w", err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, pageLimit))
+	if err != nil {
+		return r, fmt.Errorf("ask the hub: %w", err)
+	}
+	if res.StatusCode != http.StatusOK {
+		var p struct{ Detail string }
+		if json.Unmarshal(b, &p) != nil || p.Detail == "" {
+			p.Detail = "no reason given"
+		}
+		return r, fmt.Errorf("the hub at %s answered %s: %s", q.hub, res.Status, p.Detail)
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("the hub's answer: %w", err)
+	}
+	return r, nil
+}
+
+// rank puts the worst first.
+var rank = map[string]int{hub.StateFailing: 0, hub.StateOffline: 1, hub.StateEnrolled: 2, hub.StateOnline: 3}
+
+// writeFleet writes a table of the terminals, the worst first, and totals.
+func writeFleet(w io.Writer, all []hub.FleetTerminal, totals *hub.FleetTotals, now time.Time) {
+	slices.SortStableFunc(all, func(a, b hub.FleetTerminal) int {
+		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), cmp.Compare(b.Backlog.AgeSeconds, a.Backlog.AgeSeconds), cmp.Compare(len(b.Reasons), len(a.Reasons)))
+	})
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "STORE\tTERMINAL\tSTATE\tSEEN\tBACKLOG\tOLDEST\tVALUE\tEVENTS\tDISK FREE\tRELEASE\tREASONS")
+	for i := range all {
+		m := &all[i]
+		state := m.State
+		if state == hub.StateFailing && !m.Online {
+			state += ", offline"
+		}
+		release, disk := "-", "-"
+		if m.Says != nil {
+			release, disk = cmp.Or(m.Says.Release, "-"), size(m.Says.DiskFree)
+		}
+		var why []string
+		for _, r := range m.Reasons {
+			why = append(why, r.Code)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\n", m.Store, m.Terminal, state, ago(m.Seen, now), m.Backlog.Records,
+			age(m.Backlog.AgeSeconds), value(m.Backlog.Value, m.Backlog.Currency), m.Ledger.Events, disk, release, cmp.Or(strings.Join(why, ","), "-"))
+	}
+	t.Flush()
+	var values []string
+	for code, v := range totals.BacklogValue {
+		values = append(values, strconv.FormatInt(v, 10)+" "+code)
+	}
+	slices.Sort(values)
+	fmt.Fprintf(w, "\n%d failing, %d offline, %d enrolled, %d online; backlog %d records, the oldest %s, worth %s (minor units)\n",
+		totals.Failing, totals.Offline, totals.Enrolled, totals.Online, totals.BacklogRecords, age(totals.OldestSeconds), cmp.Or(strings.Join(values, ", "), "nothing"))
+}
+
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return age(uint64(max(time.Second, now.Sub(t)) / time.Second))
+}
+
+// age is short and coarse: 17s, 4m, 3h, 12d.
+func age(s uint64) string {
+	switch {
+	case s == 0:
+		return "-"
+	case s < 120:
+		return strconv.FormatUint(s, 10) + "s"
+	case s < 2*3600:
+		return strconv.FormatUint(s/60, 10) + "m"
+	case s < 48*3600:
+		return strconv.FormatUint(s/3600, 10) + "h"
+	}
+	return strconv.FormatUint(s/86400, 10) + "d"
+}
+
+func value(v *int64, currency string) string {
+	if v == nil {
+		return "-"
+	}
+	return strconv.FormatInt(*v, 10) + " " + currency
+}
+
+func size(n uint64) string {
+	if n >= 10<<30 {
+		return strconv.FormatUint(n>>30, 10) + "G"
+	}
+	return strconv.FormatUint(n>>20, 10) + "M"
+}
