@@ -20,6 +20,7 @@ import (
 
 	"posd/sync/ledger"
 	"posd/sync/outbox"
+	"posd/sync/trust"
 )
 
 // Options of a hub. Dir is required.
@@ -27,6 +28,7 @@ type Options struct {
 	Dir        string        // data folder, made if missing
 	LedgerURL  string        // of a PostgreSQL database; "" = DIR/ledger.db
 	NATSListen string        // address of the NATS server inside, used if NATSURL is empty
+	Auth       string        // of the server inside: AuthJWT or AuthToken, "" = AuthToken
 	NATSURL    string        // an existing NATS server with JetStream
 	NATSCreds  string        // credentials file for NATSURL, may be empty
 	Region     string        // set where several regions, each with its own streams, feed one ledger
@@ -55,7 +57,8 @@ type Hub struct {
 	ledger ledger.Ledger
 	shards []*shard
 	srv    *server.Server // nil with NATSURL
-	token  string         // of the server inside
+	token  string         // of the server inside, with AuthToken
+	keys   *trust.Keys    // of its operator, with AuthJWT
 	api    string         // bearer token of the HTTP interface
 	nc     *nats.Conn
 	js     jetstream.JetStream
@@ -134,10 +137,18 @@ func (h *Hub) connect() (err error) {
 		return err
 	}
 	if h.opt.NATSURL == "" {
-		if h.token, err = secret(filepath.Join(h.opt.Dir, "nats.token")); err != nil {
+		switch h.opt.Auth {
+		case "", AuthToken:
+			h.token, err = secret(filepath.Join(h.opt.Dir, "nats.token"))
+		case AuthJWT:
+			h.keys, err = trust.Open(filepath.Join(h.opt.Dir, "keys"))
+		default:
+			err = fmt.Errorf("auth %q: must be %s or %s", h.opt.Auth, AuthJWT, AuthToken)
+		}
+		if err != nil {
 			return err
 		}
-		if h.srv, err = startServer(filepath.Join(h.opt.Dir, "nats"), h.opt.NATSListen, h.token, h.log); err != nil {
+		if h.srv, err = h.startServer(); err != nil {
 			return err
 		}
 	}

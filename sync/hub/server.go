@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -13,18 +14,17 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"posd/sync/trust"
 	"posd/sync/wire"
 )
 
-const (
-	serverStart = 30 * time.Second // a long stream is checked at start
-	maxPayload  = 1<<20 + 1<<16    // a parcel of MaxRaw that would not compress, and its headers
-)
+const serverStart = 30 * time.Second // a long stream is checked at start
 
 // startServer runs a NATS server inside this process. It syncs every message
 // before it acknowledges: JetStream's default of two minutes loses what it
 // acknowledged when the power goes, and then terminals have to send it again.
-func startServer(dir, listen, token string, log *slog.Logger) (*server.Server, error) {
+func (h *Hub) startServer() (*server.Server, error) {
+	listen, log := h.opt.NATSListen, h.log
 	host, portText, err := net.SplitHostPort(listen)
 	if err != nil {
 		return nil, fmt.Errorf("NATS address %q: %w", listen, err)
@@ -36,11 +36,22 @@ func startServer(dir, listen, token string, log *slog.Logger) (*server.Server, e
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "poshub", Host: host, Port: port, Authorization: token,
-		JetStream: true, StoreDir: dir, SyncAlways: true, MaxPayload: maxPayload,
+	o := &server.Options{
+		ServerName: "poshub", Host: host, Port: port, Authorization: h.token,
+		JetStream: true, StoreDir: filepath.Join(h.opt.Dir, "nats"), SyncAlways: true, MaxPayload: trust.MaxPayload,
 		NoSigs: true, DisableJetStreamBanner: true,
-	})
+	}
+	if h.keys != nil {
+		if o.AccountResolver, err = newAccounts(h.keys, h.ledger); err != nil {
+			return nil, err
+		}
+		sys, err := h.keys.System()
+		if err != nil {
+			return nil, err
+		}
+		o.TrustedKeys, o.SystemAccount = []string{h.keys.OperatorKey()}, sys.Key
+	}
+	s, err := server.NewServer(o)
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
@@ -79,7 +90,16 @@ func (h *Hub) dial() (*nats.Conn, error) {
 	url := h.opt.NATSURL
 	if h.srv != nil {
 		url = h.srv.ClientURL()
-		opts = append(opts, nats.InProcessServer(h.srv), nats.Token(h.token))
+		opts = append(opts, nats.InProcessServer(h.srv))
+		if h.keys == nil {
+			opts = append(opts, nats.Token(h.token))
+		} else {
+			creds, err := h.keys.HubUser()
+			if err != nil {
+				return nil, err
+			}
+			opts = append(opts, nats.UserCredentialBytes(creds))
+		}
 	} else if h.opt.NATSCreds != "" {
 		opts = append(opts, nats.UserCredentials(h.opt.NATSCreds))
 	}

@@ -16,15 +16,15 @@ import (
 	"posd/sync/wire"
 )
 
-const journal = "00112233445566778899aabbccddeeff"
+const journalID = "00112233445566778899aabbccddeeff"
 
 // targets are the subjects that a hostile terminal s1.t1 would like to reach. What is
 // its own is not among them.
 var targets = []string{
-	"pos.up.0.s1.t2." + journal, "pos.up.0.s2.t1." + journal, "pos.up.1.s1.t1." + journal, "pos.up.0.s1.t1.a.b",
+	"pos.up.0.s1.t2." + journalID, "pos.up.0.s2.t1." + journalID, "pos.up.1.s1.t1." + journalID, "pos.up.0.s1.t1.a.b",
 	"pos.hb.0.s1.t2", "pos.hb.1.s1.t1", "pos.ans.0.s1.t2.7", "pos.ans.0.s2.t1.7",
-	"$KV.pos_cfg.s1.t1.config", "$KV.pos_cfg.s1.t2.config", "$KV.pos_cfg.s1.t2.watermark." + journal, "$KV.pos_cfg.all.x",
-	"pos.cfg.s1.t2.watermark." + journal, "pos.cfg.s1.t2.config", "pos.cfg.all.hub.0",
+	"$KV.pos_cfg.s1.t1.config", "$KV.pos_cfg.s1.t2.config", "$KV.pos_cfg.s1.t2.watermark." + journalID, "$KV.pos_cfg.all.x",
+	"pos.cfg.s1.t2.watermark." + journalID, "pos.cfg.s1.t2.config", "pos.cfg.all.hub.0",
 	"pos.cmd.s1.t2.status", "pos.cmd.s2.t1.rotate-key",
 	"pos.events.s1.sale.completed", "pos.victim.x",
 	"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.POS_UP_0",
@@ -32,7 +32,7 @@ var targets = []string{
 	"$JS.API.STREAM.MSG.GET.POS_UP_0", "$JS.API.STREAM.MSG.DELETE.POS_EVENTS", "$JS.API.STREAM.SNAPSHOT.POS_UP_0", "$JS.API.STREAM.LEADER.STEPDOWN.POS_UP_0",
 	"$JS.API.CONSUMER.CREATE.POS_UP_0", "$JS.API.CONSUMER.CREATE.POS_UP_0.evil.pos.up.>", "$JS.API.CONSUMER.NAMES.POS_UP_0",
 	"$JS.API.CONSUMER.DURABLE.CREATE.POS_UP_0.evil", "$JS.API.CONSUMER.DELETE.POS_UP_0.ingest", "$JS.API.CONSUMER.MSG.NEXT.POS_UP_0.ingest",
-	"$JS.API.DIRECT.GET.POS_UP_0", "$JS.API.DIRECT.GET.KV_pos_cfg", "$JS.API.DIRECT.GET.POS_UP_0.pos.up.0.s1.t2." + journal,
+	"$JS.API.DIRECT.GET.POS_UP_0", "$JS.API.DIRECT.GET.KV_pos_cfg", "$JS.API.DIRECT.GET.POS_UP_0.pos.up.0.s1.t2." + journalID,
 	"$JS.API.DIRECT.GET.KV_pos_cfg.$KV.pos_cfg.s1.t2.config", "$JS.API.DIRECT.GET.KV_pos_cfg.$KV.pos_cfg.>", "$JS.API.DIRECT.GET.POS_EVENTS.pos.events.s1.sale.completed",
 	"$JS.API.ACCOUNT.PURGE.HUB", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE", "$JS.ACK.POS_UP_0.ingest.1.1.1.1.0", "$JS.FC.POS_UP_0.x.y",
 	"$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.ACCOUNT.HUB.CONNZ", "$SYS.ACCOUNT.HUB.CONNECT",
@@ -109,7 +109,7 @@ func breaches(t *testing.T, s site) (found []string) {
 			t.Fatalf("%s: %v", subject, err)
 		}
 	}
-	put("pos.up.0.s1.t2."+journal, "secret of t2")
+	put("pos.up.0.s1.t2."+journalID, "secret of t2")
 	put("pos.events.s1.sale.completed", "secret event")
 	put("$KV.pos_cfg.s1.t2.config", "secret config")
 	put("pos.victim.x", "secret")
@@ -148,14 +148,14 @@ func breaches(t *testing.T, s site) (found []string) {
 	}
 	flush()
 
-	own := "pos.up.0.s1.t1." + journal
+	own := "pos.up.0.s1.t1." + journalID
 	inbox := wire.InboxPrefix("s1", "t1") + ".answers"
 	var answers record
 	mustSub(d, inbox+".>", &answers)
 	forged := []byte(`{"forged":true}`)
 	for i, target := range targets {
 		d.Publish(target, forged)
-		for j, body := range []string{"", string(forged), `{"seq":1}`, `{"last_by_subj":"` + "pos.up.0.s1.t2." + journal + `"}`, `{"multi_last":[">"],"up_to_seq":9}`,
+		for j, body := range []string{"", string(forged), `{"seq":1}`, `{"last_by_subj":"` + "pos.up.0.s1.t2." + journalID + `"}`, `{"multi_last":[">"],"up_to_seq":9}`,
 			`{"name":"EVIL","subjects":["evil.>"]}`, `{"stream_name":"POS_UP_0","config":{"deliver_subject":"` + inbox + `.push","filter_subject":"pos.up.>"}}`} {
 			d.PublishRequest(target, fmt.Sprintf("%s.%d.%d", inbox, i, j), []byte(body))
 		}
@@ -168,7 +168,7 @@ func breaches(t *testing.T, s site) (found []string) {
 		d.PublishMsg(&nats.Msg{Subject: own, Data: forged, Header: nats.Header{"Nats-Trace-Dest": {target}, "Nats-Rollup": {"all"}, "Nats-Schedule-Target": {target}}})
 	}
 	// Other questions to the streams that it may ask, and wildcards for names.
-	for i, body := range []string{`{"seq":1}`, `{"last_by_subj":"pos.up.0.s1.t2.` + journal + `"}`, `{"multi_last":["pos.up.>"]}`, `{"next_by_subj":"pos.up.>","batch":9,"seq":1}`} {
+	for i, body := range []string{`{"seq":1}`, `{"last_by_subj":"pos.up.0.s1.t2.` + journalID + `"}`, `{"multi_last":["pos.up.>"]}`, `{"next_by_subj":"pos.up.>","batch":9,"seq":1}`} {
 		d.PublishRequest("$JS.API.DIRECT.GET.POS_UP_0."+own, fmt.Sprintf("%s.own.%d", inbox, i), []byte(body))
 		d.PublishRequest("$JS.API.DIRECT.GET.POS_UP_0.pos.up.0.s1.t1.>", fmt.Sprintf("%s.any.%d", inbox, i), []byte(body))
 	}
@@ -177,7 +177,7 @@ func breaches(t *testing.T, s site) (found []string) {
 	flush()
 
 	// Life goes on, and it must not hear of it.
-	put("pos.up.0.s1.t2."+journal, "more of t2")
+	put("pos.up.0.s1.t2."+journalID, "more of t2")
 	put("$KV.pos_cfg.s1.t2.config", "new config")
 	hub.Publish("pos.cmd.s1.t2.status", []byte("order"))
 	victim.Publish("pos.hb.0.s1.t2", []byte("alive"))
@@ -228,6 +228,7 @@ func breaches(t *testing.T, s site) (found []string) {
 func TestHostile(t *testing.T) {
 	for name, s := range map[string]func(testing.TB) site{
 		"operator": operatorSite,
+		"embedded": embeddedSite,
 		"cert":     func(t testing.TB) site { return certSite(t, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -110,18 +110,17 @@ func TestNoDevice(t *testing.T) {
 	}
 }
 
-// signedByTest signs claims with a key that no account knows... but for those that
-// only differ in time, where the terminal's own key must not do.
-func signedByTest(t testing.TB, c *jwt.UserClaims) string {
-	kp := must(nkeys.CreateAccount())(t)
-	return must(c.Encode(kp))(t)
+// signed signs claims with the key that signs for devices.
+func signed(t testing.TB, dir string, c *jwt.UserClaims) string {
+	seed := bytes.TrimSpace(must(os.ReadFile(filepath.Join(dir, "devices.nk")))(t))
+	return must(c.Encode(must(nkeys.FromSeed(seed))(t)))(t)
 }
 
-// wrongAccount is a good JWT for one terminal that claims to be of the hub's account.
-func wrongAccount(t testing.TB, k *trust.Keys, d *trust.Device, kp nkeys.KeyPair, nkey string) nats.Option {
+// wrongAccount is signed as a device's, and says that it is of the hub's account.
+func wrongAccount(t testing.TB, dir string, k *trust.Keys, d *trust.Device, kp nkeys.KeyPair, nkey string) nats.Option {
 	c := must(jwt.DecodeUserClaims(must(k.DeviceUser(d, nkey, time.Hour))(t)))(t)
 	c.IssuerAccount = must(k.Hub())(t).Key
-	return credentials(signedByTest(t, c), kp)
+	return credentials(signed(t, dir, c), kp)
 }
 
 // clusterSite is three servers as the generator writes them.

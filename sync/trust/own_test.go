@@ -55,7 +55,7 @@ func ownPart(t *testing.T, s site, replicas int) {
 	for _, s := range p.Subscribe[1:] {
 		own = append(own, sub(d, s))
 	}
-	up := "pos.up.0.s2.t1." + journal
+	up := "pos.up.0.s2.t1." + journalID
 	if a := ask(&nats.Msg{Subject: up, Data: []byte("parcel"), Header: nats.Header{"Nats-Expected-Last-Subject-Sequence": {"0"}}}); !contains(a, `"seq"`) {
 		t.Fatalf("not acknowledged: %s", a.Data)
 	}
@@ -87,12 +87,14 @@ func contains(m *nats.Msg, s string) bool { return m != nil && bytesContain(m.Da
 func TestOwnPart(t *testing.T) {
 	t.Run("operator", func(t *testing.T) { ownPart(t, operatorSite(t), 1) })
 	t.Run("cert", func(t *testing.T) { ownPart(t, certSite(t, nil), 1) })
+	t.Run("embedded", func(t *testing.T) { ownPart(t, embeddedSite(t), 1) })
 	t.Run("cluster", func(t *testing.T) { ownPart(t, clusterSite(t), 3) })
 }
 
 // TestCredentials: what must not be let in is not.
 func TestCredentials(t *testing.T) {
-	keys := must(trust.Open(t.TempDir()))(t)
+	dir := t.TempDir()
+	keys := must(trust.Open(dir))(t)
 	others := must(trust.Open(t.TempDir()))(t)
 	d := trust.Device{Store: "s1", Terminal: "t1"}
 	lost, lostKey := newUser(t)
@@ -114,15 +116,16 @@ func TestCredentials(t *testing.T) {
 	stranger, strangerKey := newUser(t)
 	claims := must(jwt.DecodeUserClaims(good))(t)
 	claims.NotBefore = time.Now().Add(time.Hour).Unix()
+	expired := must(keys.DeviceUser(&d, nkey, time.Nanosecond))(t)
+	eventually(t, "an expired one is not let in", func() bool { return try(credentials(expired, kp)) != nil })
 	for name, o := range map[string]nats.Option{
 		"none":               nats.Name("nobody"),
-		"expired":            credentials(must(keys.DeviceUser(&d, nkey, time.Nanosecond))(t), kp),
 		"revoked":            credentials(must(keys.DeviceUser(&d, lostKey, time.Hour))(t), lost),
 		"another operator's": credentials(must(others.DeviceUser(&d, nkey, time.Hour))(t), kp),
 		"another key":        credentials(good, stranger),
 		"never enrolled":     credentials(must(keys.DeviceUser(&trust.Device{Store: "s9", Terminal: "t9"}, strangerKey, time.Hour))(t), stranger),
-		"not yet valid":      credentials(signedByTest(t, claims), kp),
-		"of a wrong account": wrongAccount(t, keys, &d, kp, nkey),
+		"not yet valid":      credentials(signed(t, dir, claims), kp),
+		"of a wrong account": wrongAccount(t, dir, keys, &d, kp, nkey),
 		"damaged":            credentials(good[:len(good)-8]+"AAAAAAAA", kp),
 		"token":              nats.Token("0123456789abcdef"),
 	} {
