@@ -98,7 +98,8 @@ func TestCredentials(t *testing.T) {
 	others := must(trust.Open(t.TempDir()))(t)
 	d := trust.Device{Store: "s1", Terminal: "t1"}
 	lost, lostKey := newUser(t)
-	d.Revoked = map[string]time.Time{lostKey: time.Now().Add(time.Second)}
+	d.Revoked = map[string]time.Time{lostKey: time.Now().Add(time.Minute)}
+	revoked := must(keys.DeviceUser(&d, lostKey, time.Hour))(t)
 	addr := freePort(t)
 	c := trust.Cluster{Auth: trust.AuthJWT, Servers: []trust.Server{{Name: "n1", Listen: addr}}, StoreDir: t.TempDir(), Keys: keys, Terminals: []trust.Device{d}}
 	startNATS(t, must(c.Config(0))(t))
@@ -120,7 +121,7 @@ func TestCredentials(t *testing.T) {
 	eventually(t, "an expired one is not let in", func() bool { return try(credentials(expired, kp)) != nil })
 	for name, o := range map[string]nats.Option{
 		"none":               nats.Name("nobody"),
-		"revoked":            credentials(must(keys.DeviceUser(&d, lostKey, time.Hour))(t), lost),
+		"revoked":            credentials(revoked, lost),
 		"another operator's": credentials(must(others.DeviceUser(&d, nkey, time.Hour))(t), kp),
 		"another key":        credentials(good, stranger),
 		"never enrolled":     credentials(must(keys.DeviceUser(&trust.Device{Store: "s9", Terminal: "t9"}, strangerKey, time.Hour))(t), stranger),

@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
+
+	"posd/sync/wire"
 )
 
 const (
@@ -58,7 +60,7 @@ func (u *Uplink) natsOptions(s *server, d *dialer, limit time.Duration) ([]nats.
 		nats.NoReconnect(), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort(),
 		nats.Timeout(limit), nats.FlusherTimeout(ackMost),
 		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2),
-		nats.CustomInboxPrefix("_INBOX_" + u.opt.Store + "_" + u.opt.Terminal),
+		nats.CustomInboxPrefix(wire.InboxPrefix(u.opt.Store, u.opt.Terminal)),
 		nats.IgnoreDiscoveredServers(), nats.SkipHostLookup(),
 		nats.SetCustomDialer(d),
 		// Also without tls:// in the address the server may ask for TLS.
