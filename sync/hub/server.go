@@ -18,7 +18,10 @@ import (
 	"posd/sync/wire"
 )
 
-const serverStart = 30 * time.Second // a long stream is checked at start
+const (
+	serverStart = 30 * time.Second // a long stream is checked at start
+	maxPayload  = trust.MaxPayload
+)
 
 // startServer runs a NATS server inside this process. It syncs every message
 // before it acknowledges: JetStream's default of two minutes loses what it
@@ -38,7 +41,7 @@ func (h *Hub) startServer() (*server.Server, error) {
 	}
 	o := &server.Options{
 		ServerName: "poshub", Host: host, Port: port, Authorization: h.token,
-		JetStream: true, StoreDir: filepath.Join(h.opt.Dir, "nats"), SyncAlways: true, MaxPayload: trust.MaxPayload,
+		JetStream: true, StoreDir: filepath.Join(h.opt.Dir, "nats"), SyncAlways: true, MaxPayload: maxPayload,
 		NoSigs: true, DisableJetStreamBanner: true,
 	}
 	if h.keys != nil {
