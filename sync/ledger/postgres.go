@@ -293,8 +293,8 @@ func (t *pgTx) begin() error {
 }
 
 // commit tells apart what is known from what is not. A warning counts as not known: a
-// commit whose wait for the synchronous standby was cut short, by statement_timeout too,
-// returns success with a warning.
+// commit whose wait for the synchronous standby was cancelled returns success with a
+// warning.
 func (t *pgTx) commit() error {
 	warning, _ := t.conn.PgConn().CustomData()[warningKey].(*pgconn.Notice)
 	if warning != nil {
