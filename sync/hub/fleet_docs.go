@@ -248,6 +248,18 @@ func (f *fleet) scan(ctx context.Context) {
 		}); err != nil {
 			return err
 		}
+		// A terminal that was let in once is known, heard or not.
+		if err := tx.Docs(docDevice, "", func(key string, value []byte) (bool, error) {
+			var d device
+			if json.Unmarshal(value, &d) == nil && d.Store+"."+d.Terminal == key {
+				if shards[key] = d.Shard; found[key] == nil {
+					found[key] = &own{}
+				}
+			}
+			return true, nil
+		}); err != nil {
+			return err
+		}
 		n := 0
 		err = tx.Quarantine(func(q ledger.Quarantined) error {
 			if n++; n > maxScanned {

@@ -311,6 +311,29 @@ func TestFleetLedger(t *testing.T) {
 	r.is(StateFailing, wire.AlarmForked)
 }
 
+// TestFleetEnrolled: a terminal that was let in and never heard is shown as that.
+func TestFleetEnrolled(t *testing.T) {
+	r := newFleetRig(t)
+	b, err := json.Marshal(device{Store: "s1", Terminal: "t1", Shard: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.l.Update(context.Background(), func(tx ledger.Tx) error { return tx.PutDoc(docDevice, "s1.t1", b) }); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(time.Second)
+	r.is(StateEnrolled)
+	if got := r.show(); got.Shard != 3 || got.Online || !got.Seen.IsZero() {
+		t.Errorf("%+v", got)
+	}
+	r.pass(time.Hour)
+	r.is(StateEnrolled)
+	r.beat(nil)
+	r.is(StateOnline)
+	r.pass(time.Hour)
+	r.is(StateOffline)
+}
+
 // TestFleetTwin: two machines that answer to one name are noticed, a restart is not one.
 func TestFleetTwin(t *testing.T) {
 	r := newFleetRig(t)
