@@ -21,7 +21,6 @@ func compareNames(a, b *Name) int {
 // pgRun reads originals, or copies, page by page in the order of their names.
 type pgRun struct {
 	t      *pgTx
-	only   bool
 	sql    string
 	limit  int
 	args   []any // journal, seq and, of copies, head: where the next page begins
