@@ -16,7 +16,6 @@ type history struct {
 	hubs    int
 	ledger  string // "bbolt" or "postgresql"
 	powered bool   // posd is the build that loses with its life what was not synced
-	calm    time.Duration
 }
 
 // pace is how often something happens, in the mean.

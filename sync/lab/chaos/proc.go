@@ -79,15 +79,6 @@ func (p *process) running() (bool, *os.ProcessState) {
 	return p.cmd != nil && p.state == nil, p.state
 }
 
-func (p *process) pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return 0
-	}
-	return p.cmd.Process.Pid
-}
-
 func (p *process) signal(sig os.Signal) (chan struct{}, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,17 +18,13 @@ import (
 // token opens the servers to terminals, hubs and the lab.
 const token = "lab-token-of-0123456789"
 
-const (
-	streamName = "POS_UP_0"
-	outboxName = "POS_EVENTS"
-)
+const streamName = "POS_UP_0"
 
 // cluster is one NATS server, or three that replicate.
 type cluster struct {
 	dir     string
 	addrs   []string
 	servers []*process
-	sync    string // sync_interval
 
 	mu      sync.Mutex
 	nc      *nats.Conn // the lab's own, past all links
@@ -38,7 +34,7 @@ type cluster struct {
 }
 
 func newCluster(bin, dir string, n int, syncInterval string) (*cluster, error) {
-	c := &cluster{dir: dir, sync: syncInterval}
+	c := &cluster{dir: dir}
 	var routes, inside []string
 	for range n {
 		client, err := freePort()
