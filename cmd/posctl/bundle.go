@@ -160,7 +160,7 @@ func secretsOf(c *config.Config) (out [][]byte) {
 		return nil
 	}
 	paths := []string{filepath.Join(c.Data.Dir, ownToken), filepath.Join(c.Data.Dir, tokenFile),
-		filepath.Join(c.Data.Dir, config.KeyFile), c.Hub.TokenFile, c.Hub.Credentials}
+		filepath.Join(c.Data.Dir, config.KeyFile), c.Hub.TokenFile, c.Hub.Credentials, c.Hub.KeyFile}
 	for _, dir := range credentialFolders {
 		found, _ := filepath.Glob(filepath.Join(dir, "posd.*"))
 		paths = append(paths, found...)

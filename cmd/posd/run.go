@@ -222,7 +222,8 @@ func (t *terminal) openUplink() (err error) {
 	t.heart = newHeart(t)
 	t.uplink, err = uplink.New(uplink.Options{
 		Journal: t.journal, URLs: h.URLs, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
-		Shard: h.Shard, Stream: h.Stream, CAFile: h.CAFile,
+		Shard: h.Shard, Stream: h.Stream, Fallback: h.Fallback, CAFile: h.CAFile,
+		CertFile: t.credential("hub.crt", h.CertFile), KeyFile: t.credential("hub.key", h.KeyFile),
 		Credentials: t.credential("hub.creds", h.Credentials), TokenFile: t.credential("hub.token", h.TokenFile),
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
 		Heartbeat: t.heart.beat,

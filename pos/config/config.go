@@ -62,9 +62,12 @@ type Data struct {
 // Hub is head office. With no URLs the terminal works alone.
 type Hub struct {
 	URLs        []string
-	Credentials string // path, or empty
-	TokenFile   string // path, or empty
-	CAFile      string // path, or empty
+	Credentials string   // path, or empty
+	TokenFile   string   // path, or empty
+	CAFile      string   // path, or empty
+	Fallback    []string // of other regions
+	CertFile    string   // path, or empty; with KeyFile
+	KeyFile     string   // path, or empty
 	Shard       int
 	Stream      string // never empty
 	OfficeKey   string // 64 hexadecimal digits, or empty

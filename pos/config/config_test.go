@@ -311,6 +311,7 @@ func TestHashSeesEveryKey(t *testing.T) {
 		"http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
 		"http.static": `"/srv"`, "http.max_body": `"32KiB"`, "http.rate": "7", "data.dir": `"/data"`, "data.max_bytes": `"1GiB"`, "data.retention": `"1d12h"`,
 		"data.segment": `"64KiB"`, "hub.urls": `["tls://h:4222"]`, "hub.credentials": `"/c"`, "hub.token_file": `"/t"`, "hub.ca_file": `"/ca"`,
+		"hub.fallback_urls": `["tls://other:4222"]`, "hub.cert_file": "\"/crt\"\nkey_file = \"/key\"", "hub.key_file": "\"/key\"\ncert_file = \"/crt\"",
 		"hub.shard": "3", "hub.stream": `"X"`, "hub.office_key": `"` + strings.Repeat("ab", 32) + `"`, "limits.memory": `"16MiB"`, "limits.expect_cpu": `"20%"`, "limits.expect_memory": `"64MiB"`,
 		"log.level": `"debug"`, "log.format": `"json"`,
 	}

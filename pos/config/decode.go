@@ -273,6 +273,9 @@ func (d *decoder) checkTogether() {
 	if at("hub.token_file"); c.Hub.TokenFile != "" && c.Hub.Credentials != "" {
 		d.problem("hub.token_file", "hub.credentials is set too", "give one of the two")
 	}
+	if at("hub.cert_file"); (c.Hub.CertFile == "") != (c.Hub.KeyFile == "") {
+		d.problem("hub.cert_file", "hub.cert_file and hub.key_file go together", "give both, or none")
+	}
 	if at("limits.memory"); c.Limits.ExpectMemory != 0 && c.Limits.Memory >= c.Limits.ExpectMemory {
 		d.problem("limits.memory", "leaves nothing of limits.expect_memory for stacks, maps and the program itself",
 			"give at most two thirds of it")

@@ -25,6 +25,8 @@ func (d *decoder) checkFiles(mode fs.FileMode) {
 		{"hub.credentials", c.Hub.Credentials, true},
 		{"hub.token_file", c.Hub.TokenFile, true},
 		{"hub.ca_file", c.Hub.CAFile, false},
+		{"hub.cert_file", c.Hub.CertFile, false},
+		{"hub.key_file", c.Hub.KeyFile, true},
 	} {
 		if f.path != "" {
 			d.line = d.seen[f.key]

@@ -21,12 +21,14 @@ type breaker struct {
 	first  time.Duration                     // longest first back-off
 	most   time.Duration                     // longest of all
 
-	state  breakerState
-	until  time.Time // open: before it, no parcel goes
-	fails  int       // in a row
-	opens  uint64    // since the start
-	window window
-	bug    bug
+	state   breakerState
+	until   time.Time // open: before it, no parcel goes
+	fails   int       // in a row
+	opens   uint64    // since the start
+	window  window
+	least   time.Duration // an acknowledgement may always take so long
+	unknown time.Duration // and so long while little is known
+	bug     bug
 }
 
 type breakerState uint8
@@ -74,12 +76,9 @@ func (b *breaker) another() {
 	}
 }
 
-// Limits of what an acknowledgement may take. The least is above the pauses of a
-// healthy server: a disk that syncs, a change of leader.
+// Limits of what an acknowledgement may take.
 const (
 	ackFactor  = 4
-	ackLeast   = 4 * time.Second
-	ackUnknown = 8 * time.Second // while little is known
 	ackMost    = 2 * time.Minute
 	fewSamples = 5
 )
@@ -89,11 +88,11 @@ const (
 // all that is known of it is not given up for ever.
 func (b *breaker) limit(n int) time.Duration {
 	if b.bug == bugFixedLimit {
-		return ackLeast
+		return b.least
 	}
-	d := max(ackFactor*b.window.p95(n), ackLeast)
+	d := max(ackFactor*b.window.p95(n), b.least)
 	if b.window.n < fewSamples {
-		d = max(d, ackUnknown)
+		d = max(d, b.unknown)
 	}
 	return min(d<<min(b.fails, 6), ackMost)
 }

@@ -32,7 +32,7 @@ import (
 const giveUp = 90 * time.Second
 
 var quick = times{
-	connect: 2 * time.Second, budget: 4 * time.Second, request: 2 * time.Second, quiet: time.Second, probe: time.Second,
+	connect: 2 * time.Second, budget: 4 * time.Second, request: 2 * time.Second, ack: time.Second, quiet: time.Second, probe: time.Second,
 	refused: 500 * time.Millisecond, home: 50 * time.Millisecond, backoff: 200 * time.Millisecond, firstWait: 5 * time.Millisecond,
 	stuck: 300 * time.Millisecond, save: 20 * time.Millisecond, pulse: 2 * time.Second,
 	beat: 100 * time.Millisecond, beatMin: 10 * time.Millisecond,
@@ -398,7 +398,8 @@ type proxy struct {
 	wg    sync.WaitGroup
 	mu    sync.Mutex
 	conns map[*pipe]bool
-	thin  bool // parcels that come back from the server are lost
+	drop  []byte // answers of the server that contain it are lost
+	thin  bool   // parcels that come back from the server are lost
 }
 
 type pipe struct {
@@ -493,8 +494,12 @@ func (c *pipe) downward() {
 		}
 		c.p.mu.Lock()
 		thin := c.p.thin
+		drop := c.p.drop
 		c.p.mu.Unlock()
 		if thin && bytes.Contains(b[:n], []byte("Pos-Last:")) {
+			continue
+		}
+		if drop != nil && bytes.Contains(b[:n], drop) {
 			continue
 		}
 		_, err = c.down.Write(b[:n])

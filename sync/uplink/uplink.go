@@ -76,6 +76,7 @@ type times struct {
 	connect   time.Duration // for an attempt to connect
 	budget    time.Duration // for our own region in a round, if there is another
 	request   time.Duration // for an answer to a small request
+	ack       time.Duration // the least limit for a parcel's acknowledgement
 	quiet     time.Duration // nothing heard for so long: the server is asked
 	probe     time.Duration // and must answer within
 	refused   time.Duration // parcels refused for so long: another server is tried
@@ -90,7 +91,9 @@ type times struct {
 }
 
 var defaultTimes = times{
-	connect: 5 * time.Second, budget: 10 * time.Second, request: 5 * time.Second, quiet: 8 * time.Second, probe: 5 * time.Second,
+	connect: 5 * time.Second, budget: 10 * time.Second, request: 5 * time.Second,
+	// Above the pauses of a healthy server: a disk that syncs, a change of leader.
+	ack: 4 * time.Second, quiet: 8 * time.Second, probe: 5 * time.Second,
 	refused: 8 * time.Second, home: 30 * time.Second, backoff: time.Minute, firstWait: 250 * time.Millisecond,
 	stuck: 30 * time.Second, save: 10 * time.Second, pulse: 30 * time.Second,
 	beat: 30 * time.Second, beatMin: 2 * time.Second,
@@ -243,7 +246,7 @@ func New(o Options) (*Uplink, error) {
 	}
 	u := &Uplink{
 		names: openNames(o.StatePath+".net", o.Log), tickets: tls.NewLRUClientSessionCache(16), leaving: make(chan error, 1), pool: servers, returns: minReturns,
-		breaker: breaker{now: time.Now, jitter: fullJitter, first: o.t.firstWait, most: o.t.backoff, bug: o.bug},
+		breaker: breaker{now: time.Now, jitter: fullJitter, first: o.t.firstWait, most: o.t.backoff, least: o.t.ack, unknown: 2 * o.t.ack, bug: o.bug},
 		opt:     o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
 		fork: make(chan struct{}), compared: make(chan struct{}), mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
 		beat:      make(chan struct{}, 1),
