@@ -114,9 +114,6 @@ func (p *pool) next(now time.Time, limit time.Duration) (*server, time.Duration)
 
 var errNoTurn = errors.New("not tried: the others took too long")
 
-// others reports whether a server is left that was not tried in this round.
-func (p *pool) others() bool { return len(p.round) > 0 }
-
 // failed is the end of a round in vain: what each server said, and whether only
 // silence was met, so that more patience may help.
 func (p *pool) failed() error {
