@@ -23,7 +23,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-uplink bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-uplink bench-hub bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -88,6 +88,12 @@ bench-uplink:
 	@mkdir -p .tools
 	go build -o .tools/bench ./sync/bench
 	.tools/bench uplink -md $(if $(DOC),docs,.tools)/bench-uplink.md $(BENCH)
+
+## bench-hub       stream to ledger through the real hub, with bbolt and PostgreSQL, about a minute (BENCH=-quick)
+bench-hub:
+	@mkdir -p .tools
+	go build -o .tools/bench ./sync/bench
+	.tools/bench hub $(BENCH)
 
 ## bench-slice     posd and a NATS leaf node in 10 % of a core and 32 MiB, in a guest, about 12 minutes (DOC=1 writes docs/bench-slice.md, BENCH=-quick)
 bench-slice: build build-arm64

@@ -20,7 +20,8 @@ type task struct {
 	Dir     string // for state files
 	URLs    []string
 	Limit   time.Duration // of a contender that would take too long
-	Pending int           // publishes in flight
+	Pending int           // publishes in flight; of the hub, messages in the stream
+	Ledger  string        // of the hub: URL of a database, "" = bbolt
 	Profile string        // write a CPU profile here
 }
 
@@ -31,6 +32,7 @@ var kinds = map[string]func(context.Context, task) (any, error){
 	"async":   publishAsync,
 	"s2":      compressOnly,
 	"fill":    fillStream,
+	"hub":     runHub,
 }
 
 // childFlag is followed by a task; no user types it.

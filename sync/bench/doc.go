@@ -1,11 +1,12 @@
 // Command bench measures the way of an event from a terminal's journal to head
-// office's stream, beside what one would use otherwise, on one machine.
+// office's ledger, beside what one would use otherwise, on one machine.
 //
 //	bench uplink   journal to stream: events a second and processor time an event
+//	bench hub      stream to ledger, with bbolt and PostgreSQL
 //
 // Nothing is replaced by something simpler: servers are nats-server processes
 // built from the version in go.mod, journals are folders of mapped segments,
-// terminals are posd/sync/uplink. Each contender has a process
+// terminals are posd/sync/uplink, the hub is posd/sync/hub. Each contender has a process
 // of its own, so that processor time and memory are its own; contenders take turns
 // in rounds, so that what changes with time meets everybody; tables have medians.
 //

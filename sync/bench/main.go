@@ -15,6 +15,7 @@ const help = `bench measures the way of an event from a terminal's journal to he
 Usage:
 
   bench uplink [flags]    journal to stream, beside other ways to do it
+  bench hub [flags]       stream to ledger, with bbolt and PostgreSQL
 
 Run "bench uplink --help" for the flags.
 `
@@ -26,6 +27,8 @@ func main() {
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == childFlag:
 		err = runChild(ctx, os.Args[2])
+	case len(os.Args) > 1 && os.Args[1] == "hub":
+		err = hubCommand(ctx, os.Args[2:])
 	case len(os.Args) > 1 && os.Args[1] == "uplink":
 		err = uplinkCommand(ctx, os.Args[2:])
 	default:
