@@ -57,16 +57,16 @@ test: lint build build-arm64 size unit race-short labs peers arm64-checkout veri
 	@echo "make test: all passed"
 
 unit:
-	@packaging/tools/need.sh zoneinfo
+	@packaging/tools/need.sh zoneinfo postgres
 	go test ./...
 
 ## race            all tests under the race detector
 race:
-	@packaging/tools/need.sh gcc zoneinfo
+	@packaging/tools/need.sh gcc zoneinfo postgres
 	CGO_ENABLED=1 go test -race ./...
 
 race-short:
-	@packaging/tools/need.sh gcc zoneinfo
+	@packaging/tools/need.sh gcc zoneinfo postgres
 	CGO_ENABLED=1 go test -race -short ./...
 
 ## fuzz            every fuzz test, FUZZTIME=10s each

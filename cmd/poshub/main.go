@@ -95,6 +95,7 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&o.NATSListen, "nats", "127.0.0.1:4222", "`address` of the NATS server inside")
 	f.StringVar(&o.NATSURL, "nats-url", "", "use the NATS servers at this `URL` instead of the one inside")
 	f.StringVar(&o.NATSCreds, "nats-creds", "", "credentials `file` for --nats-url")
+	f.StringVar(&o.LedgerURL, "ledger", "", "keep the ledger in this PostgreSQL database, postgres://user@host/database (default: in the file DIR/ledger.db); the password comes from PGPASSFILE or PGPASSWORD")
 	shards := f.String("shards", "0", "`numbers` of the shards to take in, such as 0-15 or 0,3,7")
 	f.StringVar(&o.Region, "region", "", "`name` of this region, where several regions with streams of their own feed one ledger")
 	f.IntVar(&o.Replicas, "replicas", 1, "copies that a NATS cluster keeps of the stream, `number`")

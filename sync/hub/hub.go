@@ -99,7 +99,9 @@ func openLedger(o *Options) (ledger.Ledger, error) {
 		return o.share, nil
 	}
 	if o.LedgerURL != "" {
-		return nil, errors.New("no other ledger than the file is known")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		return ledger.OpenPostgres(ctx, o.LedgerURL, ledger.PostgresOptions{})
 	}
 	return ledger.OpenBolt(filepath.Join(o.Dir, "ledger.db"))
 }

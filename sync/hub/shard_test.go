@@ -12,6 +12,7 @@ import (
 
 	"posd/journal/chain"
 	"posd/sync/ledger"
+	"posd/sync/ledger/pgtest"
 	"posd/sync/wire"
 )
 
@@ -35,16 +36,20 @@ func (k *kept) Update(ctx context.Context, fn func(ledger.Tx) error) error {
 type team struct {
 	*rig
 	l    *kept
+	url  string // of the database, "" = they share the file in this process
 	hubs []*Hub
 	ends []func()
 }
 
-func newTeam(t *testing.T, b bug, shards ...int) *team {
+func newTeam(t *testing.T, b bug, url string, shards ...int) *team {
 	l, err := ledger.OpenBolt(filepath.Join(t.TempDir(), "shared.db"))
+	if url != "" {
+		l, err = ledger.OpenPostgres(t.Context(), url, ledger.PostgresOptions{})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &team{rig: newRig(t, b), l: &kept{Ledger: l}}
+	m := &team{rig: newRig(t, b), l: &kept{Ledger: l}, url: url}
 	t.Cleanup(func() {
 		for _, end := range m.ends {
 			end()
@@ -62,8 +67,12 @@ func newTeam(t *testing.T, b bug, shards ...int) *team {
 
 func (m *team) join(shards []int) {
 	m.t.Helper()
-	h, err := Open(Options{Dir: m.t.TempDir(), NATSURL: strings.Replace(m.h.srv.ClientURL(), "nats://", "nats://"+m.h.token+"@", 1),
-		Shards: shards, Pulse: 30 * time.Millisecond, bug: m.o.bug, share: m.l})
+	o := Options{Dir: m.t.TempDir(), NATSURL: strings.Replace(m.h.srv.ClientURL(), "nats://", "nats://"+m.h.token+"@", 1),
+		Shards: shards, Pulse: 30 * time.Millisecond, bug: m.o.bug, LedgerURL: m.url}
+	if m.url == "" {
+		o.share = m.l
+	}
+	h, err := Open(o)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -135,8 +144,13 @@ func (m *team) settled(id chain.ID, last uint64) func() bool {
 // TestHubsShareShards: two hubs have half of the shards each, the one that stays takes
 // all, and each event takes effect once.
 func TestHubsShareShards(t *testing.T) {
+	t.Run("bbolt", func(t *testing.T) { hubsShareShards(t, "") })
+	t.Run("postgresql", func(t *testing.T) { hubsShareShards(t, pgtest.Start(t).Database(t)) })
+}
+
+func hubsShareShards(t *testing.T, url string) {
 	shards := []int{0, 1, 2, 3}
-	m := newTeam(t, noBug, shards...)
+	m := newTeam(t, noBug, url, shards...)
 	m.eventually("half each", func() bool { return m.reading(m.hubs[0]) == 2 && m.reading(m.hubs[1]) == 2 })
 	var all []*history
 	for _, n := range shards {
@@ -164,7 +178,7 @@ func TestHubsShareShards(t *testing.T) {
 // planted bug is the missing claim; that the position in the ledger was needed shows
 // in the commits that it refused.
 func TestTwoOwners(t *testing.T) {
-	m := newTeam(t, bugNoClaim, 0)
+	m := newTeam(t, bugNoClaim, "", 0)
 	m.eventually("both read", func() bool { return m.reading(m.hubs[0]) == 1 && m.reading(m.hubs[1]) == 1 })
 	last := uint64(0)
 	k := newHistory(t, "s1", "t0", 400)
