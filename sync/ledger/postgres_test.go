@@ -524,8 +524,8 @@ func transcript(t *testing.T, l Ledger, seed, round uint64) string {
 	name := func(r *rand.Rand) Name {
 		return Name{chain.ID{byte(r.IntN(5))}, uint64(r.IntN(40)), chain.Head{byte(r.IntN(4) + 1)}}
 	}
-	payload := func(r *rand.Rand, n Name) []byte {
-		return fmt.Appendf(nil, `{"time":"20%02d-0%d-01T00:00:00Z","x":"%v %s"}`, 20+n.Head[0]*2, n.Seq%9+1, n.Seq, strings.Repeat("y", r.IntN(300)))
+	payload := func(n Name) []byte { // a name binds its payload, by the head
+		return fmt.Appendf(nil, `{"time":"20%02d-0%d-01T00:00:00Z","x":"%v %s"}`, 20+n.Head[0]*2, n.Seq%9+1, n.Seq, strings.Repeat("y", int(n.Seq*37%300)))
 	}
 	written := make(map[string]bool) // a name is written once: the chain sees to that
 	update(t, l, func(tx Tx) error {
@@ -539,7 +539,7 @@ func transcript(t *testing.T, l Ledger, seed, round uint64) string {
 			var err error
 			switch r.IntN(9) {
 			case 0, 1, 2:
-				if p := payload(r, n); !written[key] {
+				if p := payload(n); !written[key] {
 					err = tx.PutRecord(n.Journal, n.Seq, n.Head, p)
 				}
 				written[key] = true
@@ -549,7 +549,7 @@ func transcript(t *testing.T, l Ledger, seed, round uint64) string {
 				}
 				written[key] = true
 			case 4:
-				if p := payload(r, n); !written[n.Head.String()+key] {
+				if p := payload(n); !written[n.Head.String()+key] {
 					err = tx.PutCopy(n, chain.ID{9}, n.Seq+1, p)
 				}
 				written[n.Head.String()+key] = true
