@@ -43,7 +43,7 @@ func (m message) ReadStructured(ctx context.Context, w binding.StructuredWriter)
 }
 
 func (m message) ReadBinary(context.Context, binding.BinaryWriter) error { return binding.ErrNotBinary }
-func (m message) Finish(error) error                                    { return nil }
+func (m message) Finish(error) error                                     { return nil }
 
 // payloads of the events, as terminals write them and as they should not.
 var payloads = [][]byte{
