@@ -48,7 +48,13 @@ func TestOnce(t *testing.T) {
 				t.Error(err)
 			}
 			for _, b := range sc.seen {
-				if sc.run(newRig(t), b) == nil {
+				seen := false
+				for range 20 { // what two publishers do to each other is chance
+					if seen = sc.run(newRig(t), b) != nil; seen {
+						break
+					}
+				}
+				if !seen {
 					t.Errorf("bug %d passes too: the check proves nothing", b)
 				}
 			}
