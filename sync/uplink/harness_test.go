@@ -429,6 +429,13 @@ func newProxy(t testing.TB, to string) *proxy {
 
 func (p *proxy) addr() string { return p.l.Addr().String() }
 
+// lose sets what an answer holds that never arrives.
+func (p *proxy) lose(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop = []byte(what)
+}
+
 func (p *proxy) each(f func(*pipe)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -101,7 +101,7 @@ func TestFailOver(t *testing.T) {
 			_, js := h.client()
 			eventually(t, "home has its streams", func() bool { _, err := js.Stream(t.Context(), "KV_pos_cfg"); return err == nil })
 			p := newProxy(t, h.addr)
-			p.drop = []byte(`"stream":"POS_UP_0"`)
+			p.lose(`"stream":"POS_UP_0"`)
 			return "nats://" + p.addr()
 		}},
 	} {

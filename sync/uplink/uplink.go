@@ -297,7 +297,10 @@ func (u *Uplink) roundOver(ctx context.Context) {
 func (u *Uplink) moveOn(ctx context.Context, s *server, err error, lasted time.Duration) {
 	s.err, s.silent = err, silent(err)
 	u.breaker.another()
-	good := u.shippedAny || u.synced && (lasted > u.opt.t.budget || leaves(err))
+	// A server that answers questions and takes no parcel is not good, however long
+	// that took: else home would get a new turn for ever, and no other region one.
+	failed := errors.Is(err, errLate) || errors.Is(err, errRefused)
+	good := u.shippedAny || u.synced && !failed && (lasted > u.opt.t.budget || leaves(err))
 	if good && u.synced {
 		u.pool.proved(s)
 	}
