@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,8 +45,7 @@ type fleetQuestion struct {
 
 func fleetCommand(args []string, stdout, stderr io.Writer) int {
 	var q fleetQuestion
-	f := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
+	f := newFlags("fleet", fleetUsage, stdout, stderr)
 	f.StringVar(&q.hub, "hub", "http://127.0.0.1:8090", "`URL` of the hub")
 	f.StringVar(&q.token, "token", "", "`file` with the hub's token")
 	f.StringVar(&q.data, "data", "", "data `folder` of the hub, which has the token")
@@ -58,27 +55,18 @@ func fleetCommand(args []string, stdout, stderr io.Writer) int {
 	f.DurationVar(&q.every, "every", 2*time.Second, "how often, with --watch")
 	f.BoolVar(&q.json, "json", false, "one JSON object for each terminal, a line each, in the order of their names")
 	f.BoolVar(&q.check, "check", false, "exit with 3 if a terminal is failing")
-	fail := func(code int, format string, a ...any) int {
-		fmt.Fprintf(stderr, "poshub: "+format+"\n", a...)
+	if code, ok := f.parse(args); !ok {
 		return code
-	}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, fleetUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return 0
-	} else if err != nil {
-		return fail(exitUsage, "%v; see poshub fleet --help", err)
 	}
 	switch {
 	case f.NArg() > 0:
-		return fail(exitUsage, "unexpected argument %q; see poshub fleet --help", f.Arg(0))
+		return f.fail(exitUsage, "unexpected argument %q; see poshub fleet --help", f.Arg(0))
 	case q.token == "" && q.data == "":
-		return fail(exitUsage, "--token FILE or --data DIR is missing: the hub answers to nobody without its token")
+		return f.fail(exitUsage, "--token FILE or --data DIR is missing: the hub answers to nobody without its token")
 	case q.watch && (q.json || q.check):
-		return fail(exitUsage, "--watch goes with neither --json nor --check")
+		return f.fail(exitUsage, "--watch goes with neither --json nor --check")
 	case q.every < 100*time.Millisecond:
-		return fail(exitUsage, "--every must be 100ms or more")
+		return f.fail(exitUsage, "--every must be 100ms or more")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
@@ -88,11 +76,11 @@ func fleetCommand(args []string, stdout, stderr io.Writer) int {
 		case q.watch && ctx.Err() != nil:
 			return 0
 		case err != nil && !q.watch:
-			return fail(exitFailed, "%v", err)
+			return f.fail(exitFailed, "%v", err)
 		case err != nil:
 			fmt.Fprintf(stdout, "%s%v\n", clearScreen, err)
 		case !q.watch && q.check && failing > 0:
-			return fail(exitFailing, "failing: %d", failing)
+			return f.fail(exitFailing, "failing: %d", failing)
 		case !q.watch:
 			return 0
 		}

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -85,8 +84,7 @@ func release() string {
 }
 
 func serveCommand(args []string, stdout, stderr io.Writer) int {
-	f := flag.NewFlagSet("serve", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
+	f := newFlags("serve", serveUsage, stdout, stderr)
 	var o hub.Options
 	listen := f.String("listen", "127.0.0.1:8090", "`address` of the HTTP interface")
 	stores := f.String("stores", "", "accept only these stores, `list` separated by commas; others go to quarantine (default: all)")
@@ -101,43 +99,30 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	f.IntVar(&o.Replicas, "replicas", 1, "copies that a NATS cluster keeps of the stream, `number`")
 	f.DurationVar(&o.MaxAge, "max-age", 400*24*time.Hour, "how long the stream keeps parcels; longer than any terminal's time offline and than your backups")
 	f.Int64Var(&o.MaxBytes, "max-bytes", 0, "how many `bytes` the stream may take before it refuses more (default: no limit)")
-	fail := func(code int, format string, a ...any) int {
-		fmt.Fprintf(stderr, "poshub: "+format+"\n", a...)
+	if code, ok := f.parse(args); !ok {
 		return code
-	}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, serveUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return 0
-	} else if err != nil {
-		return fail(exitUsage, "%v; see poshub serve --help", err)
 	}
 	var l slog.Level
 	switch {
 	case f.NArg() > 0:
-		return fail(exitUsage, "unexpected argument %q; see poshub serve --help", f.Arg(0))
+		return f.fail(exitUsage, "unexpected argument %q; see poshub serve --help", f.Arg(0))
 	case o.Dir == "":
-		return fail(exitUsage, "--data is missing: name the folder that keeps the ledger")
+		return f.fail(exitUsage, "--data is missing: name the folder that keeps the ledger")
 	case o.NATSCreds != "" && o.NATSURL == "":
-		return fail(exitUsage, "--nats-creds is for --nats-url, which is missing")
+		return f.fail(exitUsage, "--nats-creds is for --nats-url, which is missing")
 	case l.UnmarshalText([]byte(*level)) != nil:
-		return fail(exitUsage, "--log %q: must be debug, info, warn or error", *level)
+		return f.fail(exitUsage, "--log %q: must be debug, info, warn or error", *level)
 	}
 	var err error
 	if o.Shards, err = parseShards(*shards); err != nil {
-		return fail(exitUsage, "--shards %q: %v", *shards, err)
+		return f.fail(exitUsage, "--shards %q: %v", *shards, err)
 	}
-	for s := range strings.SplitSeq(*stores, ",") {
-		if s = strings.TrimSpace(s); s != "" {
-			o.Stores = append(o.Stores, s)
-		}
-	}
+	o.Stores = words(*stores)
 	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: l}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := serve(ctx, o, *listen, stdout); err != nil {
-		return fail(exitFailed, "%v", err)
+		return f.fail(exitFailed, "%v", err)
 	}
 	return 0
 }

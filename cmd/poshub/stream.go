@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -34,8 +32,7 @@ const (
 )
 
 func streamCommand(args []string, stdout, stderr io.Writer) int {
-	f := flag.NewFlagSet("stream", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
+	f := newFlags("stream", streamUsage, stdout, stderr)
 	var o hub.StreamSet
 	url := f.String("nats-url", "", "`URL` of the NATS servers, several separated by commas (required)")
 	creds := f.String("nats-creds", "", "credentials `file`")
@@ -46,33 +43,24 @@ func streamCommand(args []string, stdout, stderr io.Writer) int {
 	f.IntVar(&o.Replicas, "replicas", 1, "copies that a cluster keeps, `number`")
 	f.DurationVar(&o.MaxAge, "max-age", 400*24*time.Hour, "how long messages are kept")
 	f.Int64Var(&o.MaxBytes, "max-bytes", -1, "how many `bytes` each stream may take before it refuses more (-1: no limit)")
-	fail := func(code int, format string, a ...any) int {
-		fmt.Fprintf(stderr, "poshub: "+format+"\n", a...)
-		return code
-	}
 	what := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		what, args = args[0], args[1:]
 	}
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, streamUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return 0
-	} else if err != nil {
-		return fail(exitUsage, "%v; see poshub stream --help", err)
+	if code, ok := f.parse(args); !ok {
+		return code
 	}
 	var err error
 	switch {
 	case what != "init" && what != "check":
-		return fail(exitUsage, "say poshub stream init or poshub stream check")
+		return f.fail(exitUsage, "say poshub stream init or poshub stream check")
 	case f.NArg() > 0:
-		return fail(exitUsage, "unexpected argument %q; see poshub stream --help", f.Arg(0))
+		return f.fail(exitUsage, "unexpected argument %q; see poshub stream --help", f.Arg(0))
 	case *url == "":
-		return fail(exitUsage, "--nats-url is missing: the server inside poshub needs no init")
+		return f.fail(exitUsage, "--nats-url is missing: the server inside poshub needs no init")
 	}
 	if o.Shards, err = parseShards(*shards); err != nil {
-		return fail(exitUsage, "--shards: %v", err)
+		return f.fail(exitUsage, "--shards: %v", err)
 	}
 	o.Tags = words(*tags)
 	opts := []nats.Option{nats.Name("poshub stream")}
@@ -84,18 +72,18 @@ func streamCommand(args []string, stdout, stderr io.Writer) int {
 	}
 	nc, err := nats.Connect(*url, opts...)
 	if err != nil {
-		return fail(exitFailed, "connect to NATS at %s: %v", *url, err)
+		return f.fail(exitFailed, "connect to NATS at %s: %v", *url, err)
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return fail(exitFailed, "%v", err)
+		return f.fail(exitFailed, "%v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if what == "init" {
 		if err := o.Init(ctx, js); err != nil {
-			return fail(exitFailed, "%v", err)
+			return f.fail(exitFailed, "%v", err)
 		}
 	}
 	found, err := o.Check(ctx, nc, js, words(*monitor))
@@ -110,7 +98,7 @@ func streamCommand(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if err != nil {
-		return fail(exitFailed, "%v", err)
+		return f.fail(exitFailed, "%v", err)
 	}
 	return code
 }

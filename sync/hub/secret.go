@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"posd/sync/trust"
 )
 
 // secret reads the token in the file, or makes one, readable by the owner only.
@@ -27,31 +28,9 @@ func secret(path string) (string, error) {
 	return s, nil
 }
 
-// newSecret writes by rename: a cut leaves no half of a token behind.
 func newSecret(path string) (string, error) {
 	var b [24]byte
 	rand.Read(b[:])
 	s := hex.EncodeToString(b[:])
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteString(s + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return s, syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return s, trust.WriteSecret(path, []byte(s+"\n"))
 }

@@ -39,7 +39,7 @@ func parseAck(b []byte) (pubAck, error) {
 	}
 	d := jsontext.NewDecoder(bytes.NewReader(b))
 	failed := false
-	err := members(d, func(name string) error {
+	err := document(d, func(name string) error {
 		var err error
 		switch name {
 		case "stream":
@@ -64,11 +64,6 @@ func parseAck(b []byte) (pubAck, error) {
 		}
 		return err
 	})
-	if err == nil {
-		if _, end := d.ReadToken(); end != io.EOF {
-			err = errors.New("something follows the object")
-		}
-	}
 	switch {
 	case err != nil:
 		return pubAck{}, fmt.Errorf("%w: %w", errAck, err)
@@ -78,6 +73,17 @@ func parseAck(b []byte) (pubAck, error) {
 		return pubAck{}, fmt.Errorf("%w: neither stream and sequence nor error", errAck)
 	}
 	return a, nil
+}
+
+// document reads an object that stands alone, as members does.
+func document(d *jsontext.Decoder, fn func(name string) error) error {
+	if err := members(d, fn); err != nil {
+		return err
+	}
+	if _, end := d.ReadToken(); end != io.EOF {
+		return errors.New("something follows the object")
+	}
+	return nil
 }
 
 // members calls fn with the name of each member of the object that comes; fn

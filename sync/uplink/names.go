@@ -201,7 +201,7 @@ func btoi(b bool) int {
 func (n *names) parse(b []byte) error {
 	var v uint64
 	d := jsontext.NewDecoder(strings.NewReader(string(b)))
-	err := members(d, func(name string) (err error) {
+	err := document(d, func(name string) (err error) {
 		switch name {
 		case "v":
 			v, err = number(d)
@@ -223,11 +223,6 @@ func (n *names) parse(b []byte) error {
 		}
 		return err
 	})
-	if err == nil {
-		if _, end := d.ReadToken(); end != io.EOF {
-			err = errors.New("something follows the object")
-		}
-	}
 	if err == nil && v != 1 {
 		err = fmt.Errorf("version %d, known is 1", v)
 	}
