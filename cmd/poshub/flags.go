@@ -36,6 +36,19 @@ func (f *flags) parse(args []string) (code int, ok bool) {
 	return 0, true
 }
 
+// parseWords reads args in which words stand before, between or behind the flags.
+func (f *flags) parseWords(args []string) (words []string, code int, ok bool) {
+	for {
+		if code, ok := f.parse(args); !ok {
+			return nil, code, false
+		}
+		if f.NArg() == 0 {
+			return words, 0, true
+		}
+		words, args = append(words, f.Arg(0)), f.Args()[1:]
+	}
+}
+
 // fail says why the command ends with code.
 func (f *flags) fail(code int, format string, a ...any) int {
 	fmt.Fprintf(f.stderr, "poshub: "+format+"\n", a...)

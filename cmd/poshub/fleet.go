@@ -7,11 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +35,7 @@ const exitFailing = 3
 
 // fleetQuestion is what "poshub fleet" was asked.
 type fleetQuestion struct {
-	hub, token, data   string
+	client
 	store, state       string
 	watch, json, check bool
 	every              time.Duration
@@ -46,9 +44,7 @@ type fleetQuestion struct {
 func fleetCommand(args []string, stdout, stderr io.Writer) int {
 	var q fleetQuestion
 	f := newFlags("fleet", fleetUsage, stdout, stderr)
-	f.StringVar(&q.hub, "hub", "http://127.0.0.1:8090", "`URL` of the hub")
-	f.StringVar(&q.token, "token", "", "`file` with the hub's token")
-	f.StringVar(&q.data, "data", "", "data `folder` of the hub, which has the token")
+	q.addTo(f)
 	f.StringVar(&q.store, "store", "", "only the terminals of this `store`")
 	f.StringVar(&q.state, "state", "", "only those in this `state`: enrolled, online, offline or failing")
 	f.BoolVar(&q.watch, "watch", false, "show it again and again until interrupted")
@@ -61,8 +57,8 @@ func fleetCommand(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case f.NArg() > 0:
 		return f.fail(exitUsage, "unexpected argument %q; see poshub fleet --help", f.Arg(0))
-	case q.token == "" && q.data == "":
-		return f.fail(exitUsage, "--token FILE or --data DIR is missing: the hub answers to nobody without its token")
+	case q.wrong() != "":
+		return f.fail(exitUsage, "%s", q.wrong())
 	case q.watch && (q.json || q.check):
 		return f.fail(exitUsage, "--watch goes with neither --json nor --check")
 	case q.every < 100*time.Millisecond:
@@ -129,54 +125,15 @@ func (q *fleetQuestion) ask(ctx context.Context, stdout io.Writer) (failing int,
 	return totals.Failing, err
 }
 
-// pageTime and pageLimit bound one answer of the hub.
-const (
-	pageTime  = 30 * time.Second
-	pageLimit = 64 << 20
-)
-
 func (q *fleetQuestion) page(ctx context.Context, after string) (r hub.FleetReply, err error) {
-	path := q.token
-	if path == "" {
-		path = filepath.Join(q.data, "api.token")
-	}
-	token, err := os.ReadFile(path)
-	if err != nil {
-		return r, fmt.Errorf("the hub's token: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, pageTime)
-	defer cancel()
 	v := url.Values{}
 	for name, s := range map[string]string{"store": q.store, "state": q.state, "after": after} {
 		if s != "" {
 			v.Set(name, s)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(q.hub, "/")+"/v1/fleet?"+v.Encode(), nil)
-	if err != nil {
-		return r, fmt.Errorf("--hub: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return r, fmt.Errorf("ask the hub: %w", err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, pageLimit))
-	if err != nil {
-		return r, fmt.Errorf("ask the hub: %w", err)
-	}
-	if res.StatusCode != http.StatusOK {
-		var p struct{ Detail string }
-		if json.Unmarshal(b, &p) != nil || p.Detail == "" {
-			p.Detail = "no reason given"
-		}
-		return r, fmt.Errorf("the hub at %s answered %s: %s", q.hub, res.Status, p.Detail)
-	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("the hub's answer: %w", err)
-	}
-	return r, nil
+	err = q.get(ctx, "/v1/fleet", v, &r)
+	return r, err
 }
 
 // rank puts the worst first.
