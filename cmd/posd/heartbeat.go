@@ -101,7 +101,7 @@ func (h *heart) beat() []byte {
 		Release: releaseName(), Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID, Run: h.run,
 		Started: h.started, At: reg.Now, Clock: string(reg.Clock),
 		Journal: t.journal.ID(), Oldest: t.journal.Oldest(), Floor: floor, Head: head,
-		Sent: up.Sent, Settled: up.Settled, JournalBytes: count(st.SegmentBytes), JournalMax: count(t.c.Data.MaxBytes),
+		Sent: up.Sent, Settled: up.Settled, JournalBytes: count(st.SegmentBytes), JournalMax: count(t.budget.Load()),
 		Limits: wire.HeartbeatLimits{
 			Memory: count(load.Memory), MemoryMax: count(t.limits.SliceMemory), CPUPercent: count(t.limits.CPUPercent),
 			Throttled: percent(load.Throttled), CPUWaiting: percent(load.CPUWaiting), MemWaiting: percent(load.MemoryWaiting),

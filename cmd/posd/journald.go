@@ -41,14 +41,14 @@ const (
 // field, so that journalctl POSD_SEGMENT=7 finds it. What it does not take in time
 // is an error, and lost.
 type journald struct {
-	level slog.Level
+	level slog.Leveler
 	to    *journaldConn
 	attrs []slog.Attr // of With, their names with their groups
 	group string      // of WithGroup, with its dot
 }
 
 // Enabled implements slog.Handler.
-func (h journald) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h journald) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 // Handle implements slog.Handler.
 func (h journald) Handle(_ context.Context, r slog.Record) error {

@@ -19,15 +19,18 @@ const (
 // newLogger writes to standard error, or where that is systemd's journal, there:
 // posd keeps no log file, whose pages the kernel would have to write next to the
 // journal's.
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.Level}
+// The level may change while it is used.
+func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(c.Level)
+	o := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewTextHandler(w, o)
 	if c.Format == "json" {
 		h = slog.NewJSONHandler(w, o)
 	} else if w == os.Stderr && underJournald() {
-		h = journald{level: c.Level, to: &journaldConn{path: journaldSocket}}
+		h = journald{level: level, to: &journaldConn{path: journaldSocket}}
 	}
-	return slog.New(bounded{h, &bucket{now: time.Now}})
+	return slog.New(bounded{h, &bucket{now: time.Now}}), level
 }
 
 // bounded drops messages beyond logRate, and says how many: a flood would take the

@@ -10,11 +10,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/nats-io/nats.go"
 
 	"posd/cgroup"
 	"posd/journal"
@@ -23,6 +25,7 @@ import (
 	"posd/pos/httpapi"
 	"posd/pos/register"
 	"posd/pos/view"
+	"posd/sync/downlink"
 	"posd/sync/uplink"
 )
 
@@ -48,7 +51,10 @@ type terminal struct {
 	register  *register.Register
 	http      *httpapi.Server
 	uplink    *uplink.Uplink // nil: no hub is configured
-	heart     *heart         // likewise
+	downlink  *downlink.Downlink
+	level     *slog.LevelVar
+	budget    atomic.Int64 // of the journal, in bytes
+	heart     *heart       // likewise
 
 	stay    bool       // no successor can be begun: what head office says of the journal is not acted upon
 	ended   chan error // of a part that ended by itself
@@ -63,23 +69,52 @@ type part struct {
 }
 
 // run is posd from a good configuration to the end.
-func run(c *config.Config, log *slog.Logger) (err error) {
+func run(c *config.Config, log *slog.Logger, level *slog.LevelVar) (err error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	t := &terminal{c: c, log: log, set: metrics.NewSet(), ended: make(chan error, 8)}
-	t.applyLimits()
-	if err := t.open(); err != nil {
-		return errors.Join(err, t.close())
+	t, err := openTerminal(c, log, level)
+	if err != nil {
+		return err
 	}
 	if err := t.begin(); err != nil {
 		return errors.Join(err, t.stop("start failed"))
 	}
 	notify(log, daemon.SdNotifyReady)
 	reason, cause := t.wait(signals)
+	if cause == nil {
+		t.downlink.Lasted()
+	}
 	notify(log, daemon.SdNotifyStopping)
 	log.Info("stopping", "because", reason)
 	return t.stopWithin(reason, cause)
+}
+
+// openTerminal opens all with head office's values over the file's. Where that fails
+// and the file's alone do not, head office's are given up: a push closes no shop.
+func openTerminal(c *config.Config, log *slog.Logger, level *slog.LevelVar) (*terminal, error) {
+	d := openDownlink(c, log)
+	open := func() (*terminal, error) {
+		t := &terminal{c: d.Config(), log: log, level: level, downlink: d, set: metrics.NewSet(), ended: make(chan error, 8)}
+		level.Set(t.c.Log.Level)
+		t.budget.Store(t.c.Data.MaxBytes)
+		t.applyLimits()
+		if err := t.open(); err != nil {
+			return nil, errors.Join(err, t.close())
+		}
+		return t, nil
+	}
+	t, err := open()
+	if err == nil || !d.Pushed() {
+		return t, err
+	}
+	d.Without()
+	t, again := open()
+	if again != nil {
+		return nil, err // it was not head office's fault
+	}
+	d.GiveUp(err)
+	return t, nil
 }
 
 // applyLimits makes Go fit the slice, and says so.
@@ -220,13 +255,14 @@ func (t *terminal) openUplink() (err error) {
 		return nil
 	}
 	t.heart = newHeart(t)
+	t.heart.config = t.pushed
 	t.uplink, err = uplink.New(uplink.Options{
 		Journal: t.journal, URLs: h.URLs, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
 		Shard: h.Shard, Stream: h.Stream, Fallback: h.Fallback, CAFile: h.CAFile,
 		CertFile: t.credential("hub.crt", h.CertFile), KeyFile: t.credential("hub.key", h.KeyFile),
 		Credentials: t.credential("hub.creds", h.Credentials), TokenFile: t.credential("hub.token", h.TokenFile),
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
-		Heartbeat: t.heart.beat,
+		Heartbeat: t.heart.beat, OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected},
 	})
 	return err
 }
@@ -244,6 +280,9 @@ func (t *terminal) begin() error {
 	t.goDo("pacer", t.pacer.Run)
 	t.goDo("index", t.view.Run)
 	t.goDo("register", t.register.Run)
+	following, done := context.WithTimeout(context.Background(), answerTime)
+	t.follow(following)
+	done()
 	if t.uplink != nil {
 		t.goDo("uplink", t.uplink.Run)
 		t.goDo("heart", t.heart.watch)

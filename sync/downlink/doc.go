@@ -9,7 +9,7 @@
 //     and what stands in its way is listed, key by key, journaled and answered. What
 //     was in force stays in force.
 //   - What was taken is on the disk before it comes into force, and holds at the next
-//     start without a link. A start that fails with it, or three that do not last, give
+//     start without a link. A start that fails with it, or five that do not last, give
 //     it up for posd.toml and say so: a push cannot close a shop for good.
 //
 // And to head office: each order is answered at each connect as long as it is the last

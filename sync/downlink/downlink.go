@@ -22,7 +22,7 @@ const (
 	askTime  = 10 * time.Second // for the answer to a direct get
 	askAgain = 30 * time.Second // after one that failed
 	takeTime = 30 * time.Second // for what one order does, whatever the link does meanwhile
-	maxTries = 3                // starts with a configuration that did not last
+	maxTries = 5                // starts with a configuration that did not last
 )
 
 // Options of a downlink. All but Key, Check and Log are required.
@@ -50,8 +50,6 @@ type Parts struct {
 	Apply func(ctx context.Context, c *config.Config, e *event.ConfigApplied) error
 	// Refuse journals e.
 	Refuse func(ctx context.Context, e *event.ConfigRefused) error
-	// Decided, if not nil, is told what became of the newest order.
-	Decided func(Status)
 }
 
 // bug plants a mistake, so that tests can prove that they would see it.
@@ -154,8 +152,15 @@ func (d *Downlink) Config() *config.Config {
 // Pushed says whether head office has decided anything of what is in force.
 func (d *Downlink) Pushed() bool { return d.Config() != d.opt.File }
 
-// GiveUp goes back to posd.toml because posd does not start otherwise. It is for
-// between New and Start.
+// Without tries posd.toml alone, for a start that failed: GiveUp follows if that helps.
+// Both are for between New and Start.
+func (d *Downlink) Without() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now = d.opt.File
+}
+
+// GiveUp goes back to posd.toml because posd does not start otherwise.
 func (d *Downlink) GiveUp(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -169,7 +174,6 @@ func (d *Downlink) Start(ctx context.Context, p Parts) {
 	defer d.mu.Unlock()
 	d.parts = p
 	d.tell(ctx, d.opt.File.Hash())
-	d.decided()
 }
 
 // Lasted says that posd has been running well for a while with what it started with.
@@ -186,17 +190,7 @@ func (d *Downlink) Lasted() {
 func (d *Downlink) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.status()
-}
-
-func (d *Downlink) status() Status {
 	return Status{Serial: d.st.Serial, Applied: d.st.State == wire.StateApplied, Reason: d.st.Reason, Config: d.now.Hash()}
-}
-
-func (d *Downlink) decided() {
-	if d.parts.Decided != nil {
-		d.parts.Decided(d.status())
-	}
 }
 
 func (d *Downlink) save() bool {
@@ -337,7 +331,6 @@ func (d *Downlink) decide(ctx context.Context, raw []byte) wire.Answer {
 		d.now = c
 	}
 	d.tell(ctx, was)
-	d.decided()
 	a.State, a.Reason = d.st.State, d.st.Reason
 	return a
 }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"posd/pos/config"
+	"posd/pos/event"
+	"posd/pos/register"
+	"posd/sync/downlink"
+	"posd/sync/wire"
+)
+
+const (
+	lasting = 20 * time.Second       // a start that was ready for so long has lasted
+	busy    = 100 * time.Millisecond // before a full queue is tried again
+)
+
+// openDownlink finds what head office has configured, before anything else is opened.
+func openDownlink(c *config.Config, log *slog.Logger) *downlink.Downlink {
+	return downlink.New(downlink.Options{
+		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Shard: c.Hub.Shard, Key: officeKey(c, log), File: c,
+		StatePath: filepath.Join(c.Data.Dir, "downlink.state"), Log: log,
+	})
+}
+
+// officeKey is head office's public key, from posd.toml or from the enrolment.
+func officeKey(c *config.Config, log *slog.Logger) ed25519.PublicKey {
+	text := c.Hub.OfficeKey
+	if text == "" {
+		path := filepath.Join(c.Data.Dir, "office.json")
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		var enrolled struct {
+			OfficeKey string `json:"office_key"`
+		}
+		if err == nil {
+			err = json.Unmarshal(b, &enrolled)
+		}
+		if err != nil {
+			log.Error("head office's key cannot be read: what it pushes is refused", "file", path, "error", err)
+			return nil
+		}
+		text = enrolled.OfficeKey
+	}
+	key, err := hex.DecodeString(text)
+	if err != nil || len(key) != ed25519.PublicKeySize {
+		log.Error("head office's key is not 64 hexadecimal digits: what it pushes is refused")
+		return nil
+	}
+	return key
+}
+
+// follow puts the parts that run into head office's hands.
+func (t *terminal) follow(ctx context.Context) {
+	p := downlink.Parts{Check: t.checkPushed, Apply: t.applyPushed, Refuse: func(ctx context.Context, e *event.ConfigRefused) error {
+		return t.note(ctx, e, nil)
+	}}
+	t.downlink.Start(ctx, p)
+	t.goDo("proof", func(ctx context.Context) error {
+		select {
+		case <-time.After(lasting):
+			t.downlink.Lasted()
+			<-ctx.Done()
+		case <-ctx.Done():
+		}
+		return nil
+	})
+}
+
+// pushed is what became of the newest push, for the heartbeat.
+func (t *terminal) pushed() wire.ConfigState {
+	s := t.downlink.Status()
+	switch {
+	case s.Serial == 0:
+		return wire.ConfigState{}
+	case s.Applied:
+		return wire.ConfigState{Serial: s.Serial, State: wire.ConfigApplied}
+	}
+	return wire.ConfigState{Serial: s.Serial, State: wire.ConfigRefused, Reason: s.Reason}
+}
+
+// checkPushed refuses what would close the shop at once.
+func (t *terminal) checkPushed(c *config.Config) error {
+	held := t.journal.Stats().SegmentBytes
+	if most := c.Data.MaxBytes; most < t.budget.Load() && most < held+2*c.Data.Segment {
+		return fmt.Errorf("data.max_bytes: the journal takes %d bytes already, with %d no sale could be made; give at least %d", held, most, held+2*c.Data.Segment)
+	}
+	return nil
+}
+
+// applyPushed puts c into force between two sales.
+func (t *terminal) applyPushed(ctx context.Context, c *config.Config, e *event.ConfigApplied) error {
+	t.journal.SetLimits(c.Data.MaxBytes, c.Data.Retention)
+	t.budget.Store(c.Data.MaxBytes)
+	t.level.Set(c.Log.Level)
+	s := settingsOf(c)
+	return t.note(ctx, e, &s)
+}
+
+// note waits for its turn: sales come first.
+func (t *terminal) note(ctx context.Context, e register.Appender, s *register.Settings) error {
+	for {
+		err := t.register.Note(ctx, e, s)
+		if !errors.Is(err, register.ErrBusy) {
+			return err
+		}
+		select {
+		case <-time.After(busy):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
