@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"posd/sync/hub"
 )
 
 // answerTime and answerLimit bound one answer of the hub.
@@ -51,10 +53,7 @@ func (c *client) wrong() string {
 }
 
 // decider is who decides something, and why: it is kept in the hub's audit trail.
-type decider struct {
-	By  string `json:"by"`
-	Why string `json:"why"`
-}
+type decider struct{ hub.Decider }
 
 func (d *decider) addTo(f *flags) {
 	f.StringVar(&d.By, "by", unixUser(), "`name` of who decides, kept in the audit trail")

@@ -31,6 +31,7 @@ Usage:
   poshub serve --data DIR [flags]    run the hub
   poshub stream init|check [flags]   make or check the streams on NATS servers of your own
   poshub fleet --data DIR [flags]    show the terminals, the worst first
+  poshub audit --data DIR [flags]    show what people have decided, and why
   poshub version                     print the release
 
 Run "poshub serve --help" for the flags.
@@ -65,6 +66,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return streamCommand(args[1:], stdout, stderr)
 	case "fleet":
 		return fleetCommand(args[1:], stdout, stderr)
+	case "audit":
+		return auditCommand(args[1:], stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, "poshub", release())
 		return 0

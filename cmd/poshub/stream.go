@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -31,63 +32,78 @@ const (
 	exitUnknown = 4
 )
 
+// streamQuestion is what "poshub stream" was asked.
+type streamQuestion struct {
+	hub.StreamSet
+	what              string // init or check
+	url, creds, token string
+	monitor           []string
+}
+
 func streamCommand(args []string, stdout, stderr io.Writer) int {
 	f := newFlags("stream", streamUsage, stdout, stderr)
-	var o hub.StreamSet
-	url := f.String("nats-url", "", "`URL` of the NATS servers, several separated by commas (required)")
-	creds := f.String("nats-creds", "", "credentials `file`")
-	token := f.String("nats-token", "", "`token` of the servers")
+	var q streamQuestion
+	f.StringVar(&q.url, "nats-url", "", "`URL` of the NATS servers, several separated by commas (required)")
+	f.StringVar(&q.creds, "nats-creds", "", "credentials `file`")
+	f.StringVar(&q.token, "nats-token", "", "`token` of the servers")
 	shards := f.String("shards", "0", "`numbers` of the shards: 0-15, or 0,3,7")
 	monitor := f.String("monitor", "", "monitoring `addresses` of all servers, separated by commas: http://host:8222; they tell sync_interval")
 	tags := f.String("tags", "", "place the streams on servers with these `tags`, separated by commas")
-	f.IntVar(&o.Replicas, "replicas", 1, "copies that a cluster keeps, `number`")
-	f.DurationVar(&o.MaxAge, "max-age", 400*24*time.Hour, "how long messages are kept")
-	f.Int64Var(&o.MaxBytes, "max-bytes", -1, "how many `bytes` each stream may take before it refuses more (-1: no limit)")
-	what := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		what, args = args[0], args[1:]
-	}
-	if code, ok := f.parse(args); !ok {
+	f.IntVar(&q.Replicas, "replicas", 1, "copies that a cluster keeps, `number`")
+	f.DurationVar(&q.MaxAge, "max-age", 400*24*time.Hour, "how long messages are kept")
+	f.Int64Var(&q.MaxBytes, "max-bytes", -1, "how many `bytes` each stream may take before it refuses more (-1: no limit)")
+	said, code, ok := f.parseWords(args)
+	if !ok {
 		return code
+	}
+	if len(said) > 0 {
+		q.what = said[0]
 	}
 	var err error
 	switch {
-	case what != "init" && what != "check":
+	case q.what != "init" && q.what != "check":
 		return f.fail(exitUsage, "say poshub stream init or poshub stream check")
-	case f.NArg() > 0:
-		return f.fail(exitUsage, "unexpected argument %q; see poshub stream --help", f.Arg(0))
-	case *url == "":
+	case len(said) > 1:
+		return f.fail(exitUsage, "unexpected argument %q; see poshub stream --help", said[1])
+	case q.url == "":
 		return f.fail(exitUsage, "--nats-url is missing: the server inside poshub needs no init")
 	}
-	if o.Shards, err = parseShards(*shards); err != nil {
+	if q.Shards, err = parseShards(*shards); err != nil {
 		return f.fail(exitUsage, "--shards: %v", err)
 	}
-	o.Tags = words(*tags)
+	q.Tags, q.monitor = words(*tags), words(*monitor)
+	if code, err = q.answer(stdout); err != nil {
+		return f.fail(exitFailed, "%v", err)
+	}
+	return code
+}
+
+// answer does what was asked, and prints what is found.
+func (q *streamQuestion) answer(stdout io.Writer) (code int, err error) {
 	opts := []nats.Option{nats.Name("poshub stream")}
-	if *creds != "" {
-		opts = append(opts, nats.UserCredentials(*creds))
+	if q.creds != "" {
+		opts = append(opts, nats.UserCredentials(q.creds))
 	}
-	if *token != "" {
-		opts = append(opts, nats.Token(*token))
+	if q.token != "" {
+		opts = append(opts, nats.Token(q.token))
 	}
-	nc, err := nats.Connect(*url, opts...)
-	if err != nil {
-		return f.fail(exitFailed, "connect to NATS at %s: %v", *url, err)
+	nc, err := nats.Connect(q.url, opts...)
+	if err != nil { // its text may name the URL too
+		return exitFailed, errors.New(hub.Redact(fmt.Sprintf("connect to NATS at %s: %v", q.url, err)))
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return f.fail(exitFailed, "%v", err)
+		return exitFailed, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if what == "init" {
-		if err := o.Init(ctx, js); err != nil {
-			return f.fail(exitFailed, "%v", err)
+	if q.what == "init" {
+		if err := q.Init(ctx, js); err != nil {
+			return exitFailed, err
 		}
 	}
-	found, err := o.Check(ctx, nc, js, words(*monitor))
-	code := 0
+	found, err := q.Check(ctx, nc, js, q.monitor)
 	for _, x := range found {
 		fmt.Fprintf(stdout, "%-8s %-14s %s\n", x.Grade, x.Of, x.What)
 		switch {
@@ -97,10 +113,7 @@ func streamCommand(args []string, stdout, stderr io.Writer) int {
 			code = exitUnknown
 		}
 	}
-	if err != nil {
-		return f.fail(exitFailed, "%v", err)
-	}
-	return code
+	return code, err
 }
 
 // words takes a list apart at its commas.

@@ -41,6 +41,7 @@ func (h *Hub) Handler() http.Handler {
 		"GET /metrics/terminals":           h.fleetMetrics,
 		"GET /v1/quarantine":               h.quarantine,
 		"GET /v1/collisions":               h.collisions,
+		"GET /v1/audit":                    h.auditTrail,
 		"GET /metrics":                     func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
 	} {
 		mux.Handle(pattern, h.authorized(f))

@@ -218,69 +218,28 @@ var errEnough = errors.New("enough")
 // maxScanned bounds how many quarantined messages are looked at.
 const maxScanned = 100_000
 
+// scanned is what the ledger knows of each terminal, by "<store>.<terminal>".
+type scanned struct {
+	found  map[string]*own
+	shards map[string]int
+}
+
+func (s *scanned) of(key string) *own {
+	o := s.found[key]
+	if o == nil {
+		o = &own{}
+		s.found[key] = o
+	}
+	return o
+}
+
 // scan joins what the ledger knows of each terminal's journals.
 func (f *fleet) scan(ctx context.Context) {
-	found := make(map[string]*own)
-	shards := make(map[string]int)
+	var s scanned
 	now := milli(f.now())
 	err := f.view(ctx, func(tx ledger.Tx) error {
-		clear(found)
-		of := make(map[[16]byte]*own)
-		err := tx.Chains(func(c ledger.Chain) error {
-			key := c.Store + "." + c.Terminal
-			o := found[key]
-			if o == nil {
-				o = &own{}
-				found[key] = o
-			}
-			of[c.Journal] = o
-			o.add(&c)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if err := tx.Holes(func(h ledger.Hole) error {
-			if o := of[h.Journal]; o != nil {
-				o.hole = max(o.hole, milli(h.At))
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		// A terminal that was let in once is known, heard or not.
-		if err := tx.Docs(docDevice, "", func(key string, value []byte) (bool, error) {
-			var d device
-			if json.Unmarshal(value, &d) == nil && d.Store+"."+d.Terminal == key {
-				if shards[key] = d.Shard; found[key] == nil {
-					found[key] = &own{}
-				}
-			}
-			return true, nil
-		}); err != nil {
-			return err
-		}
-		n := 0
-		err = tx.Quarantine(func(q ledger.Quarantined) error {
-			if n++; n > maxScanned {
-				return errEnough
-			}
-			shard, store, terminal, _, err := wire.ParseUpSubject(q.Subject)
-			if err != nil || q.Decision.Verdict != "" {
-				return nil
-			}
-			key := store + "." + terminal
-			if found[key] == nil {
-				found[key] = &own{}
-			}
-			shards[key] = shard
-			found[key].quarantined++
-			return nil
-		})
-		if errors.Is(err, errEnough) {
-			err = nil
-		}
-		return err
+		s = scanned{make(map[string]*own), make(map[string]int)}
+		return errors.Join(s.journals(tx), s.devices(tx), s.quarantine(tx))
 	})
 	if err != nil {
 		f.log.Warn("the ledger's journals were not read for the fleet, will be tried again", "error", err)
@@ -288,13 +247,13 @@ func (f *fleet) scan(ctx context.Context) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for key, o := range found {
+	for key, o := range s.found {
 		m := f.members[key]
 		if m == nil {
 			if m = f.member(key); m == nil {
 				break
 			}
-			m.shard = int32(shards[key])
+			m.shard = int32(s.shards[key])
 		}
 		if o.want != 0 {
 			if o.wantSince = now; m.own != nil && m.own.want != 0 {
@@ -307,10 +266,63 @@ func (f *fleet) scan(ctx context.Context) {
 		m.own = o
 	}
 	for _, m := range f.order {
-		if found[m.key] == nil {
+		if s.found[m.key] == nil {
 			m.own = nil
 		}
 	}
+}
+
+// journals reads the chains and their holes.
+func (s *scanned) journals(tx ledger.Tx) error {
+	of := make(map[[16]byte]*own)
+	if err := tx.Chains(func(c ledger.Chain) error {
+		o := s.of(c.Store + "." + c.Terminal)
+		of[c.Journal] = o
+		o.add(&c)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return tx.Holes(func(h ledger.Hole) error {
+		if o := of[h.Journal]; o != nil {
+			o.hole = max(o.hole, milli(h.At))
+		}
+		return nil
+	})
+}
+
+// devices: a terminal that was let in once is known, heard or not.
+func (s *scanned) devices(tx ledger.Tx) error {
+	return tx.Docs(docDevice, "", func(key string, value []byte) (bool, error) {
+		var d device
+		if json.Unmarshal(value, &d) == nil && d.Store+"."+d.Terminal == key {
+			s.shards[key] = d.Shard
+			s.of(key)
+		}
+		return true, nil
+	})
+}
+
+// quarantine counts what waits for a decision.
+func (s *scanned) quarantine(tx ledger.Tx) error {
+	n := 0
+	err := tx.Quarantine(func(q ledger.Quarantined) error {
+		if n++; n > maxScanned {
+			return errEnough
+		}
+		shard, store, terminal, _, err := wire.ParseUpSubject(q.Subject)
+		if err != nil || q.Decision.Verdict != "" {
+			return nil
+		}
+		key := store + "." + terminal
+		s.shards[key] = shard
+		s.of(key).quarantined++
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // add joins one journal.

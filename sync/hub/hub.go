@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"sync"
 	"time"
 
@@ -226,24 +226,16 @@ func (h *Hub) shard(n int) *shard {
 // NATSURL is where terminals connect, without credentials.
 func (h *Hub) NATSURL() string {
 	if h.srv == nil {
-		return redact(h.opt.NATSURL)
+		return Redact(h.opt.NATSURL)
 	}
-	return redact(h.srv.ClientURL())
+	return Redact(h.srv.ClientURL())
 }
 
-// redact takes what may be a secret out of a list of URLs.
-func redact(urls string) string {
-	all := strings.Split(urls, ",")
-	for i, u := range all {
-		if at := strings.LastIndex(u, "@"); at >= 0 {
-			scheme, _, ok := strings.Cut(u, "://")
-			if all[i] = u[at+1:]; ok {
-				all[i] = scheme + "://" + all[i]
-			}
-		}
-	}
-	return strings.Join(all, ",")
-}
+// userinfo is what stands before the @ of a URL.
+var userinfo = regexp.MustCompile(`([a-zA-Z]+://)?[^\s",]+@`)
+
+// Redact takes what may be a secret out of URLs, alone, in a list or in an error's text.
+func Redact(text string) string { return userinfo.ReplaceAllString(text, "$1") }
 
 // WriteMetrics writes the hub's metrics in the Prometheus text format.
 func (h *Hub) WriteMetrics(w io.Writer) { h.m.set.WritePrometheus(w) }

@@ -108,7 +108,7 @@ func (h *Hub) dial() (*nats.Conn, error) {
 	}
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(url), err)
+		return nil, errors.New("connect to NATS at " + Redact(url+": "+err.Error()))
 	}
 	return nc, nil
 }

@@ -203,9 +203,10 @@ func TestRedact(t *testing.T) {
 		"nats://secret@a:1,tls://u:p@b:2": "nats://a:1,tls://b:2",
 		"secret@a:1":                      "a:1",
 		"nats://u:p@ss@a:1":               "nats://a:1",
-		"":                                "",
+		`parse "nats://secret@a:x": invalid port ":x"`: `parse "nats://a:x": invalid port ":x"`,
+		"": "",
 	} {
-		if got := redact(in); got != want {
+		if got := Redact(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

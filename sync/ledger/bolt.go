@@ -669,7 +669,8 @@ func (t boltTx) PutDoc(kind, key string, value []byte) error {
 	if kind == "" || key == "" || strings.Contains(kind+key, "\x00") {
 		return fmt.Errorf("ledger: kind %q and key %q of a document must not be empty", kind, key)
 	}
-	return t.Bucket(bDocs).Put(docKey(kind, key), value)
+	// bbolt gives a nil value back as if there were none.
+	return t.Bucket(bDocs).Put(docKey(kind, key), append([]byte{}, value...))
 }
 
 func (t boltTx) DeleteDoc(kind, key string) error {

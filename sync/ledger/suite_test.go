@@ -426,6 +426,9 @@ func testDocs(t *testing.T, begin func(*testing.T) func() (Ledger, error)) {
 			if v, ok, err2 := tx.Doc("k", "a-b"); !ok || err2 != nil || len(v) != 0 {
 				t.Errorf("an empty document: %q, %v, %v", v, ok, err2)
 			}
+			if _, ok, err2 := tx.Doc("k", "gone"); !ok || err2 != nil {
+				t.Errorf("a document without a value: %v, %v", ok, err2)
+			}
 			if got := list(tx, "k", "B"); !slices.Equal(got, []string{`a-b=""`, `a.b="3"`, `b="1"`}) {
 				t.Errorf("before the commit: %q", got)
 			}
