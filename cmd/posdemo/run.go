@@ -177,7 +177,7 @@ func (d *demo) startHub() error {
 	}
 	d.hubURL = "http://" + web
 	var err error
-	if d.hub, err = d.child("poshub", "poshub.log", nil, d.hubBin, "serve", "--data", d.path("hub"), "--listen", web, "--nats", nats); err != nil {
+	if d.hub, err = d.child("poshub", "poshub.log", nil, d.hubBin, "serve", "--auth", "token", "--data", d.path("hub"), "--listen", web, "--nats", nats); err != nil {
 		return err
 	}
 	if err := d.waitReady(d.hubURL, d.hub); err != nil {

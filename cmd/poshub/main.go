@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -22,6 +23,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"posd/sync/hub"
+	"posd/sync/trust"
+	"posd/sync/wire"
 )
 
 const usage = `poshub takes in what terminals ship and keeps it in a ledger.
@@ -40,8 +43,9 @@ Run "poshub serve --help" for the flags.
 const serveUsage = `Usage: poshub serve --data DIR [flags]
 
 Runs the hub in the foreground until SIGTERM or SIGINT. The first start makes
-DIR with a ledger, the token of the HTTP interface (DIR/api.token) and the token
-with which terminals connect (DIR/nats.token), both readable by the owner only.
+DIR with a ledger, the token of the HTTP interface (DIR/api.token) and the keys with
+which it lets terminals in one by one (DIR/keys; poshub enrol), or with --auth token
+one secret that all terminals share (DIR/nats.token). Only the owner can read them.
 
 Flags:
 `
@@ -94,6 +98,7 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	level := f.String("log", "info", "least `level` to log: debug, info, warn or error")
 	f.StringVar(&o.Dir, "data", "", "data `folder`, made if missing (required)")
 	f.StringVar(&o.NATSListen, "nats", "127.0.0.1:4222", "`address` of the NATS server inside")
+	f.StringVar(&o.Auth, "auth", "", "how terminals show who they are, `jwt or token`: each with a key of its own, or all with one shared token, for laboratories (default: as DIR is; jwt for a new one)")
 	f.StringVar(&o.NATSURL, "nats-url", "", "use the NATS servers at this `URL` instead of the one inside")
 	f.StringVar(&o.NATSCreds, "nats-creds", "", "credentials `file` for --nats-url")
 	f.StringVar(&o.LedgerURL, "ledger", "", "keep the ledger in this PostgreSQL database, postgres://user@host/database (default: in the file DIR/ledger.db); the password comes from PGPASSFILE or PGPASSWORD")
@@ -113,6 +118,8 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 		return f.fail(exitUsage, "--data is missing: name the folder that keeps the ledger")
 	case o.NATSCreds != "" && o.NATSURL == "":
 		return f.fail(exitUsage, "--nats-creds is for --nats-url, which is missing")
+	case o.Auth != "" && o.Auth != hub.AuthJWT && o.Auth != hub.AuthToken:
+		return f.fail(exitUsage, "--auth %q: must be %s or %s", o.Auth, hub.AuthJWT, hub.AuthToken)
 	case l.UnmarshalText([]byte(*level)) != nil:
 		return f.fail(exitUsage, "--log %q: must be debug, info, warn or error", *level)
 	}
@@ -122,6 +129,9 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	}
 	o.Stores = words(*stores)
 	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: l}))
+	if o.Auth == "" {
+		o.Auth = chooseAuth(o)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := serve(ctx, o, *listen, stdout); err != nil {
@@ -130,8 +140,21 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// maxShards is far beyond what one ledger takes in.
-const maxShards = 1024
+// chooseAuth goes on as the data folder began.
+func chooseAuth(o hub.Options) string {
+	_, err := os.Stat(filepath.Join(o.Dir, "nats.token"))
+	switch {
+	case trust.Exist(filepath.Join(o.Dir, "keys")):
+		return hub.AuthJWT
+	case o.NATSURL != "": // no keys: those servers are somebody else's
+		return hub.AuthToken
+	case err != nil:
+		return hub.AuthJWT
+	}
+	o.Log.Warn("all terminals share one token, as this folder began: any of them can write as any other. "+
+		"To change: a new data folder, and poshub enrol for each terminal; --auth token says that it is meant to be so", "file", filepath.Join(o.Dir, "nats.token"))
+	return hub.AuthToken
+}
 
 // parseShards reads "0-15" or "0,3,7".
 func parseShards(text string) (all []int, err error) {
@@ -142,8 +165,8 @@ func parseShards(text string) (all []int, err error) {
 		}
 		a, err1 := strconv.Atoi(first)
 		b, err2 := strconv.Atoi(last)
-		if err1 != nil || err2 != nil || a < 0 || b < a || b >= maxShards {
-			return nil, fmt.Errorf("give numbers from 0 to %d, such as 0-15 or 0,3,7", maxShards-1)
+		if err1 != nil || err2 != nil || a < 0 || b < a || b > wire.MaxShard {
+			return nil, fmt.Errorf("give numbers from 0 to %d, such as 0-15 or 0,3,7", wire.MaxShard)
 		}
 		for n := a; n <= b; n++ {
 			if !slices.Contains(all, n) {

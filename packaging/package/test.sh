@@ -198,7 +198,7 @@ refused() {
 # settle: lets head office have everything. poshub listens on this system's loopback only.
 settle() {
   mkdir -p /root/hub
-  /posd-packages/poshub serve --data /root/hub --listen 127.0.0.1:8090 --nats 127.0.0.1:4222 >/root/hub.log 2>&1 &
+  /posd-packages/poshub serve --auth token --data /root/hub --listen 127.0.0.1:8090 --nats 127.0.0.1:4222 >/root/hub.log 2>&1 &
   for _ in $(seq 100); do [ -s /root/hub/nats.token ] && break; sleep 0.1; done
   # As a credential: the configuration names none.
   install -D -m 0600 /root/hub/nats.token /etc/credstore/posd.hub.token

@@ -21,6 +21,9 @@ import (
 const (
 	serverStart = 30 * time.Second // a long stream is checked at start
 	maxPayload  = trust.MaxPayload
+
+	attemptAll   = 30 * time.Second // for one thing asked of JetStream
+	attemptFirst = 2 * time.Second  // and for its first attempt; a slow disk gets more in the next
 )
 
 // startServer runs a NATS server inside this process. It syncs every message
@@ -116,16 +119,36 @@ func (h *Hub) dial() (*nats.Conn, error) {
 // prepareStreams makes the stream of the shard and the bucket of notices, or
 // brings them up to this release's settings.
 func (h *Hub) prepareStreams(ctx context.Context, s *shard) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	_, err := h.js.CreateOrUpdateStream(ctx, upStream(s.stream, s.n, h.opt.Replicas, h.opt.MaxAge, h.opt.MaxBytes, h.tagsOf(ctx, s.stream)))
+	err := attempt(ctx, func(ctx context.Context) error {
+		_, err := h.js.CreateOrUpdateStream(ctx, upStream(s.stream, s.n, h.opt.Replicas, h.opt.MaxAge, h.opt.MaxBytes, h.tagsOf(ctx, s.stream)))
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", s.stream, err)
 	}
-	if _, err = h.js.CreateOrUpdateKeyValue(ctx, bucket(h.opt.Replicas, h.tagsOf(ctx, wire.BucketStream))); err != nil {
+	err = attempt(ctx, func(ctx context.Context) error {
+		_, err := h.js.CreateOrUpdateKeyValue(ctx, bucket(h.opt.Replicas, h.tagsOf(ctx, wire.BucketStream)))
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("bucket %s: %w", wire.Bucket, err)
 	}
 	return nil
+}
+
+// attempt asks a JetStream that may not answer: a cluster without a leader drops the
+// question, so it is put again. What is answered, also with no, ends it.
+func attempt(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptAll)
+	defer cancel()
+	for limit := attemptFirst; ; limit *= 2 {
+		once, cancel := context.WithTimeout(ctx, limit)
+		err := ask(once)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
+			return err
+		}
+	}
 }
 
 // place asks what the stream is now.

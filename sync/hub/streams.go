@@ -38,11 +38,13 @@ func (o *StreamSet) up(shard int) jetstream.StreamConfig {
 
 // prepareEvents makes the stream of events, or brings it up to this release's settings.
 func (h *Hub) prepareEvents(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	c := outbox.StreamConfig("", h.opt.Replicas, h.opt.MaxAge, h.opt.MaxBytes)
-	c.Placement = placement(h.tagsOf(ctx, c.Name))
-	if _, err := h.js.CreateOrUpdateStream(ctx, c); err != nil {
+	err := attempt(ctx, func(ctx context.Context) error {
+		c.Placement = placement(h.tagsOf(ctx, c.Name))
+		_, err := h.js.CreateOrUpdateStream(ctx, c)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("stream %s: %w", c.Name, err)
 	}
 	return nil
@@ -98,14 +100,17 @@ func (o *StreamSet) events() jetstream.StreamConfig {
 // Init makes the streams and the bucket, or brings them up to what they should be.
 func (o *StreamSet) Init(ctx context.Context, js jetstream.JetStream) error {
 	for _, n := range o.Shards {
-		if _, err := js.CreateOrUpdateStream(ctx, o.up(n)); err != nil {
+		if err := attempt(ctx, func(ctx context.Context) error { _, err := js.CreateOrUpdateStream(ctx, o.up(n)); return err }); err != nil {
 			return fmt.Errorf("stream POS_UP_%d: %w", n, err)
 		}
 	}
-	if _, err := js.CreateOrUpdateKeyValue(ctx, bucket(o.Replicas, o.Tags)); err != nil {
+	if err := attempt(ctx, func(ctx context.Context) error {
+		_, err := js.CreateOrUpdateKeyValue(ctx, bucket(o.Replicas, o.Tags))
+		return err
+	}); err != nil {
 		return fmt.Errorf("bucket %s: %w", wire.Bucket, err)
 	}
-	if _, err := js.CreateOrUpdateStream(ctx, o.events()); err != nil {
+	if err := attempt(ctx, func(ctx context.Context) error { _, err := js.CreateOrUpdateStream(ctx, o.events()); return err }); err != nil {
 		return fmt.Errorf("stream %s: %w", outbox.Stream, err)
 	}
 	return nil

@@ -38,7 +38,7 @@ func (o *office) start(ctx context.Context) error {
 			ln.Close()
 		}
 	}
-	o.cmd = exec.CommandContext(ctx, o.program, "serve", "--data", o.dir,
+	o.cmd = exec.CommandContext(ctx, o.program, "serve", "--auth", "token", "--data", o.dir,
 		"--listen", fmt.Sprintf("127.0.0.1:%d", o.http), "--nats", fmt.Sprintf("127.0.0.1:%d", o.nats))
 	o.cmd.Stdout, o.cmd.Stderr = o.log, o.log
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

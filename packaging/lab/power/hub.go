@@ -68,7 +68,7 @@ func (o *office) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(o.bin, "serve", "--data", o.dir, "--listen", o.web, "--nats", o.nats)
+	cmd := exec.Command(o.bin, "serve", "--auth", "token", "--data", o.dir, "--listen", o.web, "--nats", o.nats)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -105,7 +105,7 @@ func (b *bench) posd(ctx context.Context, q quota, shift int) (r run, err error)
 	}
 	defer func() { err = errors.Join(err, x.m.Kill()) }()
 	b.say("%s: the guest is up", r.label())
-	if _, err := x.a.Start(ctx, office("poshub", "/bin/poshub", "serve", "--data", "/tmp/hub",
+	if _, err := x.a.Start(ctx, office("poshub", "/bin/poshub", "serve", "--auth", "token", "--data", "/tmp/hub",
 		"--listen", fmt.Sprint("127.0.0.1:", hubPort), "--nats", fmt.Sprint("127.0.0.1:", hubNATS))); err != nil {
 		return r, err
 	}

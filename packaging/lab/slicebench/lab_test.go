@@ -65,7 +65,7 @@ func needLab(t *testing.T) *lab {
 	l.box, err = boot(ctx, kernel, work, work+"/disk", labShift, guest.File{Name: "bin/poshub", Mode: 0o755, Path: work + "/poshub"})
 	must(err)
 	t.Cleanup(func() { l.m.Kill() })
-	_, err = l.a.Start(ctx, office("poshub", "/bin/poshub", "serve", "--data", "/tmp/hub",
+	_, err = l.a.Start(ctx, office("poshub", "/bin/poshub", "serve", "--auth", "token", "--data", "/tmp/hub",
 		"--listen", fmt.Sprint("127.0.0.1:", hubPort), "--nats", fmt.Sprint("127.0.0.1:", hubNATS)))
 	must(err)
 	l.token = strings.TrimSpace(l.in("tokens", "/tmp/hub"))

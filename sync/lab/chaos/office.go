@@ -32,7 +32,7 @@ func (b *bench) newOffice(dir, name, build string, servers *cluster, ledger stri
 	if o.link, err = newLink(name, seed, servers.addrs...); err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--data", o.dir, "--listen", web, "--nats-url", "nats://" + token + "@" + strings.Join(o.link.addrs, ",nats://"+token+"@"),
+	args := []string{"serve", "--auth", "token", "--data", o.dir, "--listen", web, "--nats-url", "nats://" + token + "@" + strings.Join(o.link.addrs, ",nats://"+token+"@"),
 		"--replicas", fmt.Sprint(servers.replicas())}
 	if ledger != "" {
 		args = append(args, "--ledger", ledger)

@@ -32,7 +32,7 @@ func StartHub(ctx context.Context, bin, dir string) (*Hub, error) {
 
 // Start starts it, again on the same ports.
 func (h *Hub) Start(ctx context.Context) (err error) {
-	h.Process, err = Begin("poshub", filepath.Join(h.Dir, "poshub.log"), nil, h.bin, "serve", "--data", filepath.Join(h.Dir, "data"),
+	h.Process, err = Begin("poshub", filepath.Join(h.Dir, "poshub.log"), nil, h.bin, "serve", "--auth", "token", "--data", filepath.Join(h.Dir, "data"),
 		"--listen", fmt.Sprintf("127.0.0.1:%d", h.web), "--nats", fmt.Sprintf("127.0.0.1:%d", h.NATS))
 	if err != nil {
 		return err
