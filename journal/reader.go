@@ -316,7 +316,11 @@ func (j *Journal) Head(seq uint64) (chain.Head, error) {
 	if seq == floor {
 		return head, nil
 	}
-	return j.headWithin(seq)
+	h, err := j.headWithin(seq)
+	if damage := (*CorruptError)(nil); errors.As(err, &damage) {
+		return j.rescueHead(seq)
+	}
+	return h, err
 }
 
 // headWithin walks group headers from the nearest mark and hashes within the
