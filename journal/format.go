@@ -249,15 +249,23 @@ func decodeGroupHeader(b []byte, w where) (group, error) {
 
 // check verifies CRC, padding and the frames' numbering. b spans the group.
 func (g *group) check(b []byte, align int) error {
+	if err := g.checkBody(b); err != nil {
+		return err
+	}
+	if !isZero(b[groupHeader+g.bodyLen : g.size(align)]) {
+		return fmt.Errorf("%w: padding is not zero", errGroup)
+	}
+	return nil
+}
+
+// checkBody is check without the padding.
+func (g *group) checkBody(b []byte) error {
 	used := groupHeader + g.bodyLen
 	if crc32.Checksum(b[8:used], castagnoli) != le.Uint32(b[4:]) {
 		return fmt.Errorf("%w: wrong checksum", errGroup)
 	}
 	if flags := le.Uint16(b[14:]); flags != 0 {
 		return fmt.Errorf("%w: group with flags %#x", ErrNewer, flags)
-	}
-	if !isZero(b[used:g.size(align)]) {
-		return fmt.Errorf("%w: padding is not zero", errGroup)
 	}
 	rest := b[groupHeader:used]
 	for seq := g.firstSeq; seq <= g.last(); seq++ {

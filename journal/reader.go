@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"posd/journal/chain"
+	"posd/journal/internal/disk"
 )
 
 // Reader walks the durable records in order. It holds one segment at a time:
@@ -21,7 +22,8 @@ type Reader struct {
 	next  uint64 // next record
 	group group  // the current one
 	rest  []byte // its frames from next on
-	start mark   // of the walk that found from
+	ahead ahead
+	start mark // of the walk that found from
 }
 
 // Group is a row of records that became durable together.
@@ -182,12 +184,46 @@ func (r *Reader) enter() error {
 	if err := r.advance(); err != nil {
 		return err
 	}
+	r.ahead.look(r.seg.file, r.off)
 	g, err := r.load()
 	if err != nil {
 		return r.corrupt(err)
 	}
 	r.group = g
 	return nil
+}
+
+// ahead is how far the groups before us were asked for.
+type ahead struct {
+	end     int // of a segment in which nothing is stored any more, 0 in the active one
+	row     int // groups read in a row
+	size    int // of the next window
+	near    int // where the last one ends
+	fetched int // where what was asked for ends
+}
+
+const (
+	// aheadAfter: whoever wants one record has it before so many groups.
+	aheadAfter  = 4
+	aheadFirst  = 32 << 10
+	aheadWindow = 256 << 10
+)
+
+// look brings what will be read next near, a window at a time, while the device is
+// already at work on the window behind it. Page by page, 400 MB of groups of one
+// event took 20 µs of processor time and 49 µs a page.
+func (a *ahead) look(f disk.File, off int) {
+	if a.row++; a.row < aheadAfter || off < a.near || off >= a.end {
+		return
+	}
+	a.size = min(max(2*a.size, aheadFirst), aheadWindow)
+	a.near = min(off+a.size, a.end)
+	next := min(a.near+a.size, a.end)
+	if from := max(off, a.fetched); next > from {
+		f.Fetch(from, next-from)
+		a.fetched = next
+	}
+	f.Near(off, a.near-off)
 }
 
 // advance steps into the next segment where this one has ended.
@@ -215,6 +251,11 @@ func (r *Reader) advance() error {
 		}
 		r.seg.drop()
 		r.seg, r.off = next, next.align
+		r.ahead.near, r.ahead.fetched = 0, 0
+	}
+	r.ahead.end = 0
+	if r.seg != j.segs[len(j.segs)-1] { // there large folios would make commits write megabytes
+		r.ahead.end = r.seg.end
 	}
 	return nil
 }
@@ -234,7 +275,9 @@ func (r *Reader) load() (g group, err error) {
 		return g, err
 	}
 	b := r.seg.data[r.off : r.off+g.size(r.seg.align)]
-	if err := g.check(b, r.seg.align); err != nil {
+	// The padding is not handed out: a start and the scrub look at it. To a reader it
+	// is most of what it would have to fetch.
+	if err := g.checkBody(b); err != nil {
 		return g, err
 	}
 	if g.firstSeq != r.next {

@@ -102,6 +102,10 @@ func (f *modelFile) Populate(off, n int) error {
 	return nil
 }
 
+// Fetch and Near are advice: this medium is as near as it gets.
+func (f *modelFile) Fetch(int, int) {}
+func (f *modelFile) Near(int, int)  {}
+
 func (f *modelFile) SyncRange(off, n int) error {
 	if d := f.fs.during; d != nil {
 		f.fs.during = nil

@@ -17,6 +17,7 @@ type task struct {
 	Kind    string
 	Procs   int    // GOMAXPROCS, 0 = Go's own choice
 	Journal string // folder
+	Cold    bool   // the kernel has to read it from the device
 	Dir     string // for state files
 	URLs    []string
 	Limit   time.Duration // of a contender that would take too long

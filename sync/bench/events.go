@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"posd/journal"
 	"posd/pos/event"
 )
@@ -137,6 +139,22 @@ func newJournal(path, terminal string, segment int64, s shape, n int, seed uint6
 		return err
 	}
 	return errors.Join(fill(j, newMaker(seed), s, n), j.Close())
+}
+
+// forget has the kernel drop what it holds of a journal.
+func forget(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close())
+		if err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func openJournal(path string, segment int64) (*journal.Journal, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -46,6 +47,7 @@ type options struct {
 	dir      string // for journals, servers and their stores
 	markdown string
 	profiles string
+	only     []string // contenders
 	rounds   int
 	events   int
 	quick    bool
@@ -56,11 +58,15 @@ func parse(name string, args []string) (o options, err error) {
 	f.StringVar(&o.dir, "dir", ".tools/bench.d", "`folder` for journals and the servers' files; journals are kept for the next run")
 	f.StringVar(&o.markdown, "md", "", "write the document to this `file`")
 	f.StringVar(&o.profiles, "profiles", "", "write CPU profiles of our uplink into this `folder`")
+	only := f.String("only", "", "run no other contenders than this `list` of names, separated by commas, such as posd,posd-single; without a document")
 	f.IntVar(&o.rounds, "rounds", 5, "`number` of rounds; every contender runs once in each")
 	f.IntVar(&o.events, "events", 400_000, "`number` of events in a journal")
 	f.BoolVar(&o.quick, "quick", false, "two short rounds, for a first look")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
 	}
 	if o.quick {
 		o.rounds, o.events = 2, 50_000

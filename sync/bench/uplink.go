@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,6 +44,7 @@ var contenders = []contender{
 	{oursName, "posd's uplink, from a journal of mixed groups", true, "mixed", task{Kind: "uplink"}},
 	{"posd-procs1", "the same with GOMAXPROCS=1", true, "mixed", task{Kind: "uplink", Procs: 1}},
 	{"posd-single", "the same from a journal in which each event is a group", true, "single", task{Kind: "uplink"}},
+	{"posd-cold", "the same, and the kernel has to read all of it from the disk, as of a backlog of days", true, "single", task{Kind: "uplink", Cold: true}},
 	{"posd-full", "the same from a journal of groups of 100 events", true, "full", task{Kind: "uplink"}},
 	{"sync", "from the same journal, each event one message with its name as Msg-Id, published when the one before it is acknowledged", false, "mixed", task{Kind: "publish", Limit: time.Second}},
 	{"async", "the same with up to 1,000 messages without an acknowledgement", false, "mixed", task{Kind: "async", Pending: 1000, Limit: time.Second}},
@@ -77,15 +80,18 @@ func uplinkCommand(ctx context.Context, args []string) error {
 		return err
 	}
 	r := &uplinkRun{options: o, journals: make(map[string]string), shares: make(map[string][]shares)}
+	for _, s := range settings {
+		for _, c := range contenders {
+			if len(o.only) > 0 && !slices.Contains(o.only, c.name) && !slices.Contains(o.only, c.name+"/"+s.name) {
+				continue
+			}
+			r.rows = append(r.rows, &row{contender: c, setting: s})
+		}
+	}
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	r.machine = begin()
-	for _, s := range settings {
-		for _, c := range contenders {
-			r.rows = append(r.rows, &row{contender: c, setting: s})
-		}
-	}
 	for i := range o.rounds {
 		fmt.Fprintf(os.Stderr, "bench: round %d of %d\n", i+1, o.rounds)
 		if err := r.round(ctx); err != nil {
@@ -94,7 +100,7 @@ func uplinkCommand(ctx context.Context, args []string) error {
 	}
 	r.end()
 	r.print(os.Stdout)
-	if o.markdown != "" {
+	if o.markdown != "" && len(o.only) == 0 {
 		return r.writeDocument(o.markdown)
 	}
 	return nil
@@ -112,6 +118,11 @@ func (r *uplinkRun) prepare(ctx context.Context) (err error) {
 	}
 	r.size = info.Size()
 	for _, s := range shapes {
+		if len(r.rows) > 0 && !slices.ContainsFunc(r.rows, func(row *row) bool {
+			return row.shape == s.name || row.contender.name == leafName && s.name == "single"
+		}) {
+			continue
+		}
 		fmt.Fprintf(os.Stderr, "bench: a journal of shape %s\n", s.name)
 		n := r.options.events
 		if s.name == "single" {
@@ -121,6 +132,9 @@ func (r *uplinkRun) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if len(r.options.only) > 0 && !slices.ContainsFunc(r.options.only, func(s string) bool { return strings.HasPrefix(s, leafName) }) {
+		return nil
+	}
 	fmt.Fprintln(os.Stderr, "bench: the leaf")
 	r.leaf, err = newLeaf(ctx, r.server, filepath.Join(r.options.dir, "leaf"), r.journals["single"])
 	return err
@@ -129,6 +143,9 @@ func (r *uplinkRun) prepare(ctx context.Context) (err error) {
 // round lets everybody run once, with each setting of the servers.
 func (r *uplinkRun) round(ctx context.Context) error {
 	for _, s := range shapes {
+		if r.journals[s.name] == "" {
+			continue
+		}
 		var sh shares
 		if err := do(ctx, task{Kind: "s2", Journal: r.journals[s.name]}, &sh); err != nil {
 			return err
@@ -144,6 +161,9 @@ func (r *uplinkRun) round(ctx context.Context) error {
 }
 
 func (r *uplinkRun) with(ctx context.Context, s setting) (err error) {
+	if !slices.ContainsFunc(r.rows, func(row *row) bool { return row.setting.name == s.name }) {
+		return nil
+	}
 	c, err := startCluster(ctx, r.server, filepath.Join(r.options.dir, "cluster"), s.replicas, s.syncEach)
 	if err != nil {
 		return err

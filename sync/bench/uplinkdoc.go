@@ -60,8 +60,8 @@ func (r *uplinkRun) find(name, setting string) *row {
 	return nil
 }
 
-// faster is the median of the rounds' ratios: what a round suffered, both did.
-func faster(ours, peer *row) float64 {
+// fasterBy is the median of the rounds' ratios: what a round suffered, both did.
+func fasterBy(ours, peer *row) float64 {
 	values := make([]float64, len(ours.rounds))
 	for i := range values {
 		values[i] = ours.rounds[i].rate() / peer.rounds[i].rate()
@@ -73,22 +73,29 @@ var uplinkHeader = []string{"contender", "events/s", "min..max", "client CPU µs
 
 func (r *uplinkRun) cells(row *row) []string {
 	of := func(format string, f func(sample) float64) string { return fmt.Sprintf(format, row.over(f)) }
-	beyond := ""
+	beyond, faster := "", ""
+	if ours := r.find(oursName, row.setting.name); ours != nil {
+		faster = fmt.Sprintf("%.2f", fasterBy(ours, row))
+	}
 	if row.ours {
 		beyond = fmt.Sprintf("%.2f", r.beyond(row))
 	}
 	return []string{row.contender.name, of("%.0f", sample.rate), row.spread(), of("%.2f", sample.cpuEach), beyond,
 		fmt.Sprintf("%.2f", median(row.server)), of("%.0f", func(s sample) float64 { return float64(s.Wire) / float64(s.Events) }),
-		of("%.1f", func(s sample) float64 { return float64(s.Peak) / 1e6 }), fmt.Sprintf("%.2f", faster(r.find(oursName, row.setting.name), row))}
+		of("%.1f", func(s sample) float64 { return float64(s.Peak) / 1e6 }), faster}
 }
 
-// Ratios are for machines: ours over each peer, and what was to be reached.
+// Ratios are for machines: ours over each peer, and what was to be reached. There
+// are none if a contender was left out.
 func (r *uplinkRun) Ratios() (lines []string) {
+	if len(r.options.only) > 0 {
+		return nil
+	}
 	for _, s := range settings {
 		ours := r.find(oursName, s.name)
 		for _, c := range contenders {
 			if !c.ours {
-				lines = append(lines, fmt.Sprintf("ratio uplink.%s.vs_%s=%.2f", s.name, c.name, faster(ours, r.find(c.name, s.name))))
+				lines = append(lines, fmt.Sprintf("ratio uplink.%s.vs_%s=%.2f", s.name, c.name, fasterBy(ours, r.find(c.name, s.name))))
 			}
 		}
 	}

@@ -25,7 +25,7 @@ func (u *Uplink) closeReader() {
 	if u.reader != nil {
 		u.reader.Close()
 	}
-	u.reader, u.ahead, u.ready = nil, nil, nil
+	u.reader, u.ahead, u.ready = nil, journal.Group{}, nil
 }
 
 // shrink gives memory back while there is nothing to send.
@@ -152,16 +152,12 @@ func (u *Uplink) gather(p wire.Parcel, target int) (_ wire.Parcel, ok bool, err 
 }
 
 // group is the one that did not fit last time, or the next, or io.EOF.
-func (u *Uplink) group() (*journal.Group, error) {
-	if g := u.ahead; g != nil {
-		u.ahead = nil
+func (u *Uplink) group() (journal.Group, error) {
+	if g := u.ahead; g.First != 0 {
+		u.ahead = journal.Group{}
 		return g, nil
 	}
-	g, err := u.reader.NextGroup()
-	if err != nil {
-		return nil, err
-	}
-	return &g, nil
+	return u.reader.NextGroup()
 }
 
 // take copies frames out of the map.
@@ -219,7 +215,7 @@ func (u *Uplink) ship(ctx context.Context, p *load) error {
 // parcel is in flight, but neither side waits for the other's work. Under a quota
 // that would take the time of two parcels out of one period.
 func (u *Uplink) exchange(ctx context.Context, p *load) (pubAck, error) {
-	if u.ahead == nil || p.Hole || u.opt.Pacer.Tight() {
+	if u.ahead.First == 0 || p.Hole || u.opt.Pacer.Tight() {
 		return u.publish(ctx, p)
 	}
 	type answer struct {
@@ -297,7 +293,7 @@ func (u *Uplink) fenceFailed(ctx context.Context, a *pubAck) error {
 
 // shipped takes note of an acknowledged parcel.
 func (u *Uplink) shipped(p *load, a *pubAck) {
-	backlog := u.ahead != nil || u.ready != nil
+	backlog := u.ahead.First != 0 || u.ready != nil
 	u.fence, u.next, u.prev, u.prevOK = a.seq, p.Last+1, p.Head, true
 	if p.Hole {
 		u.closeReader()

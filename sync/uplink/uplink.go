@@ -152,7 +152,7 @@ type Uplink struct {
 	wentHome   time.Time
 	returns    int             // home answered so often in a row before we go back
 	reader     *journal.Reader // nil, or about to read record next+held groups
-	ahead      *journal.Group  // read, but did not fit into the last parcel
+	ahead      journal.Group   // read, but did not fit into the last parcel; First 0: none
 	ready      *load           // made while the one before it was in flight
 	raw        []byte
 	enc, spare wire.Encoder

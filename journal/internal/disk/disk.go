@@ -37,6 +37,14 @@ type File interface {
 	// SyncRange writes the mapped range to the device and waits (msync).
 	// off and n are multiples of the page size.
 	SyncRange(off, n int) error
+	// Fetch has a range read from the device into the page cache, in large reads
+	// instead of one for each page. It does not wait, and it is advice: what cannot
+	// be read shows when it is touched. Not for a range that will be stored to.
+	Fetch(off, n int)
+	// Near waits until a range is in the map, so that touching it faults no more:
+	// a system call gives Go's processor to others meanwhile, a fault does not. It
+	// is advice too.
+	Near(off, n int)
 	// WriteAt writes through the file, not the map. Used where nothing is mapped.
 	WriteAt(p []byte, off int64) (int, error)
 	// ReadAt reads through the page cache.

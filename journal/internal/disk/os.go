@@ -234,6 +234,10 @@ func touch(b []byte) (err error) {
 	return nil
 }
 
+func (f *file) Fetch(off, n int) { unix.Fadvise(f.fd, int64(off), int64(n), unix.FADV_WILLNEED) }
+
+func (f *file) Near(off, n int) { unix.Madvise(f.m[off:off+n], unix.MADV_POPULATE_READ) }
+
 func (f *file) SyncRange(off, n int) error {
 	if Lab {
 		if err := labSync(); err != nil {
