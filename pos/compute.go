@@ -1,33 +1,43 @@
 package pos
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
+	"slices"
 )
 
 // ComputeOptions says how the sums of one sale are taken.
 type ComputeOptions struct {
-	Prices   PriceMode
-	Rounding Rounding
+	Prices    PriceMode
+	Rounding  Rounding
+	Discounts []Discount // off the whole sale, in this order; their amounts are filled in
 }
 
 // Totals are the sums of one sale.
 type Totals struct {
 	Taxes []TaxTotal // one per code and rate, in the order of their first line
-	Total Money      // what the customer owes: Σ gross
+	Total Money      // what the customer owes: Σ gross; below zero is owed to the customer
 }
 
-// Compute fills in lines[i].Amount where the amount is not Fixed, and returns
-// the sale's taxes and total. Errors name the line and are ErrNegative or
-// ErrOverflow; the amounts of the lines are then unspecified.
+// Compute fills in the lines' amounts and what each discount takes off, and
+// returns the sale's taxes and total. Discounts of the sale are shared among the
+// lines that are sold, by largest remainder. Errors name the line and are
+// ErrNegative, ErrOverflow or ErrDiscount; the amounts are then unspecified.
 func Compute(lines []Line, o ComputeOptions) (Totals, error) {
 	var t Totals
 	for i := range lines {
-		l := &lines[i]
-		if err := l.fill(); err != nil {
+		if err := lines[i].fill(); err != nil {
 			return Totals{}, fmt.Errorf("line %d: %w", i+1, err)
 		}
-		if err := t.add(l, o); err != nil {
+	}
+	for i := range o.Discounts {
+		if err := share(lines, &o.Discounts[i], i+1); err != nil {
+			return Totals{}, fmt.Errorf("discount %d: %w", i+1, err)
+		}
+	}
+	for i := range lines {
+		if err := t.add(&lines[i], o); err != nil {
 			return Totals{}, fmt.Errorf("line %d: %w", i+1, err)
 		}
 	}
@@ -37,36 +47,127 @@ func Compute(lines []Line, o ComputeOptions) (Totals, error) {
 	return t, nil
 }
 
-// fill checks the line's figures and sets its amount.
+// fill checks the line's figures and sets its amount, without the sale's discounts.
 func (l *Line) fill() error {
+	back := l.Return != nil
 	switch {
-	case l.Qty < 0:
+	case l.Qty < 0 && !back:
 		return fmt.Errorf("quantity %s: %w", l.Qty, ErrNegative)
-	case l.Qty > MaxQty:
+	case l.Qty > 0 && back:
+		return fmt.Errorf("quantity %s of goods that come back: %w", l.Qty, ErrPositive)
+	case l.Qty > MaxQty || l.Qty < -MaxQty:
 		return fmt.Errorf("quantity %s: %w", l.Qty, ErrOverflow)
 	case l.Rate < 0:
 		return fmt.Errorf("tax rate %s: %w", l.Rate, ErrNegative)
 	case l.Rate > MaxRate:
 		return fmt.Errorf("tax rate %s: %w", l.Rate, ErrOverflow)
+	case l.Fixed && back && l.Price > 0:
+		return fmt.Errorf("amount %d of goods that come back: %w", l.Price, ErrPositive)
+	case l.Price < 0 && !(l.Fixed && back):
+		what := "price"
+		if l.Fixed {
+			what = "amount"
+		}
+		return fmt.Errorf("%s %d: %w", what, l.Price, ErrNegative)
+	case tooLarge(l.Price):
+		return fmt.Errorf("price %d: %w", l.Price, ErrOverflow)
 	}
+	l.Amount = l.Price
 	if !l.Fixed {
-		if l.Price < 0 {
-			return fmt.Errorf("price %d: %w", l.Price, ErrNegative)
-		}
-		if l.Price > MaxAmount {
-			return fmt.Errorf("price %d: %w", l.Price, ErrOverflow)
-		}
 		amount, ok := mulDiv(int64(l.Price), int64(l.Qty), 1000)
-		if !ok || Money(amount) > MaxAmount {
+		if !ok || tooLarge(Money(amount)) {
 			return fmt.Errorf("quantity %s at %d: %w", l.Qty, l.Price, ErrOverflow)
 		}
 		l.Amount = Money(amount)
 	}
-	if l.Amount < 0 {
-		return fmt.Errorf("amount %d: %w", l.Amount, ErrNegative)
+	return l.discount()
+}
+
+func tooLarge(m Money) bool { return m > MaxAmount || m < -MaxAmount }
+
+// discount takes the line's own discounts off, and drops shares of the sale's from
+// an earlier computation.
+func (l *Line) discount() error {
+	own := l.Discounts[:0]
+	for _, d := range l.Discounts {
+		if d.Of != 0 {
+			continue
+		}
+		if l.Return != nil {
+			return fmt.Errorf("goods that come back: %w", ErrDiscount)
+		}
+		if err := d.take(l.Amount); err != nil {
+			return err
+		}
+		l.Amount -= d.Amount
+		own = append(own, d)
 	}
-	if l.Amount > MaxAmount {
-		return fmt.Errorf("amount %d: %w", l.Amount, ErrOverflow)
+	if l.Discounts = own; len(own) == 0 {
+		l.Discounts = nil
+	}
+	return nil
+}
+
+// take sets what the discount takes off an amount.
+func (d *Discount) take(from Money) error {
+	if d.Percent < 0 || d.Percent > hundred {
+		return fmt.Errorf("%w: %s percent", ErrDiscount, d.Percent)
+	}
+	if d.Percent > 0 {
+		off, _ := mulDiv(int64(from), int64(d.Percent), hundred) // not more than from
+		d.Amount = Money(off)
+	}
+	if d.Amount < 0 || d.Amount > from {
+		return fmt.Errorf("%w: %d off %d", ErrDiscount, d.Amount, from)
+	}
+	return nil
+}
+
+const hundred = 1_000_000 // percent, as a Rate
+
+// share takes the sale's discount d, number n, off the lines that are sold, each by
+// its part of their sum. What rounding down leaves over goes to the lines with the
+// largest remainders, the first ones among equals.
+func share(lines []Line, d *Discount, n int) error {
+	var base Money
+	for i := range lines {
+		if lines[i].Return == nil {
+			base += lines[i].Amount // at most maxLines of MaxAmount in practice; checked by what follows
+			if base > MaxAmount {
+				return ErrOverflow
+			}
+		}
+	}
+	if err := d.take(base); err != nil {
+		return err
+	}
+	d.Of = 0
+	if d.Amount == 0 {
+		return nil
+	}
+	type rest struct {
+		line int
+		left uint64
+	}
+	var rests []rest
+	left := d.Amount
+	for i := range lines {
+		l := &lines[i]
+		if l.Return != nil || l.Amount == 0 {
+			continue
+		}
+		hi, lo := bits.Mul64(uint64(l.Amount), uint64(d.Amount))
+		q, r := bits.Div64(hi, lo, uint64(base)) // d.Amount ≤ base: it fits
+		l.Discounts = append(l.Discounts, Discount{Percent: d.Percent, Amount: Money(q), Reason: d.Reason, Of: n})
+		l.Amount -= Money(q)
+		left -= Money(q)
+		rests = append(rests, rest{i, r})
+	}
+	slices.SortStableFunc(rests, func(a, b rest) int { return cmp.Compare(b.left, a.left) })
+	for i := range rests[:left] { // fewer than lines with a remainder
+		l := &lines[rests[i].line]
+		l.Discounts[len(l.Discounts)-1].Amount++
+		l.Amount--
 	}
 	return nil
 }
@@ -83,7 +184,7 @@ func (t *Totals) add(l *Line, o ComputeOptions) error {
 	} else {
 		row.Net += l.Amount
 	}
-	if row.Net > MaxAmount || row.Gross > MaxAmount {
+	if tooLarge(row.Net) || tooLarge(row.Gross) {
 		return fmt.Errorf("sum of tax code %s: %w", l.Tax, ErrOverflow)
 	}
 	return nil
@@ -110,7 +211,7 @@ func (t *Totals) finish(o ComputeOptions) error {
 			row.Net, row.Tax, row.Gross = split(base, row.Rate, o.Prices)
 		}
 		t.Total += row.Gross
-		if t.Total > MaxAmount {
+		if tooLarge(t.Total) {
 			return fmt.Errorf("total: %w", ErrOverflow)
 		}
 	}

@@ -11,6 +11,8 @@ var (
 	ErrSyntax   = errors.New("not a plain decimal number")
 	ErrOverflow = errors.New("number too large")
 	ErrNegative = errors.New("number below zero")
+	ErrPositive = errors.New("number above zero")
+	ErrDiscount = errors.New("discount not possible") // more than all, or off goods that come back
 )
 
 // Bounds of what one sale may hold. Sums of accepted amounts cannot leave int64.

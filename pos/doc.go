@@ -14,8 +14,15 @@
 //	Σ amount = Σ gross            with inclusive prices
 //	Σ amount = Σ net              with exclusive prices
 //
-// CheckTenders guarantees Σ tenders − change = total, with change from cash only.
+// whatever discounts there are: those of a line and its shares of the sale's make
 //
-// The package does not know discounts, returns or cash rounding: an amount, a
-// price or a quantity below zero is refused with ErrNegative.
+//	amount = quantity × price − Σ discounts     of each line
+//	Σ shares = the discount                     of each discount of the sale
+//
+// CheckTenders guarantees Σ tenders − change = total + rounding, with change from
+// cash only and rounding only of what is paid in cash.
+//
+// Goods that come back are lines with a quantity and an amount below zero. A sale
+// whose total is below zero is paid out. All rounding is symmetric: what is sold
+// and taken back at once is nothing.
 package pos

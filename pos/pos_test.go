@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/big"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,7 +131,7 @@ func piece(qty string, price Money, code, rate string) Line {
 
 func fixed(amount Money, code, rate string) Line {
 	l := piece("1", 0, code, rate)
-	l.Fixed, l.Amount = true, amount
+	l.Fixed, l.Price = true, amount
 	return l
 }
 
@@ -150,17 +151,17 @@ func TestCompute(t *testing.T) {
 		{"weighed", ComputeOptions{}, []Line{piece("1.25", 299, "R", "7")},
 			Totals{[]TaxTotal{{"R", 70000, 350, 24, 374}}, 374}},
 		// Three times 0.99 at 19 %: of 297 the tax is 47.42 → 47; line by line it is 3·16 (15.807) = 48.
-		{"per document", ComputeOptions{Inclusive, PerDocument}, []Line{piece("1", 99, "A", "19"), piece("1", 99, "A", "19"), piece("1", 99, "A", "19")},
+		{"per document", ComputeOptions{Prices: Inclusive, Rounding: PerDocument}, []Line{piece("1", 99, "A", "19"), piece("1", 99, "A", "19"), piece("1", 99, "A", "19")},
 			Totals{[]TaxTotal{{"A", 190000, 250, 47, 297}}, 297}},
-		{"per line", ComputeOptions{Inclusive, PerLine}, []Line{piece("1", 99, "A", "19"), piece("1", 99, "A", "19"), piece("1", 99, "A", "19")},
+		{"per line", ComputeOptions{Prices: Inclusive, Rounding: PerLine}, []Line{piece("1", 99, "A", "19"), piece("1", 99, "A", "19"), piece("1", 99, "A", "19")},
 			Totals{[]TaxTotal{{"A", 190000, 249, 48, 297}}, 297}},
 		// 10.10 + 8.875 % = 0.896375 → 90.
-		{"exclusive", ComputeOptions{Exclusive, PerDocument}, []Line{piece("1", 1010, "NY", "8.875")},
+		{"exclusive", ComputeOptions{Prices: Exclusive, Rounding: PerDocument}, []Line{piece("1", 1010, "NY", "8.875")},
 			Totals{[]TaxTotal{{"NY", 88750, 1010, 90, 1100}}, 1100}},
 		// 5 % of 0.10 is half a cent: away from zero, on each line: 1 + 1; over the document 1.
-		{"half, per line", ComputeOptions{Exclusive, PerLine}, []Line{piece("1", 10, "A", "5"), piece("1", 10, "A", "5")},
+		{"half, per line", ComputeOptions{Prices: Exclusive, Rounding: PerLine}, []Line{piece("1", 10, "A", "5"), piece("1", 10, "A", "5")},
 			Totals{[]TaxTotal{{"A", 50000, 20, 2, 22}}, 22}},
-		{"half, per document", ComputeOptions{Exclusive, PerDocument}, []Line{piece("1", 10, "A", "5"), piece("1", 10, "A", "5")},
+		{"half, per document", ComputeOptions{Prices: Exclusive, Rounding: PerDocument}, []Line{piece("1", 10, "A", "5"), piece("1", 10, "A", "5")},
 			Totals{[]TaxTotal{{"A", 50000, 20, 1, 21}}, 21}},
 		// Two codes in the order of their first line; 7: 535·7/107 = 35; 19: 1190·19/119 = 190; 0: nothing.
 		{"three codes", ComputeOptions{}, []Line{piece("1", 500, "R", "7"), fixed(1190, "S", "19"), fixed(35, "R", "7"), fixed(1, "E", "0")},
@@ -207,7 +208,7 @@ func TestComputeRefuses(t *testing.T) {
 		{"sum of a code", ComputeOptions{}, []Line{fixed(MaxAmount, "A", "19"), fixed(1, "A", "19")}, ErrOverflow},
 		{"sum of the sale", ComputeOptions{}, []Line{fixed(MaxAmount, "A", "19"), fixed(1, "B", "7")}, ErrOverflow},
 		{"tax on top", ComputeOptions{Prices: Exclusive}, []Line{fixed(MaxAmount, "A", "19")}, ErrOverflow},
-		{"tax on top, per line", ComputeOptions{Exclusive, PerLine}, []Line{fixed(MaxAmount, "A", "19")}, ErrOverflow},
+		{"tax on top, per line", ComputeOptions{Prices: Exclusive, Rounding: PerLine}, []Line{fixed(MaxAmount, "A", "19")}, ErrOverflow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got, err := Compute(c.lines, c.o); !errors.Is(err, c.want) {
@@ -219,7 +220,7 @@ func TestComputeRefuses(t *testing.T) {
 
 func TestCheckTenders(t *testing.T) {
 	cash := func(m Money) Tender { return Tender{Kind: Cash, Amount: m} }
-	card := func(m Money) Tender { return Tender{Card, m, "slip 7"} }
+	card := func(m Money) Tender { return Tender{Kind: Card, Amount: m, Reference: "slip 7"} }
 	for _, c := range []struct {
 		name    string
 		total   Money
@@ -239,17 +240,17 @@ func TestCheckTenders(t *testing.T) {
 		{"card above the total, with cash", 500, []Tender{card(600), cash(50)}, 0, ErrOverpaid},
 		{"zero tender", 0, []Tender{cash(0)}, 0, ErrTender},
 		{"negative tender", 500, []Tender{cash(600), cash(-100)}, 0, ErrTender},
-		{"unknown kind", 500, []Tender{{"cheque", 500, ""}}, 0, ErrTender},
-		{"card without slip", 500, []Tender{{Card, 500, ""}}, 0, ErrTender},
-		{"negative total", -1, nil, 0, ErrNegative},
+		{"unknown kind", 500, []Tender{{Kind: "cheque", Amount: 500}}, 0, ErrTender},
+		{"card without slip", 500, []Tender{{Kind: Card, Amount: 500}}, 0, ErrTender},
+		{"nothing paid out", -1, nil, 0, ErrUnderpaid},
 		{"total too large", MaxAmount + 1, nil, 0, ErrOverflow},
 		{"tender too large", 1, []Tender{cash(MaxAmount + 1)}, 0, ErrOverflow},
 		{"tenders together", 1, []Tender{cash(MaxAmount), cash(MaxAmount)}, 0, ErrOverflow},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			change, err := CheckTenders(c.total, c.tenders)
-			if change != c.change || !errors.Is(err, c.err) || c.err == nil && err != nil {
-				t.Errorf("got %d, %v; want %d, %v", change, err, c.change, c.err)
+			got, err := CheckTenders(c.total, c.tenders, 0)
+			if got.Change != c.change && c.err == nil || !errors.Is(err, c.err) || c.err == nil && err != nil {
+				t.Errorf("got %+v, %v; want %d, %v", got, err, c.change, c.err)
 			}
 		})
 	}
@@ -261,7 +262,7 @@ func drawLines(t *rapid.T) []Line {
 		code := rapid.IntRange(0, 2).Draw(t, "code")
 		l := Line{Tax: string(rune('A' + code)), Rate: Rate(rates[code]), Qty: Qty(rapid.Int64Range(0, 1e8).Draw(t, "qty"))}
 		if l.Fixed = rapid.Bool().Draw(t, "fixed"); l.Fixed {
-			l.Amount = Money(rapid.Int64Range(0, 1e12).Draw(t, "amount"))
+			l.Price = Money(rapid.Int64Range(0, 1e12).Draw(t, "amount"))
 		} else {
 			l.Price = Money(rapid.Int64Range(0, 1e7).Draw(t, "price"))
 		}
@@ -283,7 +284,7 @@ func exact(a, b, c int64) int64 {
 func TestComputeProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lines := drawLines(t)
-		o := ComputeOptions{PriceMode(rapid.IntRange(0, 1).Draw(t, "prices")), Rounding(rapid.IntRange(0, 1).Draw(t, "rounding"))}
+		o := ComputeOptions{Prices: PriceMode(rapid.IntRange(0, 1).Draw(t, "prices")), Rounding: Rounding(rapid.IntRange(0, 1).Draw(t, "rounding"))}
 		totals, err := Compute(lines, o)
 		if err != nil {
 			t.Fatal(err)
@@ -321,6 +322,136 @@ func TestComputeProperties(t *testing.T) {
 			t.Fatalf("net %d, tax %d, gross %d, amounts %d, total %d", net, tax, gross, amounts, totals.Total)
 		}
 	})
+}
+
+// Whatever is taken off, the lines still add up, and no line falls below zero.
+func TestDiscountProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lines := drawLines(t)
+		for i := range lines {
+			if rapid.Bool().Draw(t, "own") {
+				lines[i].Discounts = []Discount{{Percent: Rate(rapid.Int64Range(0, hundred).Draw(t, "percent"))}}
+			}
+			if rapid.IntRange(0, 3).Draw(t, "back") == 0 {
+				l := &lines[i]
+				l.Return, l.Qty, l.Discounts = &Return{}, -l.Qty, nil
+				if l.Fixed {
+					l.Price = -l.Price
+				}
+			}
+		}
+		o := ComputeOptions{Rounding: Rounding(rapid.IntRange(0, 1).Draw(t, "rounding"))}
+		for range rapid.IntRange(0, 3).Draw(t, "discounts") {
+			o.Discounts = append(o.Discounts, Discount{Percent: Rate(rapid.Int64Range(0, hundred).Draw(t, "percent"))})
+		}
+		totals, err := Compute(lines, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := slices.Clone(lines)
+		second, err := Compute(again, o)
+		if err != nil || !reflect.DeepEqual(second, totals) || !reflect.DeepEqual(again, lines) {
+			t.Fatalf("computed twice: %v", err)
+		}
+		shares := make([]Money, len(o.Discounts)+1)
+		var sum Money
+		for _, l := range lines {
+			want := exact(int64(l.Price), int64(l.Qty), 1000)
+			if l.Fixed {
+				want = int64(l.Price)
+			}
+			for _, d := range l.Discounts {
+				want -= int64(d.Amount)
+				shares[d.Of] += d.Amount
+			}
+			if int64(l.Amount) != want || l.Return == nil && l.Amount < 0 || l.Return != nil && (l.Amount > 0 || l.Discounts != nil) {
+				t.Fatalf("%+v, want %d", l, want)
+			}
+			sum += l.Amount
+		}
+		if sum != totals.Total {
+			t.Fatalf("lines %d, total %d", sum, totals.Total)
+		}
+		for i, d := range o.Discounts {
+			if shares[i+1] != d.Amount {
+				t.Fatalf("discount %d takes %d, its shares %d", i+1, d.Amount, shares[i+1])
+			}
+		}
+	})
+}
+
+// Sold and taken back at once is nothing, to the cent.
+func TestReturnIsSymmetric(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sold := drawLines(t)
+		o := ComputeOptions{Prices: PriceMode(rapid.IntRange(0, 1).Draw(t, "prices")), Rounding: Rounding(rapid.IntRange(0, 1).Draw(t, "rounding"))}
+		back := slices.Clone(sold)
+		for i := range back {
+			back[i].Return, back[i].Qty = &Return{Line: i + 1}, -back[i].Qty
+			if back[i].Fixed {
+				back[i].Price = -back[i].Price
+			}
+		}
+		a, err1 := Compute(sold, o)
+		b, err2 := Compute(back, o)
+		if err1 != nil || err2 != nil || a.Total != -b.Total {
+			t.Fatalf("%+v, %v\n%+v, %v", a, err1, b, err2)
+		}
+		for i := range a.Taxes {
+			if a.Taxes[i].Tax != -b.Taxes[i].Tax || a.Taxes[i].Net != -b.Taxes[i].Net {
+				t.Fatalf("%+v %+v", a.Taxes[i], b.Taxes[i])
+			}
+		}
+		coin := Money(rapid.SampledFrom([]int64{0, 1, 5, 10}).Draw(t, "coin"))
+		if RoundCash(a.Total, coin) != -RoundCash(b.Total, coin) {
+			t.Fatal("cash rounding is not symmetric")
+		}
+	})
+}
+
+// By hand: three lines of 1.00, 1.00 and 1.01 share 10 cents as 3, 3 and 4: 3.32, 3.32
+// and 3.36 rounded down leave one, which goes to the largest remainder.
+func TestShares(t *testing.T) {
+	lines := []Line{fixed(100, "A", "19"), fixed(100, "A", "19"), fixed(101, "A", "19")}
+	o := ComputeOptions{Discounts: []Discount{{Amount: 10, Reason: "coupon"}}}
+	totals, err := Compute(lines, o)
+	if err != nil || totals.Total != 291 || lines[0].Amount != 97 || lines[1].Amount != 97 || lines[2].Amount != 97 {
+		t.Errorf("%+v %+v %v", lines, totals, err)
+	}
+	for name, bad := range map[string]Discount{"more than all": {Amount: 302}, "below zero": {Amount: -1}, "over 100 %": {Percent: hundred + 1}} {
+		if _, err := Compute(lines, ComputeOptions{Discounts: []Discount{bad}}); !errors.Is(err, ErrDiscount) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCashRounding(t *testing.T) {
+	cash := func(m Money) Tender { return Tender{Kind: Cash, Amount: m} }
+	card := func(m Money) Tender { return Tender{Kind: Card, Amount: m, Reference: "slip 7"} }
+	for _, c := range []struct {
+		total   Money
+		tenders []Tender
+		want    Settlement
+		err     error
+	}{
+		{1002, []Tender{cash(1000)}, Settlement{0, -2}, nil},
+		{1003, []Tender{cash(2000)}, Settlement{995, 2}, nil},
+		{1003, []Tender{card(1003)}, Settlement{}, nil},
+		{1003, []Tender{card(500), cash(505)}, Settlement{0, 2}, nil},
+		{1003, []Tender{cash(1003)}, Settlement{}, ErrUnderpaid},
+		{2, []Tender{cash(0)}, Settlement{0, -2}, nil},
+		{-1003, []Tender{cash(-1005)}, Settlement{0, -2}, nil},
+		{-1003, []Tender{card(-1003)}, Settlement{}, nil},
+		{-1003, []Tender{cash(-1003)}, Settlement{}, ErrUnderpaid},
+		{-1003, []Tender{cash(-1010)}, Settlement{}, ErrOverpaid},
+		{-1003, []Tender{cash(5)}, Settlement{}, ErrTender},
+		{3, []Tender{cash(0)}, Settlement{}, ErrUnderpaid},
+	} {
+		got, err := CheckTenders(c.total, c.tenders, 5)
+		if !errors.Is(err, c.err) || err == nil && got != c.want {
+			t.Errorf("%d by %v: %+v, %v", c.total, c.tenders, got, err)
+		}
+	}
 }
 
 func TestMulDivProperty(t *testing.T) {
@@ -432,7 +563,7 @@ func TestNoCardNumberAsReference(t *testing.T) {
 		"4111111111111112": false, "slip 4111111111111111": false, "123456789012": false, "0042": false,
 		"9111111111111111": false, "": true, // a card needs one
 	} {
-		_, err := CheckTenders(100, []Tender{{Kind: Card, Amount: 100, Reference: ref}})
+		_, err := CheckTenders(100, []Tender{{Kind: Card, Amount: 100, Reference: ref}}, 0)
 		if errors.Is(err, ErrTender) != refused {
 			t.Errorf("%q: %v", ref, err)
 		}

@@ -3,6 +3,7 @@ package pos
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // What CheckTenders refuses.
@@ -12,54 +13,87 @@ var (
 	ErrOverpaid  = errors.New("change can be given from cash only") // non-cash tenders exceed the total
 )
 
-// CheckTenders returns the change, so that Σ tenders − change = total. Each
-// tender must be above zero; a card needs its slip's reference; change comes
-// from cash only. A total of 0 needs no tender.
-// Errors: ErrTender, ErrUnderpaid, ErrOverpaid, ErrNegative and ErrOverflow.
-func CheckTenders(total Money, tenders []Tender) (change Money, err error) {
-	if total < 0 {
-		return 0, fmt.Errorf("total %d: %w", total, ErrNegative)
-	}
-	if total > MaxAmount {
-		return 0, fmt.Errorf("total %d: %w", total, ErrOverflow)
-	}
-	var paid, cash Money
-	for i := range tenders {
-		t := &tenders[i]
-		if err := t.check(); err != nil {
-			return 0, fmt.Errorf("tender %d: %w", i+1, err)
-		}
-		paid += t.Amount // both ≤ MaxAmount before the check below
-		if t.Kind == Cash {
-			cash += t.Amount
-		}
-		if paid > MaxAmount {
-			return 0, fmt.Errorf("tenders together: %w", ErrOverflow)
-		}
-	}
-	switch change = paid - total; {
-	case change < 0:
-		return 0, fmt.Errorf("%w: %d paid, %d owed", ErrUnderpaid, paid, total)
-	case change > cash:
-		return 0, fmt.Errorf("%w: change would be %d, cash is %d", ErrOverpaid, change, cash)
-	}
-	return change, nil
+// Settlement is how tenders meet a total: Σ tenders − Change = total + Rounding.
+type Settlement struct {
+	Change   Money // given back in cash
+	Rounding Money // of what is paid in cash, to the nearest coin
 }
 
-func (t *Tender) check() error {
+// CheckTenders settles a total. Each tender must be above zero, for a total below
+// zero below; all but cash need a reference; change comes from cash only. A total of
+// 0 needs no tender. Coin is the smallest one, in minor units: what is left to pay in
+// cash, or to be paid out, is rounded to it, halves away from zero; 0 or 1 rounds
+// nothing.
+// Errors: ErrTender, ErrUnderpaid, ErrOverpaid and ErrOverflow.
+func CheckTenders(total Money, tenders []Tender, coin Money) (s Settlement, err error) {
+	if tooLarge(total) {
+		return s, fmt.Errorf("total %d: %w", total, ErrOverflow)
+	}
+	var paid, cash Money
+	byCash := false
+	for i := range tenders {
+		t := &tenders[i]
+		if err := t.check(total, coin); err != nil {
+			return s, fmt.Errorf("tender %d: %w", i+1, err)
+		}
+		paid += t.Amount // both within MaxAmount before the check below
+		if t.Kind == Cash {
+			cash, byCash = cash+t.Amount, true
+		}
+		if tooLarge(paid) {
+			return s, fmt.Errorf("tenders together: %w", ErrOverflow)
+		}
+	}
+	if byCash {
+		s.Rounding = RoundCash(total-(paid-cash), coin)
+	}
+	s.Change = paid - total - s.Rounding
 	switch {
-	case t.Kind != Cash && t.Kind != Card:
-		return fmt.Errorf("%w: kind %s is neither cash nor card", ErrTender, clip(string(t.Kind)))
-	case t.Amount <= 0:
-		return fmt.Errorf("%w: amount %d is not above zero", ErrTender, t.Amount)
-	case t.Amount > MaxAmount:
+	case total >= 0 && s.Change < 0:
+		return s, fmt.Errorf("%w: %d paid, %d owed", ErrUnderpaid, paid, total+s.Rounding)
+	case total >= 0 && s.Change > cash:
+		return s, fmt.Errorf("%w: change would be %d, cash is %d", ErrOverpaid, s.Change, cash)
+	case total < 0 && s.Change > 0:
+		return s, fmt.Errorf("%w: %d paid out, %d owed to the customer", ErrUnderpaid, -paid, -total-s.Rounding)
+	case total < 0 && s.Change < 0:
+		return s, fmt.Errorf("%w: %d paid out, %d owed to the customer", ErrOverpaid, -paid, -total-s.Rounding)
+	}
+	return s, nil
+}
+
+// RoundCash is what has to be added to an amount that is due in cash to make it a
+// multiple of coin: to the nearest, halves away from zero.
+func RoundCash(due, coin Money) Money {
+	if coin <= 1 {
+		return 0
+	}
+	n, _ := mulDiv(int64(due), 1, uint64(coin))
+	return Money(n)*coin - due
+}
+
+func (t *Tender) check(total, coin Money) error {
+	switch {
+	case !slices.Contains(TenderKinds[:], t.Kind):
+		return fmt.Errorf("%w: kind %s is none of cash, card, voucher and account", ErrTender, clip(string(t.Kind)))
+	case tooLarge(t.Amount):
 		return fmt.Errorf("amount %d: %w", t.Amount, ErrOverflow)
-	case t.Kind == Card && t.Reference == "":
-		return fmt.Errorf("%w: a card payment needs the reference of its slip", ErrTender)
+	case t.Amount == 0 && t.Kind == Cash && coin > 1: // less than half a coin is owed
+	case total >= 0 && t.Amount <= 0:
+		return fmt.Errorf("%w: amount %d is not above zero", ErrTender, t.Amount)
+	case total < 0 && t.Amount >= 0:
+		return fmt.Errorf("%w: amount %d is not below zero, but money is owed to the customer", ErrTender, t.Amount)
+	case t.Kind != Cash && t.Reference == "":
+		return fmt.Errorf("%w: %s", ErrTender, needs[t.Kind])
 	case looksLikeCard(t.Reference):
 		return fmt.Errorf("%w: the reference looks like a card number, which must never be stored; send the slip's number", ErrTender)
 	}
 	return nil
+}
+
+var needs = map[TenderKind]string{
+	Card:    "a card payment needs the reference of its slip",
+	Voucher: "a voucher needs its number as reference",
+	Account: "a sale on account needs the customer as reference",
 }
 
 // looksLikeCard reports whether s is 13 to 19 digits, perhaps in groups, that

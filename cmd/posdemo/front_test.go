@@ -59,7 +59,7 @@ func (s *till) answer(n uint64, body []byte) []byte {
 	json.Unmarshal(body, &req)
 	e := event.SaleCompleted{Sale: fmt.Sprint("s-", n), Receipt: fmt.Sprint("T1-1-", n), Number: n}
 	for _, l := range req.Lines {
-		e.Lines = append(e.Lines, pos.Line{Qty: 1000, Fixed: true, Amount: l.Amount + s.cents, Tax: "S", Rate: 190000})
+		e.Lines = append(e.Lines, pos.Line{Qty: 1000, Fixed: true, Price: l.Amount + s.cents, Amount: l.Amount + s.cents, Tax: "S", Rate: 190000})
 	}
 	totals, _ := pos.Compute(e.Lines, tradeday.Options)
 	e.Taxes, e.Total = totals.Taxes, totals.Total
@@ -79,7 +79,7 @@ func sellAll(t *testing.T, s *till, n int) (*front, []sold, error) {
 	f := &front{url: server.URL, client: server.Client(), patience: 300e6, out: out, progress: io.Discard}
 	err = f.play(context.Background(), func(yield func(tradeday.Basket, error) bool) {
 		for i := range n {
-			lines := []pos.Line{{Qty: 1000, Fixed: true, Amount: pos.Money(100 + i), Tax: "S", Rate: 190000}}
+			lines := []pos.Line{{Qty: 1000, Fixed: true, Price: pos.Money(100 + i), Tax: "S", Rate: 190000}}
 			totals, err := pos.Compute(lines, tradeday.Options)
 			if !yield(tradeday.Basket{ID: fmt.Sprint(i), Operator: "1", Lines: lines, Totals: totals}, err) {
 				return

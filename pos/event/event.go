@@ -20,6 +20,7 @@ const (
 	TypeShiftOpened     = "shift.opened"
 	TypeShiftClosed     = "shift.closed"
 	TypeSaleCompleted   = "sale.completed"
+	TypeTraining        = "training.completed"
 	TypeConfigApplied   = "config.applied"
 	TypeConfigRefused   = "config.refused"
 	TypeCommandExecuted = "command.executed"
@@ -49,7 +50,9 @@ type Header struct {
 }
 
 // SaleCompleted is self-contained: everything that head office, a reprint or an
-// auditor needs stands in it, however the basket was made.
+// auditor needs stands in it, however the basket was made. Goods that come back are
+// lines with a quantity below zero. With Training it is written as training.completed,
+// which is outside all totals.
 type SaleCompleted struct {
 	Sale         string // sale id, unique for ever: SaleID(journal id, seq)
 	Receipt      string // <terminal>-<branch>-<n>, gapless per terminal and branch
@@ -64,10 +67,23 @@ type SaleCompleted struct {
 	Rounding     pos.Rounding
 	Lines        []pos.Line
 	Taxes        []pos.TaxTotal
-	Total        pos.Money // what the customer owes, tax included
+	Total        pos.Money // what the customer owes, tax included; below zero is owed to the customer
 	Tenders      []pos.Tender
-	Change       pos.Money // Σ tenders − Total, cash only
-	Perpetual    pos.Money // grand total of the terminal after this sale; never reset
+	Change       pos.Money // Σ tenders − Total − CashRounding, cash only
+	Perpetual    pos.Money // Σ totals of the terminal with this sale; never reset
+	Refunds      pos.Money // Σ totals below zero, as a positive number; never reset
+
+	Training     bool
+	Basket       string         // of a sale made step by step
+	Opened       time.Time      // when that basket was opened; else zero
+	Discounts    []pos.Discount // off the whole sale; their shares stand in the lines
+	CashRounding pos.Money      // added to the total to make what is paid in cash a multiple of the smallest coin
+	Customer     string         // a reference, never a name
+	Note         string
+	Age          int    // years that the operator has made sure of; 0: no line asked for it
+	VoidOf       string // sale id of the sale that this one takes back as a whole
+	VoidReceipt  string // its receipt
+	Approved     string // the second operator who allowed it, if one had to
 }
 
 // ShiftOpened begins a shift. Implicit: no one opened it, the first sale did.

@@ -62,7 +62,7 @@ var kinds = []struct {
 			Lines: []pos.Line{
 				{Item: "4011", Description: "Bananas", Department: "PRODUCE", Unit: "kg", Tax: "R", Rate: 70000, Qty: 1250, Price: 299, Amount: 374},
 				{Item: "2000", Description: "Crème brûlée \"Nº 1\"", Department: "DELI", Unit: "pc", Tax: "R", Rate: 70000, Qty: 3000, Price: 189, Amount: 567},
-				{Description: "Diesel", Department: "FUEL", Unit: "l", Tax: "S", Rate: 190000, Qty: 7127, Fixed: true, Amount: 1126},
+				{Description: "Diesel", Department: "FUEL", Unit: "l", Tax: "S", Rate: 190000, Qty: 7127, Fixed: true, Price: 1126, Amount: 1126},
 			},
 			Taxes:   []pos.TaxTotal{{Code: "R", Rate: 70000, Net: 879, Tax: 62, Gross: 941}, {Code: "S", Rate: 190000, Net: 946, Tax: 180, Gross: 1126}},
 			Total:   2067,
@@ -154,8 +154,8 @@ func TestGoldenSaleAddsUp(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(lines, e.Lines) || !reflect.DeepEqual(totals, pos.Totals{Taxes: e.Taxes, Total: e.Total}) {
 		t.Errorf("lines %+v\ntotals %+v, %v", lines, totals, err)
 	}
-	if change, err := pos.CheckTenders(e.Total, e.Tenders); err != nil || change != e.Change {
-		t.Errorf("change %d, %v", change, err)
+	if got, err := pos.CheckTenders(e.Total, e.Tenders, 0); err != nil || got.Change != e.Change {
+		t.Errorf("settled %+v, %v", got, err)
 	}
 }
 
@@ -351,6 +351,12 @@ func drawSome[T any](t *rapid.T, label string, draw func(*rapid.T) T) []T {
 	return list
 }
 
+func drawDiscounts(t *rapid.T) []pos.Discount {
+	return drawSome(t, "discounts", func(t *rapid.T) pos.Discount {
+		return pos.Discount{Percent: drawRate(t), Amount: pos.Money(rapid.Int64Range(0, 1e15).Draw(t, "off")), Reason: rapid.String().Draw(t, "reason"), Of: rapid.IntRange(0, 9).Draw(t, "of")}
+	})
+}
+
 func drawSale(t *rapid.T) *SaleCompleted {
 	text, number := rapid.String(), rapid.Uint64()
 	return &SaleCompleted{
@@ -362,14 +368,33 @@ func drawSale(t *rapid.T) *SaleCompleted {
 			l := pos.Line{Item: text.Draw(t, "item"), Description: text.Draw(t, "text"), Department: text.Draw(t, "department"), Unit: text.Draw(t, "unit"),
 				Tax: text.Draw(t, "tax"), Rate: drawRate(t), Amount: drawMoney(t), Fixed: rapid.Bool().Draw(t, "fixed"),
 				Qty: pos.Qty(rapid.Int64Range(-int64(pos.MaxQty), int64(pos.MaxQty)).Draw(t, "qty"))}
-			if !l.Fixed {
-				l.Price = drawMoney(t)
+			l.Code, l.Note, l.Approved = text.Draw(t, "code"), text.Draw(t, "note"), text.Draw(t, "by")
+			l.Discounts = drawDiscounts(t)
+			l.Price = drawMoney(t)
+			if l.Fixed {
+				l.Price = l.Amount
+				for _, d := range l.Discounts {
+					l.Price += d.Amount
+				}
+			}
+			if rapid.Bool().Draw(t, "changed") {
+				l.Changed, l.List = true, drawMoney(t)
+			}
+			if rapid.Bool().Draw(t, "back") {
+				l.Return = &pos.Return{Sale: text.Draw(t, "sale"), Receipt: text.Draw(t, "receipt"), Line: rapid.IntRange(0, 500).Draw(t, "line"), Reason: text.Draw(t, "reason")}
 			}
 			return l
 		}),
-		Taxes: drawTaxes(t), Total: drawMoney(t), Change: drawMoney(t), Perpetual: drawMoney(t),
+		Refunds: drawMoney(t), Basket: text.Draw(t, "basket"), Discounts: drawDiscounts(t), CashRounding: drawMoney(t), Customer: text.Draw(t, "customer"),
+		Note: text.Draw(t, "note"), Age: rapid.IntRange(0, 99).Draw(t, "age"), VoidOf: text.Draw(t, "void"), VoidReceipt: text.Draw(t, "voided"), Approved: text.Draw(t, "by"),
+		Opened: rapid.SampledFrom([]time.Time{{}, time.UnixMilli(1795253400123).UTC()}).Draw(t, "opened"),
+		Taxes:  drawTaxes(t), Total: drawMoney(t), Change: drawMoney(t), Perpetual: drawMoney(t),
 		Tenders: drawSome(t, "tenders", func(t *rapid.T) pos.Tender {
-			return pos.Tender{Kind: pos.TenderKind(text.Draw(t, "kind")), Amount: drawMoney(t), Reference: text.Draw(t, "reference")}
+			d := pos.Tender{Kind: pos.TenderKind(text.Draw(t, "kind")), Amount: drawMoney(t), Reference: text.Draw(t, "reference"), ID: text.Draw(t, "id")}
+			if rapid.Bool().Draw(t, "card") {
+				d.Card = &pos.CardData{Brand: text.Draw(t, "brand"), Last4: text.Draw(t, "last"), Auth: text.Draw(t, "auth"), Offline: rapid.Bool().Draw(t, "offline")}
+			}
+			return d
 		}),
 	}
 }

@@ -1,8 +1,13 @@
 package event
 
-import "posd/pos"
+import (
+	"math"
 
-// ParseSale reads the data of a sale.completed. Errors: ErrMalformed.
+	"posd/pos"
+)
+
+// ParseSale reads the data of a sale.completed, or of a training.completed, which
+// differ in nothing but the event's type. Errors: ErrMalformed.
 func ParseSale(data []byte) (SaleCompleted, error) {
 	var e SaleCompleted
 	r := newReader(data)
@@ -51,6 +56,28 @@ func (r *reader) saleMember(e *SaleCompleted, name string) bool {
 		e.Change = r.money()
 	case "perpetual":
 		e.Perpetual = r.money()
+	case "refunds":
+		e.Refunds = r.money()
+	case "basket":
+		e.Basket = r.text()
+	case "opened":
+		e.Opened = r.time()
+	case "discounts":
+		e.Discounts = r.discounts()
+	case "cash_rounding":
+		e.CashRounding = r.money()
+	case "customer":
+		e.Customer = r.text()
+	case "note":
+		e.Note = r.text()
+	case "age":
+		e.Age = r.count()
+	case "void_of":
+		e.VoidOf = r.text()
+	case "void_receipt":
+		e.VoidReceipt = r.text()
+	case "approved":
+		e.Approved = r.text()
 	default:
 		return false
 	}
@@ -199,15 +226,23 @@ func (r *reader) currency() (c pos.Currency) {
 const maxExponent = 8
 
 func (r *reader) line(want int) (l pos.Line) {
+	l, n := r.numberedLine()
+	if n != int64(want) {
+		r.fail("line %d stands at place %d", n, want)
+	}
+	return l
+}
+
+func (r *reader) numberedLine() (l pos.Line, n int64) {
 	priced := false
 	r.object([]string{"n", "quantity", "unit", "amount", "tax", "rate"}, func(name string) bool {
 		switch name {
 		case "n":
-			if n := r.integer(); n != int64(want) {
-				r.fail("line %d stands at place %d", n, want)
-			}
+			n = r.integer()
 		case "item":
 			l.Item = r.text()
+		case "code":
+			l.Code = r.text()
 		case "description":
 			l.Description = r.text()
 		case "department":
@@ -220,21 +255,90 @@ func (r *reader) line(want int) (l pos.Line) {
 			l.Price, priced = r.money(), true
 		case "fixed":
 			l.Fixed = r.flag()
+		case "list":
+			l.List, l.Changed = r.money(), true
+		case "discounts":
+			l.Discounts = r.discounts()
 		case "amount":
 			l.Amount = r.money()
 		case "tax":
 			l.Tax = r.text()
 		case "rate":
 			l.Rate = parsed(r, pos.ParseRate)
+		case "return":
+			l.Return = r.back()
+		case "note":
+			l.Note = r.text()
+		case "approved":
+			l.Approved = r.text()
 		default:
 			return false
 		}
 		return true
 	})
 	if priced == l.Fixed {
-		r.fail("line %d has to have either \"price\" or \"fixed\":true", want)
+		r.fail("line %d has to have either \"price\" or \"fixed\":true", n)
 	}
-	return l
+	if l.Fixed {
+		l.Price = l.Amount
+		for i := range l.Discounts {
+			l.Price += l.Discounts[i].Amount
+		}
+	}
+	return l, n
+}
+
+func (r *reader) back() *pos.Return {
+	var b pos.Return
+	r.object(nil, func(name string) bool {
+		switch name {
+		case "sale":
+			b.Sale = r.text()
+		case "receipt":
+			b.Receipt = r.text()
+		case "line":
+			b.Line = r.count()
+		case "reason":
+			b.Reason = r.text()
+		default:
+			return false
+		}
+		return true
+	})
+	return &b
+}
+
+func (r *reader) discounts() (list []pos.Discount) {
+	r.array(func() {
+		var d pos.Discount
+		r.object([]string{"amount"}, func(name string) bool {
+			switch name {
+			case "amount":
+				d.Amount = r.money()
+			case "percent":
+				d.Percent = parsed(r, pos.ParseRate)
+			case "reason":
+				d.Reason = r.text()
+			case "of":
+				d.Of = r.count()
+			default:
+				return false
+			}
+			return true
+		})
+		list = append(list, d)
+	})
+	return list
+}
+
+// count reads a number from 0 that an int of 32 bits holds.
+func (r *reader) count() int {
+	n := r.integer()
+	if n < 0 || n > math.MaxInt32 {
+		r.fail("%d is not 0 to %d", n, math.MaxInt32)
+		return 0
+	}
+	return int(n)
 }
 
 func (r *reader) taxes() (taxes []pos.TaxTotal) {
@@ -271,12 +375,36 @@ func (r *reader) tender() (t pos.Tender) {
 			t.Amount = r.money()
 		case "reference":
 			t.Reference = r.text()
+		case "id":
+			t.ID = r.text()
+		case "card":
+			t.Card = r.card()
 		default:
 			return false
 		}
 		return true
 	})
 	return t
+}
+
+func (r *reader) card() *pos.CardData {
+	var c pos.CardData
+	r.object(nil, func(name string) bool {
+		switch name {
+		case "brand":
+			c.Brand = r.text()
+		case "last4":
+			c.Last4 = r.text()
+		case "auth":
+			c.Auth = r.text()
+		case "offline":
+			c.Offline = r.flag()
+		default:
+			return false
+		}
+		return true
+	})
+	return &c
 }
 
 func (r *reader) totals() (t ShiftTotals) {

@@ -40,27 +40,37 @@ func (e *SaleCompleted) AppendData(dst []byte) []byte {
 		dst = appendLine(dst, i+1, &e.Lines[i])
 	}
 	dst = append(dst, ']')
+	dst = appendDiscounts(dst, e.Discounts)
 	dst = appendTaxes(dst, e.Taxes)
 	dst = appendInt(dst, `,"total":`, e.Total)
+	dst = appendNumber(dst, `,"cash_rounding":`, e.CashRounding)
 	dst = append(dst, `,"tenders":[`...)
 	for i := range e.Tenders {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		t := &e.Tenders[i]
-		dst = appendText(dst, `{"kind":`, string(t.Kind))
-		dst = appendInt(dst, `,"amount":`, t.Amount)
-		dst = appendSome(dst, `,"reference":`, t.Reference)
-		dst = append(dst, '}')
+		dst = appendTender(dst, &e.Tenders[i])
 	}
 	dst = appendInt(dst, `],"change":`, e.Change)
 	dst = appendInt(dst, `,"perpetual":`, e.Perpetual)
+	dst = appendNumber(dst, `,"refunds":`, e.Refunds)
+	dst = appendSome(dst, `,"basket":`, e.Basket)
+	if !e.Opened.IsZero() {
+		dst = append(appendTime(append(dst, `,"opened":"`...), e.Opened), '"')
+	}
+	dst = appendSome(dst, `,"customer":`, e.Customer)
+	dst = appendSome(dst, `,"note":`, e.Note)
+	dst = appendNumber(dst, `,"age":`, e.Age)
+	dst = appendSome(dst, `,"void_of":`, e.VoidOf)
+	dst = appendSome(dst, `,"void_receipt":`, e.VoidReceipt)
+	dst = appendSome(dst, `,"approved":`, e.Approved)
 	return append(dst, '}')
 }
 
 func appendLine(dst []byte, n int, l *pos.Line) []byte {
 	dst = appendInt(dst, `{"n":`, n)
 	dst = appendSome(dst, `,"item":`, l.Item)
+	dst = appendSome(dst, `,"code":`, l.Code)
 	dst = appendSome(dst, `,"description":`, l.Description)
 	dst = appendSome(dst, `,"department":`, l.Department)
 	dst = appendQty(dst, `,"quantity":`, l.Qty)
@@ -70,9 +80,71 @@ func appendLine(dst []byte, n int, l *pos.Line) []byte {
 	} else {
 		dst = appendInt(dst, `,"price":`, l.Price)
 	}
+	if l.Changed {
+		dst = appendInt(dst, `,"list":`, l.List)
+	}
+	dst = appendDiscounts(dst, l.Discounts)
 	dst = appendInt(dst, `,"amount":`, l.Amount)
 	dst = appendText(dst, `,"tax":`, l.Tax)
 	dst = appendRate(dst, `,"rate":`, l.Rate)
+	if r := l.Return; r != nil {
+		dst = append(dst, `,"return":{`...)
+		from := len(dst)
+		dst = appendSome(dst, `,"sale":`, r.Sale)
+		dst = appendSome(dst, `,"receipt":`, r.Receipt)
+		dst = appendNumber(dst, `,"line":`, r.Line)
+		dst = appendSome(dst, `,"reason":`, r.Reason)
+		dst = append(withoutComma(dst, from), '}')
+	}
+	dst = appendSome(dst, `,"note":`, l.Note)
+	dst = appendSome(dst, `,"approved":`, l.Approved)
+	return append(dst, '}')
+}
+
+// withoutComma takes away the comma at from, where the first member of an object has it.
+func withoutComma(dst []byte, from int) []byte {
+	if len(dst) == from {
+		return dst
+	}
+	return append(dst[:from], dst[from+1:]...)
+}
+
+// appendDiscounts leaves an empty list out.
+func appendDiscounts(dst []byte, list []pos.Discount) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"discounts":[`...)
+	for i := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		d := &list[i]
+		dst = appendInt(dst, `{"amount":`, d.Amount)
+		if d.Percent != 0 {
+			dst = appendRate(dst, `,"percent":`, d.Percent)
+		}
+		dst = appendSome(dst, `,"reason":`, d.Reason)
+		dst = appendNumber(dst, `,"of":`, d.Of)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
+}
+
+func appendTender(dst []byte, t *pos.Tender) []byte {
+	dst = appendText(dst, `{"kind":`, string(t.Kind))
+	dst = appendInt(dst, `,"amount":`, t.Amount)
+	dst = appendSome(dst, `,"reference":`, t.Reference)
+	dst = appendSome(dst, `,"id":`, t.ID)
+	if c := t.Card; c != nil {
+		dst = append(dst, `,"card":{`...)
+		from := len(dst)
+		dst = appendSome(dst, `,"brand":`, c.Brand)
+		dst = appendSome(dst, `,"last4":`, c.Last4)
+		dst = appendSome(dst, `,"auth":`, c.Auth)
+		dst = appendTrue(dst, `,"offline":`, c.Offline)
+		dst = append(withoutComma(dst, from), '}')
+	}
 	return append(dst, '}')
 }
 
@@ -106,6 +178,18 @@ func (e *SaleCompleted) check() error {
 		if l.Qty > pos.MaxQty || l.Qty < -pos.MaxQty || !rateFits(l.Rate) {
 			return fmt.Errorf("%w: line %d: quantity %s, rate %s", ErrValue, i+1, l.Qty, l.Rate)
 		}
+		if err := checkDiscounts(l.Discounts); err != nil {
+			return fmt.Errorf("line %d: %w", i+1, err)
+		}
+		if r := l.Return; r != nil && r.Line < 0 {
+			return fmt.Errorf("%w: line %d: gives back line %d", ErrValue, i+1, r.Line)
+		}
+	}
+	if err := checkDiscounts(e.Discounts); err != nil {
+		return err
+	}
+	if e.Age < 0 {
+		return fmt.Errorf("%w: age %d", ErrValue, e.Age)
 	}
 	return checkTaxes(e.Taxes)
 }
@@ -121,6 +205,15 @@ func checkTaxes(taxes []pos.TaxTotal) error {
 	for i := range taxes {
 		if !rateFits(taxes[i].Rate) {
 			return fmt.Errorf("%w: tax %d: rate %s", ErrValue, i+1, taxes[i].Rate)
+		}
+	}
+	return nil
+}
+
+func checkDiscounts(list []pos.Discount) error {
+	for i := range list {
+		if !rateFits(list[i].Percent) || list[i].Of < 0 {
+			return fmt.Errorf("%w: discount %d: %s percent, of %d", ErrValue, i+1, list[i].Percent, list[i].Of)
 		}
 	}
 	return nil

@@ -19,10 +19,14 @@ var ErrValue = errors.New("value outside the event schema")
 // valid UTF-8 are repaired with U+FFFD. Nothing is allocated when dst has room.
 // Errors: ErrValue; dst is then returned as it was.
 func (e *SaleCompleted) AppendEvent(dst []byte, h Header) ([]byte, error) {
-	if err := e.check(); err != nil {
-		return dst, fmt.Errorf("%s: %w", TypeSaleCompleted, err)
+	kind := TypeSaleCompleted
+	if e.Training {
+		kind = TypeTraining
 	}
-	return append(e.AppendData(appendHeader(dst, TypeSaleCompleted, h)), '}'), nil
+	if err := e.check(); err != nil {
+		return dst, fmt.Errorf("%s: %w", kind, err)
+	}
+	return append(e.AppendData(appendHeader(dst, kind, h)), '}'), nil
 }
 
 // AppendEvent is like SaleCompleted.AppendEvent.
@@ -145,6 +149,14 @@ func appendTrue(dst []byte, name string, v bool) []byte {
 
 func appendInt[T ~int | ~int64](dst []byte, name string, v T) []byte {
 	return strconv.AppendInt(append(dst, name...), int64(v), 10)
+}
+
+// appendNumber is appendInt that leaves zero out.
+func appendNumber[T ~int | ~int64](dst []byte, name string, v T) []byte {
+	if v == 0 {
+		return dst
+	}
+	return appendInt(dst, name, v)
 }
 
 func appendUint(dst []byte, name string, v uint64) []byte {

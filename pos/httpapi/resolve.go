@@ -35,7 +35,10 @@ func (s *Server) resolve(dst []pos.Line, req *request, set *register.Settings) (
 func (s *Server) line(l *pos.Line, r *requestLine, i int, set *register.Settings) *problem {
 	*l = pos.Line{
 		Item: r.item, Description: r.description, Department: r.department, Unit: r.unit,
-		Tax: r.tax, Qty: r.qty, Price: r.price, Fixed: r.fixed, Amount: r.amount,
+		Tax: r.tax, Qty: r.qty, Price: r.price, Fixed: r.fixed,
+	}
+	if r.fixed {
+		l.Price = r.amount
 	}
 	if r.priced && r.fixed {
 		return refuse("price-and-amount", "line "+strconv.Itoa(i+1)+" has a price and an amount; send one of them").at(linePointer(i, "amount"))

@@ -182,7 +182,7 @@ func (r *Register) prepare(cmd *command, c *Checkout) error {
 	if err != nil {
 		return refusal(err, "/lines")
 	}
-	change, err := pos.CheckTenders(t.Total, c.Tenders)
+	settled, err := pos.CheckTenders(t.Total, c.Tenders, 0)
 	if err != nil {
 		return refusal(err, "/tenders")
 	}
@@ -194,7 +194,7 @@ func (r *Register) prepare(cmd *command, c *Checkout) error {
 	cmd.e = event.SaleCompleted{
 		Store: r.o.Store, Terminal: r.o.Terminal, Operator: operator, Currency: r.o.Currency,
 		Prices: c.Prices, Rounding: set.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
-		Tenders: c.Tenders, Change: change,
+		Tenders: c.Tenders, Change: settled.Change,
 	}
 	cmd.h = event.Header{Key: c.Key, Front: c.Front, Trace: c.Trace}
 	if c.Key != "" {

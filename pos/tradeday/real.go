@@ -102,7 +102,7 @@ func lineOf(row []string, products map[string]product) (pos.Line, error) {
 	tax := taxOf(p.department)
 	return pos.Line{
 		Item: p.code, Description: p.description, Department: p.department, Unit: p.unit,
-		Tax: tax.Code, Rate: tax.Rate, Qty: qty, Fixed: true, Amount: amount,
+		Tax: tax.Code, Rate: tax.Rate, Qty: qty, Fixed: true, Price: amount,
 	}, nil
 }
 

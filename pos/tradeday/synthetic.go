@@ -147,7 +147,7 @@ func (g *generator) line() pos.Line {
 	case g.below(dep.Lines) < dep.Free:
 		l.Fixed, l.Price = true, 0
 	case p.open:
-		l.Fixed, l.Price, l.Amount = true, 0, pos.Money(dep.Prices[at][0])
+		l.Fixed, l.Price = true, pos.Money(dep.Prices[at][0])
 	}
 	return l
 }

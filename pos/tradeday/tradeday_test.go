@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -73,7 +74,7 @@ func TestRealEdges(t *testing.T) {
 		"40128000000 319 1 [{11 APPLE SAUCE, 50 OZ GROCERY pc R 7 0 0 true 0}] {[{R 7 0 0 0}] 0} []",
 	}
 	for i, b := range got {
-		if text := fmt.Sprint(b.ID, " ", b.Store, " ", b.Operator, " ", b.Lines, " ", b.Totals, " ", b.Tenders); i >= len(want) || text != want[i] {
+		if text := fmt.Sprint(b.ID, " ", b.Store, " ", b.Operator, " ", plain(&b)); i >= len(want) || text != want[i] {
 			t.Errorf("basket %d: %s", i, text)
 		}
 	}
@@ -201,12 +202,12 @@ func check(t *testing.T, b Basket, before time.Time) {
 	t.Helper()
 	lines := slices.Clone(b.Lines)
 	totals, err := pos.Compute(lines, Options)
-	if err != nil || totals.Total != b.Totals.Total || !slices.Equal(lines, b.Lines) || len(lines) == 0 {
+	if err != nil || totals.Total != b.Totals.Total || !reflect.DeepEqual(lines, b.Lines) || len(lines) == 0 {
 		t.Fatalf("basket %s: %+v, %v", b.ID, totals, err)
 	}
-	change, err := pos.CheckTenders(b.Totals.Total, b.Tenders)
-	if err != nil || b.Tenders != nil && b.Tenders[0].Kind == pos.Card && change != 0 {
-		t.Fatalf("basket %s: change %d, %v", b.ID, change, err)
+	settled, err := pos.CheckTenders(b.Totals.Total, b.Tenders, 0)
+	if err != nil || b.Tenders != nil && b.Tenders[0].Kind == pos.Card && settled.Change != 0 {
+		t.Fatalf("basket %s: %+v, %v", b.ID, settled, err)
 	}
 	if b.Time.Before(before) || b.Operator < "1" || len(b.Operator) > 2 || b.Store == "" {
 		t.Fatalf("basket %s: time %v after %v, operator %q", b.ID, b.Time, before, b.Operator)
@@ -290,6 +291,36 @@ func TestSynthetic(t *testing.T) {
 	}
 }
 
+// plain writes what a generated basket can hold, and nothing that it cannot.
+func plain(b *Basket) string {
+	type line struct {
+		item, description, department, unit, tax string
+		rate                                     string
+		qty                                      string
+		price                                    pos.Money
+		fixed                                    bool
+		amount                                   pos.Money
+	}
+	type tender struct {
+		kind      pos.TenderKind
+		amount    pos.Money
+		reference string
+	}
+	var lines []line
+	for _, l := range b.Lines {
+		price := l.Price
+		if l.Fixed {
+			price = 0
+		}
+		lines = append(lines, line{l.Item, l.Description, l.Department, l.Unit, l.Tax, l.Rate.String(), l.Qty.String(), price, l.Fixed, l.Amount})
+	}
+	var tenders []tender
+	for _, t := range b.Tenders {
+		tenders = append(tenders, tender{t.Kind, t.Amount, t.Reference})
+	}
+	return fmt.Sprint(lines, " ", b.Totals, " ", tenders)
+}
+
 // The same seed is the same day, on every machine and release of Go.
 func TestSyntheticIsFixed(t *testing.T) {
 	day := func(seed uint64) string {
@@ -298,7 +329,7 @@ func TestSyntheticIsFixed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fmt.Fprintln(h, b.ID, b.Time.Unix(), b.Operator, b.Lines, b.Totals, b.Tenders)
+			fmt.Fprintln(h, b.ID, b.Time.Unix(), b.Operator, plain(&b))
 		}
 		return hex.EncodeToString(h.Sum(nil)[:8])
 	}
