@@ -19,6 +19,7 @@ const (
 	TypeClockStepped    = "clock.stepped"
 	TypeShiftOpened     = "shift.opened"
 	TypeShiftClosed     = "shift.closed"
+	TypeShiftHanded     = "shift.handed"
 	TypeSaleCompleted   = "sale.completed"
 	TypeTraining        = "training.completed"
 	TypeConfigApplied   = "config.applied"
@@ -93,26 +94,60 @@ type ShiftOpened struct {
 	Operator     string
 	Implicit     bool
 	Currency     pos.Currency
+	Float        pos.Money // in the drawer at the beginning
 }
 
-// ShiftClosed ends a shift with its totals.
+// ShiftClosed ends a shift with its totals: it is the Z report.
 type ShiftClosed struct {
 	Shift        uint64
 	BusinessDate string
 	Implicit     bool
 	Currency     pos.Currency
 	Totals       ShiftTotals
+	Z            uint64 // number of the report, gapless per terminal; 0: of a release that gave none
+	Operator     string // who closed it; empty: the till did
+	Counted      bool   // Declared was counted
+	Declared     pos.Money
+	Expected     pos.Money // in the drawer: float + cash taken + in − out − dropped
+	Approved     string
 }
 
-// ShiftTotals are the running sums of one shift.
+// ShiftHanded says that another operator goes on with the shift.
+type ShiftHanded struct {
+	Shift    uint64
+	From, To string
+}
+
+// ShiftTotals are the running sums of one shift. Training is outside all of them.
 type ShiftTotals struct {
-	Sales     uint64 // completed sales
-	Gross     pos.Money
+	Sales     uint64         // completed, refunds among them
+	Gross     pos.Money      // Σ totals
 	Taxes     []pos.TaxTotal // in the order in which the codes first appeared
 	Cash      pos.Money      // taken in cash, change deducted
 	Card      pos.Money
 	Perpetual pos.Money
+
+	Voucher, Account pos.Money
+	Refunds          int64     // sales whose total is below zero
+	Refunded         pos.Money // their Σ totals, as a positive number
+	PostVoids        int64     // sales that take back a whole one
+	Discounts        pos.Money // taken off, as a positive number
+	CashRounding     pos.Money
+	Float            pos.Money // in the drawer at the beginning
+	In, Out, Dropped pos.Money // cash moved beside sales
+	DrawerOpened     int64     // without a sale
+	LinesVoided      int64
+	LinesVoidedSum   pos.Money
+	BasketsVoided    int64
+	BasketsVoidedSum pos.Money
+	PriceChanges     int64 // lines sold at a price set by hand
+	Copies           int64 // of receipts
+	Trainings        int64
+	PerpetualRefunds pos.Money // Σ totals below zero of the terminal's whole life, as a positive number
 }
+
+// Drawer is what should be in the drawer now.
+func (t *ShiftTotals) Drawer() pos.Money { return t.Float + t.Cash + t.In - t.Out - t.Dropped }
 
 // TerminalStarted is written at each start of the daemon.
 type TerminalStarted struct {

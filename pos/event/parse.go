@@ -100,6 +100,28 @@ func ParseShiftOpened(data []byte) (ShiftOpened, error) {
 			e.Implicit = r.flag()
 		case "currency":
 			e.Currency = r.currency()
+		case "float":
+			e.Float = r.money()
+		default:
+			return false
+		}
+		return true
+	})
+	return finish(r, e)
+}
+
+// ParseShiftHanded reads the data of a shift.handed. Errors: ErrMalformed.
+func ParseShiftHanded(data []byte) (ShiftHanded, error) {
+	var e ShiftHanded
+	r := newReader(data)
+	r.object([]string{"shift", "from", "to"}, func(name string) bool {
+		switch name {
+		case "shift":
+			e.Shift = r.unsigned()
+		case "from":
+			e.From = r.text()
+		case "to":
+			e.To = r.text()
 		default:
 			return false
 		}
@@ -124,6 +146,16 @@ func ParseShiftClosed(data []byte) (ShiftClosed, error) {
 			e.Currency = r.currency()
 		case "totals":
 			e.Totals = r.totals()
+		case "z":
+			e.Z = r.unsigned()
+		case "operator":
+			e.Operator = r.text()
+		case "approved":
+			e.Approved = r.text()
+		case "expected":
+			e.Expected = r.money()
+		case "declared":
+			e.Declared, e.Counted = r.money(), true
 		default:
 			return false
 		}
@@ -423,6 +455,12 @@ func (r *reader) totals() (t ShiftTotals) {
 		case "perpetual":
 			t.Perpetual = r.money()
 		default:
+			for _, m := range t.more() {
+				if m.name == name {
+					*m.value = r.integer()
+					return true
+				}
+			}
 			return false
 		}
 		return true

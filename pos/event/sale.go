@@ -174,15 +174,8 @@ func (e *SaleCompleted) check() error {
 		return err
 	}
 	for i := range e.Lines {
-		l := &e.Lines[i]
-		if l.Qty > pos.MaxQty || l.Qty < -pos.MaxQty || !rateFits(l.Rate) {
-			return fmt.Errorf("%w: line %d: quantity %s, rate %s", ErrValue, i+1, l.Qty, l.Rate)
-		}
-		if err := checkDiscounts(l.Discounts); err != nil {
-			return fmt.Errorf("line %d: %w", i+1, err)
-		}
-		if r := l.Return; r != nil && r.Line < 0 {
-			return fmt.Errorf("%w: line %d: gives back line %d", ErrValue, i+1, r.Line)
+		if err := checkLine(&e.Lines[i], i+1); err != nil {
+			return err
 		}
 	}
 	if err := checkDiscounts(e.Discounts); err != nil {
@@ -192,6 +185,19 @@ func (e *SaleCompleted) check() error {
 		return fmt.Errorf("%w: age %d", ErrValue, e.Age)
 	}
 	return checkTaxes(e.Taxes)
+}
+
+func checkLine(l *pos.Line, n int) error {
+	if l.Qty > pos.MaxQty || l.Qty < -pos.MaxQty || !rateFits(l.Rate) {
+		return fmt.Errorf("%w: line %d: quantity %s, rate %s", ErrValue, n, l.Qty, l.Rate)
+	}
+	if r := l.Return; r != nil && r.Line < 0 {
+		return fmt.Errorf("%w: line %d: gives back line %d", ErrValue, n, r.Line)
+	}
+	if err := checkDiscounts(l.Discounts); err != nil {
+		return fmt.Errorf("line %d: %w", n, err)
+	}
+	return nil
 }
 
 func checkCurrency(c pos.Currency) error {

@@ -40,6 +40,16 @@ func (e *ShiftOpened) AppendEvent(dst []byte, h Header) ([]byte, error) {
 	dst = appendText(dst, `,"operator":`, e.Operator)
 	dst = appendTrue(dst, `,"implicit":`, e.Implicit)
 	dst = appendCurrency(dst, e.Currency)
+	dst = appendNumber(dst, `,"float":`, e.Float)
+	return append(dst, "}}"...), nil
+}
+
+// AppendEvent is like SaleCompleted.AppendEvent.
+func (e *ShiftHanded) AppendEvent(dst []byte, h Header) ([]byte, error) {
+	dst = appendHeader(dst, TypeShiftHanded, h)
+	dst = appendUint(dst, `{"shift":`, e.Shift)
+	dst = appendText(dst, `,"from":`, e.From)
+	dst = appendText(dst, `,"to":`, e.To)
 	return append(dst, "}}"...), nil
 }
 
@@ -53,6 +63,15 @@ func (e *ShiftClosed) AppendEvent(dst []byte, h Header) ([]byte, error) {
 	dst = appendText(dst, `,"business_date":`, e.BusinessDate)
 	dst = appendTrue(dst, `,"implicit":`, e.Implicit)
 	dst = appendCurrency(dst, e.Currency)
+	if e.Z != 0 {
+		dst = appendUint(dst, `,"z":`, e.Z)
+	}
+	dst = appendSome(dst, `,"operator":`, e.Operator)
+	dst = appendSome(dst, `,"approved":`, e.Approved)
+	dst = appendNumber(dst, `,"expected":`, e.Expected)
+	if e.Counted {
+		dst = appendInt(dst, `,"declared":`, e.Declared)
+	}
 	dst = append(dst, `,"totals":`...)
 	return append(e.Totals.AppendData(dst), "}}"...), nil
 }
@@ -91,7 +110,32 @@ func (t *ShiftTotals) AppendData(dst []byte) []byte {
 	dst = appendInt(dst, `,"cash":`, t.Cash)
 	dst = appendInt(dst, `,"card":`, t.Card)
 	dst = appendInt(dst, `,"perpetual":`, t.Perpetual)
+	for _, m := range t.more() {
+		if v := *m.value; v != 0 {
+			dst = appendInt(append(append(append(dst, ',', '"'), m.name...), '"'), ":", v)
+		}
+	}
 	return append(dst, '}')
+}
+
+// more are the sums that are left out where they are zero.
+func (t *ShiftTotals) more() [20]sum {
+	return [...]sum{
+		{"voucher", (*int64)(&t.Voucher)}, {"account", (*int64)(&t.Account)},
+		{"refunds", &t.Refunds}, {"refunded", (*int64)(&t.Refunded)}, {"post_voids", &t.PostVoids},
+		{"discounts", (*int64)(&t.Discounts)}, {"cash_rounding", (*int64)(&t.CashRounding)},
+		{"float", (*int64)(&t.Float)}, {"in", (*int64)(&t.In)}, {"out", (*int64)(&t.Out)}, {"dropped", (*int64)(&t.Dropped)},
+		{"drawer_opened", &t.DrawerOpened},
+		{"lines_voided", &t.LinesVoided}, {"lines_voided_sum", (*int64)(&t.LinesVoidedSum)},
+		{"baskets_voided", &t.BasketsVoided}, {"baskets_voided_sum", (*int64)(&t.BasketsVoidedSum)},
+		{"price_changes", &t.PriceChanges}, {"copies", &t.Copies}, {"trainings", &t.Trainings},
+		{"perpetual_refunds", (*int64)(&t.PerpetualRefunds)},
+	}
+}
+
+type sum struct {
+	name  string
+	value *int64
 }
 
 func appendHeader(dst []byte, kind string, h Header) []byte {
