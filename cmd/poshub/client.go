@@ -31,6 +31,7 @@ const (
 // client asks the hub that runs, over its HTTP interface.
 type client struct {
 	hub, token, data string
+	ca, cert, key    string
 }
 
 // addTo adds the flags that say which hub, and with what token.
@@ -38,6 +39,9 @@ func (c *client) addTo(f *flags) {
 	f.StringVar(&c.hub, "hub", "http://127.0.0.1:8090", "`URL` of the hub")
 	f.StringVar(&c.token, "token", "", "`file` with the hub's token")
 	f.StringVar(&c.data, "data", "", "data `folder` of the hub, which has the token")
+	f.StringVar(&c.ca, "hub-ca", "", "PEM `file` of the authority of the hub's certificate (default: the system's)")
+	f.StringVar(&c.cert, "hub-cert", "", "PEM `file` of the certificate to show to the hub; needs --hub-key")
+	f.StringVar(&c.key, "hub-key", "", "PEM `file` of its key")
 }
 
 // wrong says what is missing in the flags, or "".
@@ -165,7 +169,11 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	res, err := http.DefaultClient.Do(req)
+	web, err := c.web()
+	if err != nil {
+		return nil, err
+	}
+	res, err := web.Do(req)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("ask the hub: nothing listens at %s: start poshub serve, or say with --hub where it is", c.hub)
@@ -187,6 +195,18 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 		r.text = fmt.Sprintf("the hub at %s answered %s: the token in %s is not its own: it is in the file api.token of its data folder", c.hub, res.Status, file)
 	}
 	return nil, r
+}
+
+// web is made for one request: a command makes few.
+func (c *client) web() (*http.Client, error) {
+	if c.ca == "" && c.cert == "" {
+		return http.DefaultClient, nil
+	}
+	cfg, err := hub.ClientConfig(c.ca, c.cert, c.key)
+	if err != nil {
+		return nil, fmt.Errorf("--hub-ca, --hub-cert, --hub-key: %w", err)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}, nil
 }
 
 func (c *client) broken(err error) error {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,9 @@ Usage:
   poshub stream init|check [flags]   make or check the streams on NATS servers of your own
   poshub fleet --data DIR [flags]    show the terminals, the worst first
   poshub audit --data DIR [flags]    show what people have decided, and why
+  poshub enrol STORE TERMINAL        let a terminal in: prints its one-time token
+  poshub keys show|push              the keys of NATS and of head office
+  poshub nats config [flags]         write configuration for NATS servers of your own
   poshub version                     print the release
 
 Run "poshub serve --help" for the flags.
@@ -72,6 +76,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return fleetCommand(args[1:], stdout, stderr)
 	case "audit":
 		return auditCommand(args[1:], stdout, stderr)
+	case "enrol":
+		return enrolCommand(args[1:], stdout, stderr)
+	case "keys":
+		return keysCommand(args[1:], stdout, stderr)
+	case "nats":
+		return natsCommand(args[1:], stdout, stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, "poshub", release())
 		return 0
@@ -101,6 +111,14 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&o.Auth, "auth", "", "how terminals show who they are, `jwt or token`: each with a key of its own, or all with one shared token, for laboratories (default: as DIR is; jwt for a new one)")
 	f.StringVar(&o.NATSURL, "nats-url", "", "use the NATS servers at this `URL` instead of the one inside")
 	f.StringVar(&o.NATSCreds, "nats-creds", "", "credentials `file` for --nats-url")
+	f.StringVar(&o.NATSCA, "nats-ca", "", "PEM `file` of the authority of their certificates, for --nats-url (default: the system's)")
+	f.StringVar(&o.NATSCert, "nats-cert", "", "PEM `file` of the certificate to show there; needs --nats-key")
+	f.StringVar(&o.NATSKey, "nats-key", "", "PEM `file` of its key")
+	f.StringVar(&o.TLSCert, "tls-cert", "", "PEM `file` of this hub's certificate, for the HTTP interface and the NATS server inside, which then speak TLS 1.3 only; needs --tls-key")
+	f.StringVar(&o.TLSKey, "tls-key", "", "PEM `file` of its key")
+	f.StringVar(&o.TLSCA, "tls-ca", "", "PEM `file` of an authority: clients of both must show a certificate of it (but for POST /v1/enrol, /livez and /readyz)")
+	urls := f.String("terminal-urls", "", "`addresses` of NATS that terminals are told when they enrol, separated by commas (default: where this hub listens, or connects)")
+	f.StringVar(&o.TerminalCA, "terminal-ca", "", "PEM `file` of the authority that terminals are told to trust there")
 	f.StringVar(&o.LedgerURL, "ledger", "", "keep the ledger in this PostgreSQL database, postgres://user@host/database (default: in the file DIR/ledger.db); the password comes from PGPASSFILE or PGPASSWORD")
 	shards := f.String("shards", "0", "`numbers` of the shards to take in, such as 0-15 or 0,3,7")
 	f.StringVar(&o.Region, "region", "", "`name` of this region, where several regions with streams of their own feed one ledger")
@@ -118,6 +136,12 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 		return f.fail(exitUsage, "--data is missing: name the folder that keeps the ledger")
 	case o.NATSCreds != "" && o.NATSURL == "":
 		return f.fail(exitUsage, "--nats-creds is for --nats-url, which is missing")
+	case (o.NATSCA != "" || o.NATSCert != "") && o.NATSURL == "":
+		return f.fail(exitUsage, "--nats-ca and --nats-cert are for --nats-url, which is missing; the server inside has --tls-cert")
+	case (o.NATSCert == "") != (o.NATSKey == "") || (o.TLSCert == "") != (o.TLSKey == ""):
+		return f.fail(exitUsage, "a certificate needs its key, and a key its certificate")
+	case o.TLSCA != "" && o.TLSCert == "":
+		return f.fail(exitUsage, "--tls-ca needs --tls-cert and --tls-key: without TLS nobody shows a certificate")
 	case o.Auth != "" && o.Auth != hub.AuthJWT && o.Auth != hub.AuthToken:
 		return f.fail(exitUsage, "--auth %q: must be %s or %s", o.Auth, hub.AuthJWT, hub.AuthToken)
 	case l.UnmarshalText([]byte(*level)) != nil:
@@ -127,7 +151,7 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	if o.Shards, err = parseShards(*shards); err != nil {
 		return f.fail(exitUsage, "--shards %q: %v", *shards, err)
 	}
-	o.Stores = words(*stores)
+	o.Stores, o.TerminalURLs = words(*stores), words(*urls)
 	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: l}))
 	if o.Auth == "" {
 		o.Auth = chooseAuth(o)
@@ -195,9 +219,13 @@ func serve(ctx context.Context, o hub.Options, listen string, stdout io.Writer) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 2)
+	scheme := "http"
+	if srv.TLSConfig = h.HTTPTLS(); srv.TLSConfig != nil {
+		scheme, l = "https", tls.NewListener(l, srv.TLSConfig)
+	}
 	go func() { ended <- srv.Serve(l) }()
 	go func() { ended <- h.Run(ctx) }()
-	fmt.Fprintf(stdout, "HTTP on http://%s\nNATS on %s\n", l.Addr(), h.NATSURL())
+	fmt.Fprintf(stdout, "HTTP on %s://%s\nNATS on %s\n", scheme, l.Addr(), h.NATSURL())
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		o.Log.Warn("systemd was not told that the hub is ready", "error", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -22,6 +23,7 @@ func TestScripts(t *testing.T) {
 			"ready":     ready,
 			"terminate": terminate,
 			"private":   private,
+			"freeport":  freePort,
 		},
 	})
 }
@@ -41,6 +43,14 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 		db.Close()
 	}
 	ts.Fatalf("the hub did not start")
+}
+
+// freePort puts a free address on loopback into a variable.
+func freePort(ts *testscript.TestScript, _ bool, args []string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], ln.Addr().String())
+	ts.Check(ln.Close())
 }
 
 func terminate(ts *testscript.TestScript, _ bool, args []string) {

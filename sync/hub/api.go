@@ -26,12 +26,13 @@ const (
 	pageBytes  = 1 << 20
 )
 
-// Handler serves the hub's HTTP interface. /livez and /readyz are open; all
-// else needs the bearer token in the file api.token.
+// Handler serves the hub's HTTP interface. /livez, /readyz and POST /v1/enrol are open;
+// all else needs the bearer token in the file api.token, and with TLSCA a certificate.
 func (h *Hub) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", h.readyz)
+	mux.HandleFunc("POST /v1/enrol", h.enrol)
 	for pattern, f := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"GET /v1/status":                   h.status,
 		"GET /v1/terminals":                h.terminals,
@@ -41,6 +42,10 @@ func (h *Hub) Handler() http.Handler {
 		"GET /metrics/terminals":           h.fleetMetrics,
 		"GET /v1/quarantine":               h.quarantine,
 		"GET /v1/collisions":               h.collisions,
+		"GET /v1/enrol":                    h.listTokens,
+		"POST /v1/enrol/tokens":            h.makeToken,
+		"POST /v1/enrol/revoke":            h.revoke,
+		"POST /v1/keys/push":               h.pushAccounts,
 		"GET /v1/audit":                    h.auditTrail,
 		"GET /metrics":                     func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
 	} {
@@ -61,6 +66,11 @@ func (b *badRequest) Error() string { return b.detail }
 func (h *Hub) authorized(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	want := sha256.Sum256([]byte(h.api))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.certified(r) {
+			h.m.auth.Inc()
+			problem(w, http.StatusForbidden, "show a certificate of the authority of --tls-ca")
+			return
+		}
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(strings.TrimSpace(token)))
 		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {

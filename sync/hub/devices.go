@@ -55,7 +55,7 @@ func loadDevice(tx ledger.Tx, name string) (d device, ok bool, err error) {
 
 // changeDevice changes what is kept of a terminal's device, and has the server inside
 // act on it at once.
-func (h *Hub) changeDevice(ctx context.Context, store, terminal string, change func(*device) error) (d device, err error) {
+func (h *Hub) changeDevice(ctx context.Context, store, terminal string, change func(ledger.Tx, *device) error) (d device, err error) {
 	if h.keys == nil {
 		return d, errNoKeys
 	}
@@ -75,7 +75,7 @@ func (h *Hub) changeDevice(ctx context.Context, store, terminal string, change f
 		if d.Revoked == nil {
 			d.Revoked = map[string]time.Time{}
 		}
-		if err := change(&d); err != nil {
+		if err := change(tx, &d); err != nil {
 			return err
 		}
 		if _, err := h.keys.Device(d.trust()); err != nil {
@@ -90,14 +90,38 @@ func (h *Hub) changeDevice(ctx context.Context, store, terminal string, change f
 	if err != nil {
 		return d, err
 	}
-	return d, h.refreshAccount(d.trust())
+	return d, h.refreshAccount(ctx, d.trust())
 }
 
-// refreshAccount has the server inside take over what an account is now: connections
-// of revoked keys end.
-func (h *Hub) refreshAccount(d *trust.Device) error {
+// letIn makes a key one of the terminal's.
+func (d *device) letIn(nkey string, now time.Time) error {
+	if at, ok := d.Revoked[nkey]; ok {
+		return fmt.Errorf("key %s of %s was revoked on %s: make a new one", nkey, d.trust().Name(), at.Format(time.RFC3339))
+	}
+	if err := trust.CheckUserKey(nkey); err != nil {
+		return err
+	}
+	if _, ok := d.Keys[nkey]; !ok {
+		d.Keys[nkey] = now
+	}
+	return nil
+}
+
+func (d *device) shutOut(nkey string, now time.Time) {
+	delete(d.Keys, nkey)
+	d.Revoked[nkey] = now
+}
+
+// refreshAccount has the servers take over what an account is now: connections of
+// revoked keys end.
+func (h *Hub) refreshAccount(ctx context.Context, d *trust.Device) error {
 	if h.srv == nil {
-		return nil
+		p, err := h.newPusher()
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		return p.push(ctx, d)
 	}
 	a, err := h.keys.Device(d)
 	if err != nil {
@@ -118,15 +142,9 @@ func (h *Hub) refreshAccount(d *trust.Device) error {
 // LetIn makes a JWT with which the holder of nkey, the public key of a NATS user, is
 // the terminal. Calling it again with the same key gives another JWT as good.
 func (h *Hub) LetIn(ctx context.Context, store, terminal string, shard int, nkey string) (string, error) {
-	d, err := h.changeDevice(ctx, store, terminal, func(d *device) error {
-		if at, ok := d.Revoked[nkey]; ok {
-			return fmt.Errorf("key %s of %s.%s was revoked on %s: make a new one", nkey, store, terminal, at.Format(time.RFC3339))
-		}
-		if _, ok := d.Keys[nkey]; !ok {
-			d.Keys[nkey] = h.opt.now().UTC()
-		}
+	d, err := h.changeDevice(ctx, store, terminal, func(_ ledger.Tx, d *device) error {
 		d.Shard = shard
-		return nil
+		return d.letIn(nkey, h.opt.now().UTC())
 	})
 	if err != nil {
 		return "", err
@@ -136,7 +154,7 @@ func (h *Hub) LetIn(ctx context.Context, store, terminal string, shard int, nkey
 
 // ShutOut revokes a key of a terminal, or with "" all: connections end at once.
 func (h *Hub) ShutOut(ctx context.Context, store, terminal, nkey string) error {
-	_, err := h.changeDevice(ctx, store, terminal, func(d *device) error {
+	_, err := h.changeDevice(ctx, store, terminal, func(_ ledger.Tx, d *device) error {
 		if _, ok := d.Keys[nkey]; nkey != "" && !ok {
 			if _, ok := d.Revoked[nkey]; ok {
 				return nil
@@ -145,8 +163,7 @@ func (h *Hub) ShutOut(ctx context.Context, store, terminal, nkey string) error {
 		}
 		for k := range d.Keys {
 			if nkey == "" || k == nkey {
-				delete(d.Keys, k)
-				d.Revoked[k] = h.opt.now().UTC()
+				d.shutOut(k, h.opt.now().UTC())
 			}
 		}
 		return nil
@@ -213,15 +230,61 @@ func (*accounts) IsTrackingUpdate() bool     { return false }
 func (*accounts) Reload() error              { return nil }
 func (*accounts) Close()                     {}
 
-// sysConn connects to the system account of the server inside, where it tells of
-// connections. The caller closes it.
+// sysConn connects to the system account, where the servers tell of connections and take
+// accounts. The caller closes it.
 func (h *Hub) sysConn() (*nats.Conn, error) {
-	if h.srv == nil || h.keys == nil {
+	if h.keys == nil {
 		return nil, errNoKeys
 	}
 	creds, err := h.keys.SystemUser()
 	if err != nil {
 		return nil, err
 	}
-	return nats.Connect(h.srv.ClientURL(), nats.Name("poshub system"), nats.InProcessServer(h.srv), nats.UserCredentialBytes(creds), nats.MaxReconnects(-1))
+	url, opts, err := h.way()
+	if err != nil {
+		return nil, err
+	}
+	return nats.Connect(url, append(opts, nats.Name("poshub system"), nats.UserCredentialBytes(creds), nats.MaxReconnects(-1))...)
+}
+
+// pusher tells NATS servers of your own of accounts: they keep them, in their resolver
+// of type full, and tell each other.
+type pusher struct {
+	h  *Hub
+	nc *nats.Conn
+}
+
+func (h *Hub) newPusher() (*pusher, error) {
+	nc, err := h.sysConn()
+	if err != nil {
+		return nil, fmt.Errorf("connect to the system account: %w", err)
+	}
+	return &pusher{h, nc}, nil
+}
+
+func (p *pusher) close() { p.nc.Close() }
+
+func (p *pusher) push(ctx context.Context, d *trust.Device) error {
+	a, err := p.h.keys.Device(d)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	m, err := p.nc.RequestWithContext(ctx, "$SYS.REQ.CLAIMS.UPDATE", []byte(a.JWT))
+	if err != nil {
+		return fmt.Errorf("account of %s: the NATS servers take none (is their resolver of type full, and their operator this one?): %w", d.Name(), err)
+	}
+	var said struct {
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &said); err != nil {
+		return fmt.Errorf("account of %s: the NATS server's answer: %w", d.Name(), err)
+	}
+	if said.Error != nil {
+		return fmt.Errorf("account of %s: the NATS server refuses it: %s", d.Name(), said.Error.Description)
+	}
+	return nil
 }

@@ -2,7 +2,9 @@ package hub
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +19,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
 
 	"posd/sync/ledger"
 	"posd/sync/outbox"
@@ -25,21 +28,33 @@ import (
 
 // Options of a hub. Dir is required.
 type Options struct {
-	Dir        string        // data folder, made if missing
-	LedgerURL  string        // of a PostgreSQL database; "" = DIR/ledger.db
-	NATSListen string        // address of the NATS server inside, used if NATSURL is empty
-	Auth       string        // of the server inside: AuthJWT or AuthToken, "" = AuthToken
-	NATSURL    string        // an existing NATS server with JetStream
-	NATSCreds  string        // credentials file for NATSURL, may be empty
-	Region     string        // set where several regions, each with its own streams, feed one ledger
-	Shards     []int         // the shards to take in; none = 0
-	Stream     string        // the one shard's stream, if not POS_UP_<shard>
-	Replicas   int           // of stream and bucket, 0 = 1
-	Stores     []string      // the stores to accept; none = all
-	MaxAge     time.Duration // how long the stream keeps parcels, 0 = 400 days
-	MaxBytes   int64         // how much the stream keeps before it refuses more, 0 = no limit
-	Pulse      time.Duration // between signs of life, 0 = 5 s
-	Log        *slog.Logger  // nil: discarded
+	Dir        string // data folder, made if missing
+	LedgerURL  string // of a PostgreSQL database; "" = DIR/ledger.db
+	NATSListen string // address of the NATS server inside, used if NATSURL is empty
+	Auth       string // of the server inside: AuthJWT or AuthToken, "" = AuthToken
+	NATSURL    string // an existing NATS server with JetStream
+	NATSCreds  string // credentials file for NATSURL, may be empty
+	NATSCA     string // PEM file of the authority of its certificates, "" = the system's
+	NATSCert   string // PEM file of the certificate to show there, may be empty
+	NATSKey    string // and of its key
+	TLSCert    string // PEM file of the certificate of the HTTP interface and the server inside; "" = no TLS
+	TLSKey     string // and of its key
+	TLSCA      string // PEM file of the authority that certificates of clients must be of; "" = none are asked for
+
+	// What terminals that enrol are told: where NATS is, if not where this hub connects
+	// or listens, and a PEM file of the authority to trust there, if they have no other.
+	TerminalURLs []string
+	TerminalCA   string
+
+	Region   string        // set where several regions, each with its own streams, feed one ledger
+	Shards   []int         // the shards to take in; none = 0
+	Stream   string        // the one shard's stream, if not POS_UP_<shard>
+	Replicas int           // of stream and bucket, 0 = 1
+	Stores   []string      // the stores to accept; none = all
+	MaxAge   time.Duration // how long the stream keeps parcels, 0 = 400 days
+	MaxBytes int64         // how much the stream keeps before it refuses more, 0 = no limit
+	Pulse    time.Duration // between signs of life, 0 = 5 s
+	Log      *slog.Logger  // nil: discarded
 
 	now   func() time.Time
 	fleet fleetTimes
@@ -59,13 +74,18 @@ type Hub struct {
 	srv    *server.Server // nil with NATSURL
 	token  string         // of the server inside, with AuthToken
 	keys   *trust.Keys    // of its operator, with AuthJWT
-	api    string         // bearer token of the HTTP interface
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	inbox  string
-	m      *meters
-	fleet  *fleet
-	outbox *outbox.Outbox
+	tls    *tls.Config    // nil: none
+
+	officeMu   sync.Mutex
+	officeKey  ed25519.PrivateKey // once it was needed
+	enrolLimit *rate.Limiter
+	api        string // bearer token of the HTTP interface
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	inbox      string
+	m          *meters
+	fleet      *fleet
+	outbox     *outbox.Outbox
 }
 
 // Open takes the data folder, starts the NATS server inside if there is to be
@@ -80,7 +100,7 @@ func Open(o Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{opt: o, log: o.Log, id: rand.Text(), ledger: l}
+	h := &Hub{opt: o, log: o.Log, id: rand.Text(), ledger: l, enrolLimit: rate.NewLimiter(enrolRate, enrolBurst)}
 	for _, n := range o.Shards {
 		h.shards = append(h.shards, newShard(h, n))
 	}
@@ -138,18 +158,26 @@ func (h *Hub) connect() (err error) {
 	if h.api, err = secret(filepath.Join(h.opt.Dir, "api.token")); err != nil {
 		return err
 	}
-	if h.opt.NATSURL == "" {
-		switch h.opt.Auth {
-		case "", AuthToken:
+	switch h.opt.Auth {
+	case "", AuthToken:
+		if h.opt.NATSURL == "" {
 			h.token, err = secret(filepath.Join(h.opt.Dir, "nats.token"))
-		case AuthJWT:
-			h.keys, err = trust.Open(filepath.Join(h.opt.Dir, "keys"))
-		default:
-			err = fmt.Errorf("auth %q: must be %s or %s", h.opt.Auth, AuthJWT, AuthToken)
 		}
-		if err != nil {
-			return err
-		}
+	case AuthJWT:
+		h.keys, err = trust.Open(filepath.Join(h.opt.Dir, "keys"))
+	default:
+		err = fmt.Errorf("auth %q: must be %s or %s", h.opt.Auth, AuthJWT, AuthToken)
+	}
+	if err != nil {
+		return err
+	}
+	if h.tls, err = serverTLS(&h.opt); err != nil {
+		return err
+	}
+	if _, err := h.terminalCA(); err != nil {
+		return err
+	}
+	if h.opt.NATSURL == "" {
 		if h.srv, err = h.startServer(); err != nil {
 			return err
 		}
@@ -258,6 +286,7 @@ type meters struct {
 	set                                                       *metrics.Set
 	entered, known, gaps, aside, holes, bytes, restarts, auth *metrics.Counter
 	copied, repeated, signed, unverified                      *metrics.Counter
+	enrolled, notEnrolled                                     *metrics.Counter
 }
 
 func newMeters(h *Hub) *meters {
@@ -272,6 +301,9 @@ func newMeters(h *Hub) *meters {
 		bytes:    s.NewCounter(`poshub_parcel_bytes_total`),
 		restarts: s.NewCounter(`poshub_stream_restarts_total`),
 		auth:     s.NewCounter(`poshub_http_unauthorized_total`),
+
+		enrolled:    s.NewCounter(`poshub_enrolments_total{result="enrolled"}`),
+		notEnrolled: s.NewCounter(`poshub_enrolments_total{result="refused"}`),
 
 		copied:     s.NewCounter(`poshub_copied_events_total{result="entered"}`),
 		repeated:   s.NewCounter(`poshub_copied_events_total{result="known"}`),

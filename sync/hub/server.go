@@ -2,12 +2,14 @@ package hub
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -57,6 +59,13 @@ func (h *Hub) startServer() (*server.Server, error) {
 		}
 		o.TrustedKeys, o.SystemAccount = []string{h.keys.OperatorKey()}, sys.Key
 	}
+	if h.tls != nil {
+		o.TLSConfig = h.tls.Clone()
+		o.TLSTimeout = 10
+		if o.TLSConfig.ClientCAs != nil {
+			o.TLSConfig.ClientAuth = tls.RequireAndVerifyClientCert
+		}
+	}
 	s, err := server.NewServer(o)
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
@@ -93,27 +102,38 @@ func (h *Hub) dial() (*nats.Conn, error) {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { h.log.Warn("nats", "error", err) }),
 	}
-	url := h.opt.NATSURL
-	if h.srv != nil {
-		url = h.srv.ClientURL()
-		opts = append(opts, nats.InProcessServer(h.srv))
-		if h.keys == nil {
-			opts = append(opts, nats.Token(h.token))
-		} else {
-			creds, err := h.keys.HubUser()
-			if err != nil {
-				return nil, err
-			}
-			opts = append(opts, nats.UserCredentialBytes(creds))
-		}
-	} else if h.opt.NATSCreds != "" {
+	url, way, err := h.way()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, way...)
+	switch {
+	case h.opt.NATSCreds != "":
 		opts = append(opts, nats.UserCredentials(h.opt.NATSCreds))
+	case h.keys != nil && !strings.Contains(url, "@"):
+		creds, err := h.keys.HubUser()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.UserCredentialBytes(creds))
+	case h.srv != nil:
+		opts = append(opts, nats.Token(h.token))
 	}
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		return nil, errors.New("connect to NATS at " + Redact(url+": "+err.Error()))
 	}
 	return nc, nil
+}
+
+// way is where and how this hub connects, but for who it is.
+func (h *Hub) way() (url string, opts []nats.Option, err error) {
+	if h.srv != nil {
+		return h.srv.ClientURL(), []nats.Option{nats.InProcessServer(h.srv)}, nil
+	}
+	cfg, err := ClientConfig(h.opt.NATSCA, h.opt.NATSCert, h.opt.NATSKey)
+	// Also without tls:// in the address the server may ask for TLS.
+	return h.opt.NATSURL, []nats.Option{func(o *nats.Options) error { o.TLSConfig = cfg; return nil }}, err
 }
 
 // prepareStreams makes the stream of the shard and the bucket of notices, or

@@ -133,8 +133,8 @@ func (k *Keys) sign(c *jwt.AccountClaims) (Account, error) {
 // DeviceUser is the JWT with which the holder of nkey, a user's public key, is the
 // terminal: valid for a time from now, or, with 0, until revoked.
 func (k *Keys) DeviceUser(d *Device, nkey string, valid time.Duration) (string, error) {
-	if len(nkey) != keyLength || !nkeys.IsValidPublicUserKey(nkey) { // base32 with a tail would do for the latter
-		return "", fmt.Errorf("%w: %q is no public user key", ErrDevice, nkey)
+	if err := CheckUserKey(nkey); err != nil {
+		return "", err
 	}
 	p, err := wire.DevicePermissions(d.Shard, d.Store, d.Terminal)
 	if err != nil {
@@ -152,6 +152,14 @@ func (k *Keys) DeviceUser(d *Device, nkey string, valid time.Duration) (string, 
 		c.Expires = time.Now().Add(valid).Unix()
 	}
 	return c.Encode(k.devices)
+}
+
+// CheckUserKey refuses, as ErrDevice, what is no public key of a user.
+func CheckUserKey(nkey string) error {
+	if len(nkey) != keyLength || !nkeys.IsValidPublicUserKey(nkey) { // base32 with a tail would do for the latter
+		return fmt.Errorf("%w: %.60q is no public user key", ErrDevice, nkey)
+	}
+	return nil
 }
 
 func userClaims(nkey, name string, p wire.Permissions) *jwt.UserClaims {
