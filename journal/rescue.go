@@ -172,7 +172,10 @@ func (r *Rescue) scan() (*proved, error) {
 	}
 	for r.off < r.end {
 		off := r.off
-		g, b, err := r.cold.whole(where{id: r.j.id, segNo: r.seg.no, off: off, end: r.end, align: r.step})
+		g, b, err := r.cold.group(where{id: r.j.id, segNo: r.seg.no, off: off, end: r.end, align: r.step})
+		if err == nil {
+			err = g.checkBody(b)
+		}
 		if err == nil {
 			_, err = g.prove(b)
 		}

@@ -322,6 +322,10 @@ func (p *patient) headOffice() finding {
 	switch {
 	case u.Fork != "":
 		return attention("nothing at once: posd begins a new journal; see \"Cloned disk, restored backup\" in the operators' guide", "%s", u.Fork)
+	case u.Lost > 0:
+		return failed("keep the disk; see \"Damaged journal\" in the operators' guide", "%d records that head office lacks were declared lost, since they cannot be read", u.Lost)
+	case u.Rot != "":
+		return failed("keep the disk; see \"Damaged journal\" in the operators' guide", "%s", u.Rot)
 	case u.Held != "":
 		return attention("head office holds this terminal back; ask there", "%s", u.Held)
 	case !u.Connected:

@@ -291,6 +291,14 @@ func TestDoctor(t *testing.T) {
 			w.hub()
 			w.answers(func(s *statusDoc) { s.Uplink.Connected, s.Uplink.Fork = true, "another history" })
 		}, stateAttention, "another history"},
+		{"head office", "lost", func(w *ward) {
+			w.hub()
+			w.answers(func(s *statusDoc) { s.Uplink.Connected, s.Uplink.Lost = true, 2 })
+		}, stateFailed, "2 records that head office lacks were declared lost"},
+		{"head office", "rot", func(w *ward) {
+			w.hub()
+			w.answers(func(s *statusDoc) { s.Uplink.Connected, s.Uplink.Rot = true, "records 3 to 4" })
+		}, stateFailed, "records 3 to 4"},
 		{"head office", "held", func(w *ward) {
 			w.hub()
 			w.answers(func(s *statusDoc) { s.Uplink.Connected, s.Uplink.Held = true, "set aside" })

@@ -57,7 +57,8 @@ type statusDoc struct {
 		Configured, Connected    bool
 		Server                   string
 		Sent, Settled, Unsettled uint64
-		Held, Fork               string
+		Lost                     uint64
+		Rot, Held, Fork          string
 		LastError                string `json:"last_error"`
 	}
 	Catalogue struct {
@@ -256,7 +257,10 @@ func (s *statusDoc) headOffice(p *printer) {
 		link = "no link"
 	}
 	p.line("head office", "%s; it has %d of %d records, %d to go", link, u.Settled, s.Journal.Floor, u.Unsettled)
-	for _, x := range []struct{ name, text string }{{"held", u.Held}, {"fork", u.Fork}, {"last error", u.LastError}} {
+	if u.Lost > 0 {
+		p.line("", "LOST: %d records were declared lost, since they cannot be read: keep the disk, posctl salvage may find them", u.Lost)
+	}
+	for _, x := range []struct{ name, text string }{{"rot", u.Rot}, {"held", u.Held}, {"fork", u.Fork}, {"last error", u.LastError}} {
 		if x.text != "" {
 			p.line("", "%s: %s", x.name, x.text)
 		}

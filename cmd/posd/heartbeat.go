@@ -114,6 +114,9 @@ func (h *heart) beat() []byte {
 	defer h.mu.Unlock()
 	b.Config = h.configured()
 	b.Backlog = h.backlog.state(up.Settled, floor, reg.Now, sold{reg.Branch, reg.Receipt, reg.Perpetual})
+	if up.UnsettledAge > 0 { // no jump of the wall clock is in it
+		b.Backlog.Age = seconds(up.UnsettledAge)
+	}
 	if b.Backlog.Known {
 		b.Backlog.Currency = reg.Currency.Code
 	}
@@ -145,7 +148,12 @@ func (h *heart) alarms(up *uplink.Status) (codes, why []string) {
 	alarm(up.Fork != "", wire.AlarmForked, up.Fork)
 	alarm(h.stay && up.Fork == "", wire.AlarmForked, "no new journal could be begun where one was needed")
 	alarm(up.Held != "", wire.AlarmHeld, up.Held)
-	alarm(st.Damaged > 0, wire.AlarmRot, "damaged segments: "+strconv.Itoa(st.Damaged))
+	rot := "damaged segments: " + strconv.Itoa(st.Damaged)
+	if up.Rot != "" {
+		rot = up.Rot
+	}
+	alarm(st.Damaged > 0 || up.Rot != "", wire.AlarmRot, rot)
+	alarm(up.Lost > 0, wire.AlarmLost, strconv.FormatUint(up.Lost, 10)+" records were declared lost: keep the disk, posctl salvage may find them")
 	alarm(j.ReadOnly(), wire.AlarmReadOnly, "")
 	alarm(!j.ReadOnly() && j.Full(), wire.AlarmFull, "")
 	free, total := space(t.c.Data.Dir)

@@ -22,6 +22,7 @@ import (
 	"posd/journal"
 	"posd/pos/catalogue"
 	"posd/pos/config"
+	"posd/pos/event"
 	"posd/pos/httpapi"
 	"posd/pos/register"
 	"posd/pos/view"
@@ -262,16 +263,26 @@ func (t *terminal) openUplink() (err error) {
 		CertFile: t.credential("hub.crt", h.CertFile), KeyFile: t.credential("hub.key", h.KeyFile),
 		Credentials: t.credential("hub.creds", h.Credentials), TokenFile: t.credential("hub.token", h.TokenFile),
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
-		Heartbeat: t.heart.beat, OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected},
+		Heartbeat: t.heart.beat, Lost: t.lost, OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected},
 	})
 	return err
+}
+
+// lost journals that records are declared lost, and signs it.
+func (t *terminal) lost(ctx context.Context, m *journal.MissingError) error {
+	err := t.register.Note(ctx, &event.RecordsLost{First: m.First, Last: m.Last, Head: m.Head.String(),
+		File: m.Damage.File, Offset: uint64(max(0, m.Damage.Offset)), Reason: fmt.Sprint(m.Damage.Err)}, nil)
+	if err != nil {
+		return err
+	}
+	return t.journal.Checkpoint()
 }
 
 func (t *terminal) uplinkStatus() httpapi.UplinkStatus {
 	s := t.uplink.Status()
 	return httpapi.UplinkStatus{
 		Connected: s.Connected, Server: s.Server, Ledger: s.Ledger, Sent: s.Sent, Settled: s.Settled,
-		Unsettled: s.Unsettled, Held: s.Held, Fork: s.Fork, LastError: s.LastError,
+		Unsettled: s.Unsettled, UnsentAge: s.UnsentAge, UnsettledAge: s.UnsettledAge, Lost: s.Lost, Rot: s.Rot, Held: s.Held, Fork: s.Fork, LastError: s.LastError,
 	}
 }
 

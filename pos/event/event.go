@@ -26,6 +26,7 @@ const (
 	TypeConfigRefused   = "config.refused"
 	TypeCommandExecuted = "command.executed"
 	TypeCommandRefused  = "command.refused"
+	TypeRecordsLost     = "records.lost"
 )
 
 // Clock says how far an event's wall time can be trusted. Order is the
@@ -167,4 +168,15 @@ type TerminalStopped struct {
 type ClockStepped struct {
 	FromMilli int64 // Unix time expected, milliseconds
 	ToMilli   int64 // Unix time found, milliseconds
+}
+
+// RecordsLost is written before the terminal tells head office that records of this
+// journal, which it had not got, cannot be read any more. The journal's signature over
+// it says who declared what.
+type RecordsLost struct {
+	First, Last uint64 // sequence numbers
+	Head        string // lower-case hex head of the chain after Last
+	File        string // within the journal's folder
+	Offset      uint64 // of the first damaged byte range
+	Reason      string
 }

@@ -88,6 +88,9 @@ type UplinkStatus struct {
 	Connected                bool
 	Server, Ledger           string
 	Sent, Settled, Unsettled uint64
+	UnsentAge, UnsettledAge  time.Duration // of the oldest record
+	Lost                     uint64        // records declared lost
+	Rot                      string        // what cannot be read and holds up what follows
 	Held, Fork, LastError    string
 }
 

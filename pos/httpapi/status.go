@@ -204,6 +204,13 @@ func (s *Server) degraded() (why []string) {
 	if st.Damaged > 0 {
 		why = append(why, "damaged segments of the journal: "+strconv.Itoa(st.Damaged)+", named in journal.damaged; keep the disk until head office has their records (posctl salvage)")
 	}
+	if s.o.Uplink != nil {
+		if u := s.o.Uplink(); u.Lost > 0 {
+			why = append(why, strconv.FormatUint(u.Lost, 10)+" records that head office lacks were declared lost, since they cannot be read; keep the disk, posctl salvage may find them")
+		} else if u.Rot != "" {
+			why = append(why, u.Rot)
+		}
+	}
 	if j.ReadOnly() {
 		why = append(why, readOnly)
 	}
@@ -302,6 +309,10 @@ func (s *Server) uplinkStatus(o *object) {
 		o.uint("sent", u.Sent)
 		o.uint("settled", u.Settled)
 		o.uint("unsettled", u.Unsettled)
+		o.uint("unsent_seconds", uint64(u.UnsentAge/time.Second))
+		o.uint("unsettled_seconds", uint64(u.UnsettledAge/time.Second))
+		o.uint("lost", u.Lost)
+		o.text("rot", u.Rot)
 		o.text("held", u.Held)
 		o.text("fork", u.Fork)
 		o.text("last_error", u.LastError)

@@ -107,7 +107,8 @@ func (s *state) fold(h event.Header, data []byte) (known bool, err error) {
 		}
 		s.closed(&e)
 	case event.TypeTerminalStarted, event.TypeTerminalStopped, event.TypeClockStepped,
-		event.TypeConfigApplied, event.TypeConfigRefused, event.TypeCommandExecuted, event.TypeCommandRefused:
+		event.TypeConfigApplied, event.TypeConfigRefused, event.TypeCommandExecuted, event.TypeCommandRefused,
+		event.TypeRecordsLost:
 	default:
 		return false, nil
 	}

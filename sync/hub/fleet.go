@@ -57,6 +57,7 @@ var reasonTexts = map[string]string{
 	wire.AlarmDisk:      "its data partition is almost full",
 	wire.AlarmFull:      "its journal is full: new sales are refused",
 	wire.AlarmRot:       "its journal has damaged segments: keep the disk",
+	wire.AlarmLost:      "records that head office lacks cannot be read any more on its disk: keep it, a salvage may find them",
 	wire.AlarmFailed:    "its storage device failed",
 	wire.AlarmReadOnly:  "its file system is read-only: nothing can be sold",
 	wire.AlarmUnsigned:  "its journal is not signed: the terminal's key is missing",

@@ -36,6 +36,7 @@ var quick = times{
 	refused: 500 * time.Millisecond, home: 50 * time.Millisecond, backoff: 200 * time.Millisecond, firstWait: 5 * time.Millisecond,
 	stuck: 300 * time.Millisecond, save: 20 * time.Millisecond, pulse: 2 * time.Second,
 	beat: 100 * time.Millisecond, beatMin: 10 * time.Millisecond,
+	marks: 50 * time.Millisecond, look: 10 * time.Millisecond, rotten: 200 * time.Millisecond, unreadable: 500 * time.Millisecond,
 }
 
 func logger(t testing.TB, name string) *slog.Logger {
@@ -251,11 +252,15 @@ type till struct {
 	t0   times          // zero: quick
 	pace Pacer          // nil: none
 	more func(*Options) // nil: nothing
+	keep time.Duration  // settled records
 	sold []row          // what was sold, as the ledger must have it
 }
 
-func newTill(t testing.TB, name string) *till {
-	tl := &till{t: t, dir: t.TempDir(), name: name}
+func newTill(t testing.TB, name string) *till { return newKeeper(t, name, 0) }
+
+// newKeeper keeps what is settled for a while, as a real till does.
+func newKeeper(t testing.TB, name string, keep time.Duration) *till {
+	tl := &till{t: t, dir: t.TempDir(), name: name, keep: keep}
 	_, err := journal.Create(tl.journalDir(), journal.CreateOptions{
 		Identity: journal.Identity{Store: "s1", Terminal: name}, SegmentSize: 128 << 10})
 	if err != nil {
@@ -268,7 +273,7 @@ func newTill(t testing.TB, name string) *till {
 func (tl *till) journalDir() string { return filepath.Join(tl.dir, "journal") }
 
 func (tl *till) open() *till {
-	j, err := journal.Open(tl.journalDir(), journal.Options{SegmentSize: 128 << 10, Log: logger(tl.t, tl.name)})
+	j, err := journal.Open(tl.journalDir(), journal.Options{SegmentSize: 128 << 10, Retention: tl.keep, Log: logger(tl.t, tl.name)})
 	if err != nil {
 		tl.t.Fatal(err)
 	}

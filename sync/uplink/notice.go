@@ -110,8 +110,8 @@ func (u *Uplink) believe(w wire.Watermark) error {
 		return nil
 	}
 	if err := u.compare(w.Seq, w.Head, "the hub's ledger"); err != nil {
-		if errors.Is(err, journal.ErrFreed) {
-			err = nil // far behind settled: an older ledger; it cannot be compared
+		if errors.Is(err, journal.ErrFreed) || isDamage(err) {
+			err = nil // far behind settled: an older ledger; or rotten: it cannot be compared
 		}
 		if err != nil || w.Seq > u.settled() {
 			return err
@@ -140,7 +140,7 @@ func (u *Uplink) believe(w wire.Watermark) error {
 func (u *Uplink) settle(seq uint64, head chain.Head) {
 	u.state.Seq, u.state.Head, u.dirty = seq, head, true
 	u.j.Settle(seq)
-	u.note(func(s *Status) { s.Settled = seq })
+	u.note(func(s *Status) { s.Settled = seq; u.own.shrank(seq) })
 }
 
 // hold stops or resumes shipping at the hub's word. Held is not kept in the
@@ -173,7 +173,7 @@ func (u *Uplink) rewind(seq uint64, why string) {
 }
 
 // compare holds a head that somebody else knows against the journal. The error
-// is errFork, or journal.ErrFreed if the record is no longer held.
+// is errFork, or journal.ErrFreed or damage if the record cannot be read.
 func (u *Uplink) compare(seq uint64, head chain.Head, who string) error {
 	floor, _ := u.j.Floor()
 	if seq > floor {

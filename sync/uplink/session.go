@@ -122,7 +122,7 @@ func (u *Uplink) step(ctx context.Context) error {
 	}
 	probe, wait := u.breaker.ask()
 	if u.state.Held == "" && !u.probed && wait == 0 {
-		p, err := u.fill(probe)
+		p, err := u.fill(ctx, probe)
 		if err != nil {
 			return err
 		}
@@ -134,6 +134,9 @@ func (u *Uplink) step(ctx context.Context) error {
 	idle := min(u.opt.t.save, u.stuckWait/2)
 	if wait > 0 {
 		idle = min(idle, wait)
+	}
+	if u.rot.first == u.next {
+		idle = min(idle, max(0, time.Until(u.rot.next)))
 	}
 	t := time.NewTimer(idle)
 	defer t.Stop()
@@ -238,7 +241,7 @@ func (u *Uplink) findPlace(blind bool, m *nats.Msg, err error) error {
 			err = u.compare(last, head, "the stream")
 		}
 		switch {
-		case errors.Is(err, wire.ErrFormat), errors.Is(err, journal.ErrFreed):
+		case errors.Is(err, wire.ErrFormat), errors.Is(err, journal.ErrFreed), isDamage(err):
 			u.log.Warn("uplink: our last parcel in the stream is not believed", "sequence", seq, "error", err)
 			u.place(u.settled()+1, seq)
 			return nil

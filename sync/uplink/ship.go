@@ -54,7 +54,7 @@ type load struct {
 
 // fill makes the next parcel of whole groups, as many as the target allows, at
 // least one, or just one as a probe. There is none at the end of the journal.
-func (u *Uplink) fill(probe bool) (*load, error) {
+func (u *Uplink) fill(ctx context.Context, probe bool) (*load, error) {
 	if probe {
 		u.closeReader()
 	} else if l := u.ready; l != nil {
@@ -62,7 +62,7 @@ func (u *Uplink) fill(probe bool) (*load, error) {
 		return l, nil
 	}
 	l := &load{spent: u.opt.Pacer.Spent()}
-	p, ok, err := u.first(probe)
+	p, ok, err := u.first(ctx, probe)
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -89,12 +89,31 @@ func (u *Uplink) prepare(l *load) {
 	u.ready = next
 }
 
-// first makes a parcel that begins with the record to ship next.
-func (u *Uplink) first(probe bool) (p wire.Parcel, ok bool, err error) {
-	if floor, _ := u.j.Floor(); u.next > floor {
+// first makes a parcel that begins with the record to ship next. There is none at the
+// end of the journal, and none while damage is to be looked at again later.
+func (u *Uplink) first(ctx context.Context, probe bool) (p wire.Parcel, ok bool, err error) {
+	floor, _ := u.j.Floor()
+	if u.next > floor || u.rot.first == u.next && time.Now().Before(u.rot.next) {
 		return p, false, nil
 	}
-	if oldest := u.j.Oldest(); u.next < oldest {
+	target := u.size()
+	if probe {
+		target = 1
+	}
+	p, ok, err = u.straight(target)
+	if _, rescued := u.reader.(*journal.Rescue); rescued && err == nil && !ok { // it has ended
+		u.closeReader()
+		p, ok, err = u.straight(target)
+	}
+	if isDamage(err) && u.opt.bug != bugNoHole {
+		return u.around(ctx, target)
+	}
+	return p, ok, err
+}
+
+// straight makes a parcel of what the reader at hand, or a new one, gives.
+func (u *Uplink) straight(target int) (p wire.Parcel, ok bool, err error) {
+	if oldest := u.j.Oldest(); u.next < oldest && u.reader == nil {
 		// Damaged is not gone: a salvage may still save it.
 		if r, err := u.j.Reader(u.next); err == nil {
 			r.Close()
@@ -110,13 +129,11 @@ func (u *Uplink) first(probe bool) (p wire.Parcel, ok bool, err error) {
 		u.prevOK = true
 	}
 	if u.reader == nil {
-		if u.reader, err = u.j.Reader(u.next); err != nil {
+		r, err := u.j.Reader(u.next)
+		if err != nil {
 			return p, false, err
 		}
-	}
-	target := u.size()
-	if probe {
-		target = 1
+		u.reader = r
 	}
 	return u.gather(wire.Parcel{Journal: u.j.ID(), First: u.next, Prev: u.prev}, target)
 }
@@ -135,6 +152,10 @@ func (u *Uplink) gather(p wire.Parcel, target int) (_ wire.Parcel, ok bool, err 
 		if err == io.EOF {
 			break
 		}
+		if isDamage(err) && len(u.raw) > 0 { // what stands before it goes first
+			u.closeReader()
+			break
+		}
 		if err != nil {
 			return p, false, err
 		}
@@ -142,7 +163,12 @@ func (u *Uplink) gather(p wire.Parcel, target int) (_ wire.Parcel, ok bool, err 
 			u.ahead = g
 			break
 		}
+		had := len(u.raw)
 		if err := u.reader.Guard(func() error { return u.take(g.Frames) }); err != nil {
+			if u.raw = u.raw[:had]; had > 0 && isDamage(err) {
+				u.closeReader()
+				break
+			}
 			return p, false, err
 		}
 		p.Last, p.Head = g.Last, g.Head
@@ -305,6 +331,7 @@ func (u *Uplink) shipped(p *load, a *pubAck) {
 		u.lastMove = time.Now()
 	}
 	u.probed = u.fruitless >= 2
+	u.passedRot(p.Last)
 	u.getFails, u.blind, u.connecting = 0, false, 0
 	tight, spent := u.opt.Pacer.Tight(), u.opt.Pacer.Spent()-p.spent
 	switch {
@@ -319,12 +346,8 @@ func (u *Uplink) shipped(p *load, a *pubAck) {
 	u.m.parcels.Inc()
 	u.m.raw.Add(len(p.Frames))
 	u.m.wire.Add(len(p.body))
-	floor, _ := u.j.Floor()
 	u.note(func(s *Status) {
 		s.Sent, s.LastError, s.Breaker, s.AckP95 = p.Last, "", closed.String(), u.breaker.window.p95(0)
-		if u.unsent = (time.Time{}); p.Last < floor {
-			u.unsent = time.Now()
-		}
 		s.Parcels++
 		s.Raw += uint64(len(p.Frames))
 		s.Wire += uint64(len(p.body))

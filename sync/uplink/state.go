@@ -3,7 +3,6 @@ package uplink
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,12 +14,13 @@ import (
 )
 
 // The state file is the newest watermark that was believed, as the hub writes
-// it: the one thing worth knowing without a link.
+// it, the one thing worth knowing without a link, and what own has beside it.
 
 // load takes over the state file, if it is this journal's.
 func (u *Uplink) load() {
 	u.state.Journal = u.j.ID()
-	w, err := readState(u.opt.StatePath)
+	w, o, written, err := readState(u.opt.StatePath)
+	defer func() { u.loadMarks(written) }()
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -37,6 +37,25 @@ func (u *Uplink) load() {
 	u.next = w.Seq + 1
 	u.j.Settle(w.Seq)
 	u.st.Settled, u.st.Sent, u.st.Ledger = w.Seq, w.Seq, w.Ledger.String()
+	u.own = o
+}
+
+// loadMarks puts the marks in order. What became durable after the file was written, and
+// before a cut, is as old as the file at most.
+func (u *Uplink) loadMarks(written time.Time) {
+	now := time.Now()
+	for i := range u.own.marks {
+		if m := &u.own.marks[i]; m.at.Unix() < saneTime || m.at.After(now) {
+			m.at = now
+		}
+	}
+	u.own.shrank(u.settled())
+	if floor, _ := u.j.Floor(); floor > u.settled() {
+		if written.Unix() < saneTime || written.After(now) {
+			written = now
+		}
+		u.own.grew(floor, written)
+	}
 }
 
 // checkState refuses a state that does not belong to this journal's history.
@@ -57,23 +76,29 @@ func (u *Uplink) checkState(w *wire.Watermark) error {
 	return nil
 }
 
-func readState(path string) (wire.Watermark, error) {
-	f, err := os.Open(path)
+func readState(path string) (w wire.Watermark, o own, written time.Time, err error) {
+	b, err := readSmall(path, 64<<10)
 	if err != nil {
-		return wire.Watermark{}, err
+		return w, o, written, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
-	if err != nil {
-		return wire.Watermark{}, err
+	if st, err := os.Stat(path); err == nil {
+		written = st.ModTime()
 	}
-	return wire.ParseWatermark(b)
+	if w, err = wire.ParseWatermark(b); err == nil {
+		o, err = parseOwn(b)
+	}
+	return w, o, written, err
 }
 
 // saveDue writes the state if it has changed and the last write is long ago:
-// flash wears, and an old state costs little.
+// flash wears, and an old state costs little. Marks are worth less writing still.
 func (u *Uplink) saveDue() {
-	if u.dirty && time.Since(u.saved) >= u.opt.t.save {
+	since := time.Since(u.saved)
+	u.mu.Lock()
+	marked := u.own.fresh && len(u.own.marks) > 0 && time.Since(u.own.marks[0].at) >= u.opt.t.marks
+	u.mu.Unlock()
+	if u.dirty && since >= u.opt.t.save || marked && since >= u.opt.t.marks {
+		u.dirty = true
 		u.save()
 	}
 }
@@ -83,7 +108,13 @@ func (u *Uplink) save() {
 		return
 	}
 	u.saved = time.Now()
-	if err := writeState(u.opt.StatePath, u.state.Append(nil)); err != nil {
+	w := u.state
+	w.Want, w.Held = 0, ""
+	u.mu.Lock()
+	b := u.own.append(w.Append(nil))
+	u.own.fresh = false
+	u.mu.Unlock()
+	if err := writeState(u.opt.StatePath, b); err != nil {
 		u.log.Warn("uplink: state not written", "file", u.opt.StatePath, "error", err)
 		return
 	}
@@ -114,7 +145,7 @@ func writeState(path string, b []byte) error {
 // Settled is how far the state file at path says that head office has journal id,
 // and the head there; 0 if it says nothing about it.
 func Settled(path string, id chain.ID) (uint64, chain.Head) {
-	w, err := readState(path)
+	w, _, _, err := readState(path)
 	if err != nil || w.Journal != id {
 		return 0, chain.Head{}
 	}

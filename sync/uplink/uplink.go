@@ -39,6 +39,9 @@ type Options struct {
 	Metrics     *metrics.Set     // nil: none
 	Log         *slog.Logger     // nil: discarded
 
+	// Lost journals that records are declared lost, before head office is told; nil: it
+	// is not journaled. An error is logged and stops nothing.
+	Lost func(ctx context.Context, m *journal.MissingError) error
 	// Heartbeat gives the body of a heartbeat; nil: none is sent. It is called from
 	// a goroutine of its own, at each connect, at intervals, and after Beat.
 	Heartbeat func() []byte
@@ -88,6 +91,11 @@ type times struct {
 	pulse     time.Duration // a hub not heard of for so long is not alive
 	beat      time.Duration // between heartbeats, ± 20 %
 	beatMin   time.Duration // the least
+
+	marks      time.Duration // between writes of the state for the sake of marks
+	look       time.Duration // between looks at records that cannot be read, at least
+	rotten     time.Duration // other bytes for so long: they are declared lost
+	unreadable time.Duration // a page that cannot be read for so long: likewise
 }
 
 var defaultTimes = times{
@@ -97,6 +105,7 @@ var defaultTimes = times{
 	refused: 8 * time.Second, home: 30 * time.Second, backoff: time.Minute, firstWait: 250 * time.Millisecond,
 	stuck: 30 * time.Second, save: 10 * time.Second, pulse: 30 * time.Second,
 	beat: 30 * time.Second, beatMin: 2 * time.Second,
+	marks: 10 * time.Minute, look: 5 * time.Second, rotten: time.Minute, unreadable: 15 * time.Minute,
 }
 
 const (
@@ -120,6 +129,8 @@ const (
 	bugFirstFence     // only the first parcel behind a found place is fenced
 	bugMsgID          // the server's duplicate window instead of the fence
 	bugFixedLimit     // the same wait for every acknowledgement
+	bugNoHole         // damage ends the session, as if it were a fault of the link
+	bugHastyHole      // records are declared lost at the first look that fails
 )
 
 // Uplink ships one journal. Run is its one goroutine; Status may be called from any.
@@ -150,10 +161,11 @@ type Uplink struct {
 	synced     bool      // in this session the place was found
 	shippedAny bool      // in this session a parcel was acknowledged
 	wentHome   time.Time
-	returns    int             // home answered so often in a row before we go back
-	reader     *journal.Reader // nil, or about to read record next+held groups
-	ahead      journal.Group   // read, but did not fit into the last parcel; First 0: none
-	ready      *load           // made while the one before it was in flight
+	returns    int           // home answered so often in a row before we go back
+	reader     groups        // nil, or about to read record next+held groups
+	rot        rot           // at record next, or nowhere
+	ahead      journal.Group // read, but did not fit into the last parcel; First 0: none
+	ready      *load         // made while the one before it was in flight
 	raw        []byte
 	enc, spare wire.Encoder
 	target     int
@@ -178,34 +190,37 @@ type Uplink struct {
 	saved      time.Time
 	connecting int // attempts without success
 
-	mu     sync.Mutex
-	st     Status
-	unsent time.Time // since when something waits to be sent
+	mu  sync.Mutex
+	st  Status
+	own own
 }
 
 // Status is a snapshot of an uplink.
 type Status struct {
-	Connected bool
-	Server    string        // connected to
-	Away      bool          // in another region than ours
-	Breaker   string        // closed: parcels go through; open: none is sent; half open: one as a probe
-	AckP95    time.Duration // what acknowledgements take, 95th percentile
-	UnsentAge time.Duration // since then something waits to be sent, 0 = nothing does
-	Failovers uint64        // sessions in another region than ours
-	Ledger    string        // id of the hub's ledger, "" if never heard of
-	Sent      uint64        // last record that the stream has acknowledged
-	Settled   uint64        // last record that the ledger has committed
-	Unsent    uint64        // durable records not yet acknowledged
-	Unsettled uint64        // durable records not yet committed
-	Parcels   uint64        // acknowledged since the start
-	Raw       uint64        // their bytes before compression
-	Wire      uint64        // their bytes as sent
-	Resyncs   uint64        // times the place in the stream was asked for
-	Rewinds   uint64        // times records were sent again
-	Holes     uint64        // declarations of records no longer held
-	Held      string        // why the hub sets this terminal's parcels aside, "" if it does not
-	Fork      string        // why nothing is shipped any more, "" if all is well
-	LastError string
+	Connected    bool
+	Server       string        // connected to
+	Away         bool          // in another region than ours
+	Breaker      string        // closed: parcels go through; open: none is sent; half open: one as a probe
+	AckP95       time.Duration // what acknowledgements take, 95th percentile
+	UnsentAge    time.Duration // of the oldest durable record that is not sent, 0: all are
+	UnsettledAge time.Duration // of the oldest one that is not settled
+	Failovers    uint64        // sessions in another region than ours
+	Ledger       string        // id of the hub's ledger, "" if never heard of
+	Sent         uint64        // last record that the stream has acknowledged
+	Settled      uint64        // last record that the ledger has committed
+	Unsent       uint64        // durable records not yet acknowledged
+	Unsettled    uint64        // durable records not yet committed
+	Parcels      uint64        // acknowledged since the start
+	Raw          uint64        // their bytes before compression
+	Wire         uint64        // their bytes as sent
+	Resyncs      uint64        // times the place in the stream was asked for
+	Rewinds      uint64        // times records were sent again
+	Holes        uint64        // declarations of records no longer held, or lost
+	Lost         uint64        // records declared lost because they cannot be read, also before this start
+	Rot          string        // records that cannot be read hold up what is behind them, "" if none do
+	Held         string        // why the hub sets this terminal's parcels aside, "" if it does not
+	Fork         string        // why nothing is shipped any more, "" if all is well
+	LastError    string
 }
 
 // New prepares an uplink from its state file. A missing or unreadable file
@@ -264,7 +279,10 @@ func (u *Uplink) Run(ctx context.Context) error {
 	wctx, stop := context.WithCancel(ctx)
 	go func() { defer close(done); u.watchFloor(wctx) }()
 	defer func() { stop(); <-done }()
-	defer u.save()
+	defer func() {
+		u.dirty = u.dirty || u.own.fresh
+		u.save()
+	}()
 	u.pool.begin(time.Now(), nil, nil)
 	for ctx.Err() == nil {
 		s, limit := u.pool.next(time.Now(), u.opt.t.connect)
@@ -289,6 +307,7 @@ func (u *Uplink) roundOver(ctx context.Context) {
 	if err := u.pool.failed(); err != nil {
 		u.note(func(s *Status) { s.LastError = err.Error() })
 	}
+	u.saveDue()
 	sleep(ctx, u.pause())
 	u.pool.begin(time.Now(), u.pool.good, nil)
 }
@@ -402,8 +421,8 @@ func (u *Uplink) watchFloor(ctx context.Context) {
 	for {
 		seq, _ := u.j.Floor()
 		u.mu.Lock()
-		if seq > u.st.Sent && u.unsent.IsZero() {
-			u.unsent = time.Now()
+		if seq > u.st.Settled {
+			u.own.grew(seq, time.Now())
 		}
 		u.mu.Unlock()
 		signal(u.floor)
@@ -423,12 +442,12 @@ func signal(ch chan struct{}) {
 // Status returns a snapshot.
 func (u *Uplink) Status() Status {
 	floor, _ := u.j.Floor()
+	oldest := u.j.Oldest()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s := u.st
-	if s.Sent < floor && !u.unsent.IsZero() {
-		s.UnsentAge = time.Since(u.unsent)
-	}
+	s.UnsentAge, s.UnsettledAge = u.own.age(s.Sent, floor), u.own.age(s.Settled, floor)
+	s.Lost = u.own.lostFrom(oldest)
 	s.Unsent, s.Unsettled = floor-min(s.Sent, floor), floor-min(s.Settled, floor)
 	return s
 }
@@ -463,8 +482,11 @@ func newMeters(s *metrics.Set, u *Uplink) *meters {
 	gauge("posd_uplink_connected", func(s Status) float64 { return yes(s.Connected) })
 	gauge("posd_uplink_forked", func(s Status) float64 { return yes(s.Fork != "") })
 	gauge("posd_uplink_held", func(s Status) float64 { return yes(s.Held != "") })
+	gauge("posd_uplink_lost_records", func(s Status) float64 { return float64(s.Lost) })
+	gauge("posd_uplink_rot", func(s Status) float64 { return yes(s.Rot != "") })
 	gauge("posd_uplink_away", func(s Status) float64 { return yes(s.Away) })
 	gauge("posd_uplink_unsent_seconds", func(s Status) float64 { return s.UnsentAge.Seconds() })
+	gauge("posd_uplink_unsettled_seconds", func(s Status) float64 { return s.UnsettledAge.Seconds() })
 	gauge("posd_uplink_breaker_open", func(s Status) float64 { return yes(s.Breaker != "" && s.Breaker != closed.String()) })
 	gauge("posd_uplink_ack_p95_seconds", func(s Status) float64 { return s.AckP95.Seconds() })
 	gauge("posd_uplink_sent_seq", func(s Status) float64 { return float64(s.Sent) })

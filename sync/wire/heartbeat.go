@@ -31,6 +31,7 @@ const (
 	AlarmDisk      = "disk-low"       // the data partition is almost full
 	AlarmFull      = "journal-full"   // no room for another sale
 	AlarmRot       = "rot"            // damaged segments of the journal
+	AlarmLost      = "records-lost"   // records that head office lacks cannot be read any more
 	AlarmFailed    = "storage-failed" // the device refused a sync; posd is ending
 	AlarmReadOnly  = "read-only"      // the file system can only be read
 	AlarmUnsigned  = "unsigned"       // the journal is not signed
