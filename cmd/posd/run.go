@@ -24,6 +24,7 @@ import (
 	"posd/pos/config"
 	"posd/pos/event"
 	"posd/pos/httpapi"
+	"posd/pos/itemcode"
 	"posd/pos/register"
 	"posd/pos/view"
 	"posd/sync/downlink"
@@ -413,7 +414,8 @@ func (t *terminal) close() (err error) {
 
 // settingsOf are the values of c that may change while sales go on.
 func settingsOf(c *config.Config) register.Settings {
+	codes, _ := itemcode.NewRules(c.Items.Patterns, c.Terminal.Currency) // config has checked them
 	return register.Settings{
-		Prices: c.Terminal.Prices, Rounding: c.Terminal.Rounding, DayStart: c.Terminal.DayStart, Taxes: c.Taxes, Config: c.Hash(),
+		Prices: c.Terminal.Prices, Rounding: c.Terminal.Rounding, DayStart: c.Terminal.DayStart, Taxes: c.Taxes, Codes: codes, Config: c.Hash(),
 	}
 }

@@ -20,6 +20,7 @@ const maxFile = 64 << 10
 type Config struct {
 	Terminal Terminal
 	Taxes    []pos.Tax // ordered by code
+	Items    Items
 	HTTP     HTTP
 	Data     Data
 	Hub      Hub
@@ -38,6 +39,11 @@ type Terminal struct {
 	Rounding  pos.Rounding
 	TimeZone  *time.Location
 	DayStart  time.Duration // after local midnight; before it, a sale belongs to the day before
+}
+
+// Items is how codes of items are read.
+type Items struct {
+	Patterns []string // of variable-measure codes, in the order in which they are tried
 }
 
 // HTTP is the interface for front ends. At least one of Listen and Socket is set.

@@ -98,6 +98,7 @@ func TestRefusals(t *testing.T) {
 		{"two secrets", "[hub]\ncredentials = \"/a\"\ntoken_file = \"/b\"", `FILE:11: hub.token_file: hub.credentials is set too`},
 		{"stream", "[hub]\nstream = \"A.B\"", `"A.B" is not a name`},
 		{"origin with path", "[http]\norigins = [\"https://a.example/\"]", `is not an origin; write scheme and host only`},
+		{"pattern", "[items]\npatterns = [\"02IIIIIVPPPPC\", \"2IIIIVPPPC\"]", `"2IIIIVPPPC" is not a pattern: character 6: V goes with four or five P, W or N; write one such as "02IIIIIVPPPPC"`},
 		{"any origin", "[http]\norigins = [\"*\"]", `is not an origin`},
 		{"heap above the slice", "[limits]\nmemory = \"64MiB\"", `leaves nothing of limits.expect_memory`},
 		{"duplicate key", "[log]\nlevel = \"info\"\nlevel = \"warn\"", `FILE:11: log.level: is already set on line 10; remove one`},
@@ -308,7 +309,7 @@ func TestHashSeesEveryKey(t *testing.T) {
 	changed := map[string]string{
 		"terminal.store": `"s2"`, "terminal.id": `"t2"`, "terminal.operator": `"7"`, "terminal.currency": `"JPY"`, "terminal.prices": `"exclusive"`,
 		"terminal.rounding": `"line"`, "terminal.time_zone": `"Europe/Berlin"`, "terminal.day_start": `"00:30"`, "tax.*": `"1"`,
-		"http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
+		"items.patterns": `["02IIIIIVPPPPC"]`, "http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
 		"http.static": `"/srv"`, "http.max_body": `"32KiB"`, "http.rate": "7", "data.dir": `"/data"`, "data.max_bytes": `"1GiB"`, "data.retention": `"1d12h"`,
 		"data.segment": `"64KiB"`, "hub.urls": `["tls://h:4222"]`, "hub.credentials": `"/c"`, "hub.token_file": `"/t"`, "hub.ca_file": `"/ca"`,
 		"hub.fallback_urls": `["tls://other:4222"]`, "hub.cert_file": "\"/crt\"\nkey_file = \"/key\"", "hub.key_file": "\"/key\"\ncert_file = \"/crt\"",

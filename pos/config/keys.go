@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"posd/pos"
+	"posd/pos/itemcode"
 )
 
 // owner says who may decide a value.
@@ -72,6 +73,10 @@ var keys = []key{
 	{taxKeys, "", `A = "19"`, ownHeadOffice,
 		"Tax codes and their rates in percent, as strings with up to four decimals. At least one.\nA code is 1 to 8 of A-Z a-z 0-9 _ -. A change holds for new sales only.",
 		field{typ: "percentage", set: nil, get: formatTaxes}},
+
+	{"items.patterns", "[]", "", ownHeadOffice,
+		"Codes of scales and packers that carry a weight, price or number, at most 32; the first\nthat fits decides. A pattern has a character for each digit of the code: digits stand for\nthemselves, I for the item's number, P for a price, W for a weight or measure, N for pieces,\nV for the verifier digit of a P or W of 4 or 5 digits, C for the check digit, X for any digit.\nA point shows where the decimals of P or W begin (else: those of the currency; three). A unit\nother than kg follows W after a blank. For example [\"02IIIIIVPPPPC\", \"28IIIIIWW.WWWC\",\n\"29IIIIIWWW.WWC l\"]; the country's GS1 organisation says which it uses.",
+		list(func(c *Config) *[]string { return &c.Items.Patterns }, 32, checkPattern)},
 
 	{"http.listen", `"127.0.0.1:8080"`, "", ownFile,
 		"Where front ends connect, as host:port. Port 0 picks a free one. Empty: only http.socket.",
@@ -247,6 +252,13 @@ func formatTaxes(c *Config) string {
 		fmt.Fprintf(&b, "%s:%d ", t.Code, t.Rate)
 	}
 	return b.String()
+}
+
+func checkPattern(s string) *fault {
+	if err := itemcode.CheckPattern(s); err != nil {
+		return &fault{fmt.Sprintf("%q is not a pattern: %v", s, err), `write one such as "02IIIIIVPPPPC"`}
+	}
+	return nil
 }
 
 func checkListen(s string) *fault {

@@ -8,6 +8,7 @@ import (
 	"posd/journal"
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/itemcode"
 )
 
 // Settings are what head office may change while sales go on. A sale is made of one
@@ -17,7 +18,8 @@ type Settings struct {
 	Rounding pos.Rounding
 	DayStart time.Duration // after local midnight; before it, a sale belongs to the day before
 	Taxes    []pos.Tax
-	Config   string // hash of the configuration that they come from
+	Codes    *itemcode.Rules // how codes of items are read; nil: without patterns
+	Config   string          // hash of the configuration that they come from
 }
 
 // Rate is the rate of a tax code.
