@@ -57,6 +57,7 @@ const (
 	bugNoFence       // messages are stored wherever they land
 	bugEarlyNote     // the note moves when a message is sent
 	bugNoNames       // after a doubt, numbers are compared instead of names
+	bugSentIsOut     // after a doubt, what was sent counts as published
 )
 
 // New makes an outbox. Nothing is published before Run.
@@ -84,6 +85,9 @@ func New(o Options) (*Outbox, error) {
 	}
 	if o.onSend == nil {
 		o.onSend = func() error { return nil }
+	}
+	if o.bug == noBug {
+		o.bug = planted()
 	}
 	if o.ackIn == 0 {
 		o.ackIn = ackWait

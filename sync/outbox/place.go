@@ -90,6 +90,10 @@ func (s *session) publish(ctx context.Context) error {
 		return err
 	}
 	err := s.pump(ctx)
+	if s.o.opt.bug == bugSentIsOut {
+		maps.Copy(s.note.Lanes, s.pumped.read)
+		s.dirty = true
+	}
 	if s.dirty && !errors.Is(err, errPlanted) && !errors.Is(err, errTaken) {
 		end, done := context.WithTimeout(context.WithoutCancel(ctx), askWait)
 		defer done()

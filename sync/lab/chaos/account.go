@@ -115,6 +115,7 @@ func parseSale(event []byte) (s sale, err error) {
 // takings is what head office has, held against the truth line by line.
 type takings struct {
 	t      *truth
+	ledger map[name]entry
 	more   bool // head office may have what no terminal holds any more
 	seen   map[name]bool
 	counts map[string]uint64
@@ -124,7 +125,7 @@ type takings struct {
 }
 
 func (t *truth) against() *takings {
-	return &takings{t: t, seen: map[name]bool{}, counts: map[string]uint64{}, sales: map[string][]string{}}
+	return &takings{t: t, ledger: map[name]entry{}, seen: map[name]bool{}, counts: map[string]uint64{}, sales: map[string][]string{}}
 }
 
 // add takes one event of the ledger, as listed: by journal, then number.
@@ -141,6 +142,7 @@ func (k *takings) add(l line) error {
 		return found(disorder, "head office lists %s behind record %d", n, k.last.seq)
 	}
 	k.seen[n], k.last = true, n
+	k.ledger[n] = entryOf(l)
 	k.counts[n.journal]++
 	s, err := parseSale(l.Event)
 	k.money += s.Data.Total

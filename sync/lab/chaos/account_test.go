@@ -131,7 +131,7 @@ func TestParcels(t *testing.T) {
 func TestFramer(t *testing.T) {
 	said := "CONNECT {\"a\":1}\r\nPING\r\nHPUB pos.up.0.s1.t1.ab _INBOX.x 4 12\r\n0123\r\nPUB 89\r\nPUB pos.hb.0 5\r\nhello\r\nPING\r\n"
 	for size := 1; size <= len(said); size++ {
-		var f framer
+		f := framer{aim: parcelLine}
 		var m memory
 		got, parcels := "", 0
 		for rest := said; rest != ""; {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"posd/sync/ledger/pgtest"
 )
 
 // bench is what all histories share.
@@ -20,6 +22,29 @@ type bench struct {
 	hubFlags []string
 	begin    time.Time
 	mu       sync.Mutex
+	base     *pgtest.Server // nil until a database is asked for
+}
+
+// database makes an empty one; the server is started when the first is asked for.
+func (b *bench) database(ctx context.Context) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.base == nil {
+		s, err := pgtest.New()
+		if err != nil {
+			return "", err
+		}
+		b.base = s
+	}
+	return b.base.Create(ctx)
+}
+
+// close ends the database server.
+func (b *bench) close() error {
+	if b.base == nil {
+		return nil
+	}
+	return b.base.Close()
 }
 
 // Builds. Those of the lab have the tag posdlab: bugs can be planted in them, and a

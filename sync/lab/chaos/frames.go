@@ -10,13 +10,14 @@ type chunk struct {
 	data   []byte
 	begins bool // a message of the protocol begins with it
 	ends   bool // and one ends with it
-	parcel bool // it belongs to one that publishes a parcel
+	parcel bool // it belongs to one that publishes a parcel, or an event
 }
 
 // framer parts what a client says into the messages of the NATS protocol: a line, and
 // for a publication as many bytes after it as the line says. A line comes out whole,
 // what follows comes as it arrives.
 type framer struct {
+	aim    []byte // how the line of a parcel begins
 	line   []byte
 	left   int // bytes of the publication that are still to come
 	parcel bool
@@ -25,7 +26,16 @@ type framer struct {
 // maxLine bounds a line; CONNECT is the longest.
 const maxLine = 16 << 10
 
-var parcelLine = []byte("HPUB pos.up.")
+// How the lines of what is aimed at begin.
+var (
+	parcelLine = []byte("HPUB pos.up.")
+	eventLine  = []byte("HPUB pos.events.")
+)
+
+// halfBatch says that a publication belongs to an atomic batch that it does not end.
+func halfBatch(m []byte) bool {
+	return bytes.Contains(m, []byte("Nats-Batch-Id:")) && !bytes.Contains(m, []byte("Nats-Batch-Commit:"))
+}
 
 // feed takes the next bytes. The chunks are valid until the next call.
 func (f *framer) feed(b []byte) (out []chunk) {
@@ -48,7 +58,7 @@ func (f *framer) feed(b []byte) (out []chunk) {
 		line := append(f.line, b[:n]...)
 		f.line, b = nil, b[n:]
 		f.left = following(line)
-		f.parcel = f.left > 0 && bytes.HasPrefix(line, parcelLine)
+		f.parcel = f.left > 0 && bytes.HasPrefix(line, f.aim)
 		out = append(out, chunk{data: line, begins: true, ends: f.left == 0, parcel: f.parcel})
 	}
 	return out

@@ -42,6 +42,7 @@ type weather struct {
 // address of its own, at which that process connects.
 type link struct {
 	name   string
+	aims   []byte // at publications that begin so
 	addrs  []string
 	to     []string
 	ctx    context.Context
@@ -68,8 +69,8 @@ type armed struct {
 	done  chan struct{}
 }
 
-func newLink(name string, seed uint64, to ...string) (*link, error) {
-	l := &link{name: name, to: to, rng: rand.New(rand.NewPCG(seed, 77)), pipes: map[*pipe]bool{}}
+func newLink(name string, aim []byte, seed uint64, to ...string) (*link, error) {
+	l := &link{name: name, aims: aim, to: to, rng: rand.New(rand.NewPCG(seed, 77)), pipes: map[*pipe]bool{}}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for _, target := range to {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -116,7 +117,7 @@ func (l *link) open(near net.Conn, target string) {
 		hangUp(near)
 		return
 	}
-	p := &pipe{l: l, near: near, far: far}
+	p := &pipe{l: l, near: near, far: far, f: framer{aim: l.aims}}
 	l.mu.Lock()
 	l.pipes[p] = true
 	ok := l.ctx.Err() == nil
@@ -246,6 +247,7 @@ type pipe struct {
 	m         memory
 	blow      *armed // under way on this connection
 	held      []byte // of a parcel that will land late
+	from      int    // where in it the newest publication begins
 
 	mu   sync.Mutex
 	mute bool // what the server says is lost, and its side stays open
@@ -307,8 +309,11 @@ func (p *pipe) pass(c chunk) error {
 	}
 	switch a := p.blow; {
 	case a != nil && a.blow == late:
+		if c.begins {
+			p.from = len(p.held)
+		}
 		p.held = append(p.held, c.data...)
-		if !c.ends {
+		if !c.parcel || !c.ends || halfBatch(p.held[p.from:]) {
 			return nil
 		}
 		p.deafen()
@@ -368,6 +373,20 @@ func (p *pipe) land() {
 	p.l.late++
 	p.l.mu.Unlock()
 	sleep(p.l.ctx, settle)
+}
+
+// landed waits until what was held back has landed, and was decided about.
+func (l *link) landed(ctx context.Context) error {
+	err := await(ctx, "the late landing", func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.late == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	sleep(ctx, settle)
+	return err
 }
 
 // again says on a connection of its own what was said before, to any of the servers.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "of loads and cuts, 0 = from the clock; what real processes interleave does not repeat")
 	flag.BoolVar(&o.mutants, "mutants", true, "plant bugs and see them caught")
 	flag.StringVar(&o.scene, "scene", "", "play only this: forgetful")
+	flag.StringVar(&o.only, "only", "", "plant only the bugs whose names contain this; makes no history")
 	flag.IntVar(&o.events, "events", 100_000, "of a scene")
 	flag.StringVar(&o.folder, "dir", ".tools/chaos", "work folder; what failed is kept in it")
 	flag.Parse()
@@ -39,22 +41,27 @@ type options struct {
 	seed    uint64
 	mutants bool
 	scene   string
+	only    string
 	events  int
 	folder  string
 }
 
-func chaos(ctx context.Context, o options) (bool, error) {
+func chaos(ctx context.Context, o options) (ok bool, err error) {
 	fmt.Printf("chaos: seed %d\n", o.seed)
 	b, err := prepare(ctx, o.folder)
 	if err != nil {
 		return false, err
 	}
+	defer func() { err = errors.Join(err, b.close()) }()
 	b.say("programs built")
 	if o.scene != "" {
 		return o.playScene(ctx, b)
 	}
 	v := &verdicts{b: b}
-	for _, h := range histories(o.seed, o.cuts, false) {
+	if o.only != "" {
+		o.cuts = 0
+	}
+	for _, h := range histories(o.seed, o.cuts) {
 		if err = v.take(b.play(ctx, h)); err != nil {
 			break
 		}
@@ -63,8 +70,7 @@ func chaos(ctx context.Context, o options) (bool, error) {
 	v.report()
 	caught, planted := 0, 0
 	if err == nil && o.mutants {
-		planted = len(mutants)
-		caught, err = b.plant(ctx, o.seed+1e6)
+		caught, planted, err = b.plant(ctx, o.seed+1e6, o.only)
 	}
 	fmt.Printf("chaos: %d cuts, %d leader changes, %d lost, %d twice, %d out of order, %d stuck, %d false alarms, mutants caught %d of %d, %.0f s\n",
 		v.tally.all(), v.tally.leaders, v.kinds[lost], v.kinds[twice], v.kinds[disorder], v.kinds[stuck], v.kinds[phantom]+v.kinds[falseAlarm],
@@ -117,6 +123,6 @@ func (v *verdicts) report() {
 		hub += t.hubCuts[i]
 	}
 	v.b.say("terminals' links: %s; %d landings after the cut; %d cuts of hubs' links", text[2:], t.lates, hub)
-	v.b.say("killed: %d times a terminal, %d a hub, %d a server, %d times all servers; %d sales acknowledged, %d asked for again; %d rewinds",
-		t.tillKills, t.hubKills, t.serverKills, t.blackouts, t.sales, t.replays, t.rewinds)
+	v.b.say("killed: %d times a terminal, %d a hub, %d a server, %d times all servers, %d PostgreSQL; %d sales acknowledged, %d asked for again; %d rewinds; %d events published",
+		t.tillKills, t.hubKills, t.serverKills, t.blackouts, t.baseKills, t.sales, t.replays, t.rewinds, t.events)
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"posd/sync/outbox"
 )
 
 // mutant is a planted mistake, the scene in which it must do its damage, and the kind of
@@ -31,11 +33,13 @@ var mutants = []mutant{
 	{"freed on the acknowledgement", "POSD_PLANTED_BUG=free-on-ack", lost, forgetfulServer},
 	{"commit not idempotent", "POSHUB_PLANTED_BUG=not-idempotent", twice, rolledBack},
 	{"position outside the transaction", "POSHUB_PLANTED_BUG=position-first", lost, killedHub},
+	{"events published without a fence", "POSHUB_PLANTED_BUG=outbox-no-fence", twice, lateEvent},
+	{"events that were sent count as published", "POSHUB_PLANTED_BUG=outbox-sent-is-out", lost, tornEvent},
 }
 
 // plant runs each scene with its bug, and each once without, two at a time. It returns
-// how many bugs were caught.
-func (b *bench) plant(ctx context.Context, seed uint64) (caught int, err error) {
+// how many bugs were caught of how many.
+func (b *bench) plant(ctx context.Context, seed uint64, only string) (caught, planted int, err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	jobs := make(chan func() error)
@@ -58,38 +62,56 @@ func (b *bench) plant(ctx context.Context, seed uint64) (caught int, err error) 
 		}
 	}
 	for i, m := range mutants {
-		name := fmt.Sprintf("%p", m.scene)
-		if !whole[name] {
-			whole[name] = true
+		for _, store := range m.stores() {
+			what := fmt.Sprintf("%q on %s", m.name, store)
+			if !strings.Contains(what, only) {
+				continue
+			}
+			planted++
+			id := bugName(m.env) + "-" + store
+			name := fmt.Sprintf("%p %s", m.scene, store)
+			if !whole[name] {
+				whole[name] = true
+				send(func() error {
+					begin := time.Now()
+					if err := b.stage(ctx, "sound-"+id, store, seed, m.scene); err != nil {
+						return fmt.Errorf("the scene of %s without the bug: %w", what, err)
+					}
+					b.say("scene of %s without the bug: whole, %.1f s", what, time.Since(begin).Seconds())
+					return nil
+				})
+			}
 			send(func() error {
 				begin := time.Now()
-				if err := b.stage(ctx, "sound-"+bugName(m.env), seed, m.scene); err != nil {
-					return fmt.Errorf("the scene of %q without the bug: %w", m.name, err)
+				err := b.stage(ctx, "planted-"+id, store, seed+uint64(i), m.scene, m.env)
+				switch k := kindOf(err); {
+				case err == nil || k != 0 && k != m.shows:
+					b.say("planted %s: NOT CAUGHT as %q: %v", what, m.shows, err)
+					return nil
+				case k == 0:
+					return fmt.Errorf("planted %s: %w", what, err)
 				}
-				b.say("scene of %q without the bug: whole, %.1f s", m.name, time.Since(begin).Seconds())
+				b.say("planted %s: caught, %.1f s: %.220s", what, time.Since(begin).Seconds(), err.Error())
+				mu.Lock()
+				caught++
+				mu.Unlock()
 				return nil
 			})
 		}
-		send(func() error {
-			begin := time.Now()
-			err := b.stage(ctx, "planted-"+bugName(m.env), seed+uint64(i), m.scene, m.env)
-			switch k := kindOf(err); {
-			case err == nil || k != 0 && k != m.shows:
-				b.say("planted %q: NOT CAUGHT as %q: %v", m.name, m.shows, err)
-				return nil
-			case k == 0:
-				return fmt.Errorf("planted %q: %w", m.name, err)
-			}
-			b.say("planted %q: caught, %.1f s: %.220s", m.name, time.Since(begin).Seconds(), err.Error())
-			mu.Lock()
-			caught++
-			mu.Unlock()
-			return nil
-		})
 	}
 	close(jobs)
 	wg.Wait()
-	return caught, context.Cause(ctx)
+	return caught, planted, context.Cause(ctx)
+}
+
+// stores are the kinds of ledger that a bug is planted beside: a hub's beside both. A
+// commit that is not idempotent does no damage in PostgreSQL: the index of names refuses
+// it, and the hub stands still until the stream is as long as it was.
+func (m *mutant) stores() []string {
+	if strings.HasPrefix(m.env, "POSHUB_") && m.env != "POSHUB_PLANTED_BUG=not-idempotent" {
+		return []string{bbolt, postgres}
+	}
+	return []string{bbolt}
 }
 
 func bugName(env string) string {
@@ -98,10 +120,13 @@ func bugName(env string) string {
 }
 
 // stage plays a scene on one server of its own. What a planted bug leaves is not kept.
-func (b *bench) stage(ctx context.Context, name string, seed uint64, s scene, env ...string) error {
+func (b *bench) stage(ctx context.Context, name, store string, seed uint64, s scene, env ...string) error {
 	w, err := b.newWorld(ctx, name, seed, 1, "always")
 	if w == nil {
 		return err
+	}
+	if err == nil {
+		err = w.keepIn(ctx, store)
 	}
 	if err == nil {
 		err = s(ctx, w, env...)
@@ -162,17 +187,9 @@ func lateLanding(ctx context.Context, w *world, env ...string) error {
 	if err := t.drained(ctx); err != nil {
 		return err
 	}
-	if err := await(ctx, "the late landing", func() error {
-		t.link.mu.Lock()
-		defer t.link.mu.Unlock()
-		if t.link.late == 0 {
-			return errors.New("not yet")
-		}
-		return nil
-	}); err != nil {
+	if err := t.link.landed(ctx); err != nil {
 		return err
 	}
-	sleep(ctx, settle)
 	if err := t.sellMore(ctx, 3, rng); err != nil {
 		return err
 	}
@@ -195,6 +212,77 @@ func (w *world) shortWindow(ctx context.Context) error {
 	c.Duplicates = 200 * time.Millisecond
 	_, err = js.UpdateStream(ctx, c)
 	return err
+}
+
+// lateEvent: head office's link breaks while an event is on its way to the stream of
+// events. It is published again; then the first copy arrives after all.
+func lateEvent(ctx context.Context, w *world, env ...string) error {
+	return w.struckEvent(ctx, late, env...)
+}
+
+// tornEvent: head office's link breaks in the middle of an event.
+func tornEvent(ctx context.Context, w *world, env ...string) error {
+	return w.struckEvent(ctx, torn, env...)
+}
+
+// hubBack is longer than a hub takes to connect again and to publish what it had under
+// way. Nothing is judged by it: an event that lands before that is no test.
+const hubBack = 5 * time.Second
+
+func (w *world) struckEvent(ctx context.Context, b blow, env ...string) error {
+	rng := rand.New(rand.NewPCG(w.seed, 6))
+	o, err := w.addHub(ctx, hubLab, env...)
+	if err != nil {
+		return err
+	}
+	t, err := w.addTill(ctx, "t1", posdNow)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(t.sellMore(ctx, 10, rng), t.drained(ctx)); err != nil {
+		return err
+	}
+	if err := w.published(ctx); err != nil {
+		return err
+	}
+	struck := make(chan bool, 1)
+	go func() {
+		struck <- o.link.aim(ctx, &armed{blow: b, after: hubBack, done: make(chan struct{})}, giveUp)
+	}()
+	if err := t.sellMore(ctx, 1, rng); err != nil {
+		return err
+	}
+	if !<-struck {
+		return errors.New("no event was under way")
+	}
+	if b == late {
+		if err := o.link.landed(ctx); err != nil {
+			return err
+		}
+	}
+	if err := t.sellMore(ctx, 3, rng); err != nil {
+		return err
+	}
+	return w.judge(ctx, true)
+}
+
+// published waits until the stream of events has as many messages as the ledger events.
+func (w *world) published(ctx context.Context) error {
+	js, err := w.servers.client()
+	if err != nil {
+		return err
+	}
+	return await(ctx, "the publishing of all events", func() error {
+		s, err := w.hubs[0].status(ctx)
+		if err != nil {
+			return err
+		}
+		st, err := js.Stream(ctx, outbox.Stream)
+		if err == nil && st.CachedInfo().State.Msgs < s.Events {
+			err = fmt.Errorf("%d of %d are", st.CachedInfo().State.Msgs, s.Events)
+		}
+		return err
+	})
 }
 
 // allSent waits until the server has acknowledged all that the terminal holds.

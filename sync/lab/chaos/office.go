@@ -23,17 +23,17 @@ type office struct {
 }
 
 // newOffice prepares a hub with a data folder of its own.
-func (b *bench) newOffice(dir, name, build string, servers *cluster, ledger string, seed uint64, env ...string) (*office, error) {
+func (b *bench) newOffice(dir, name, build string, servers *cluster, ledger string, shards int, seed uint64, env ...string) (*office, error) {
 	web, err := freePort()
 	if err != nil {
 		return nil, err
 	}
 	o := &office{dir: filepath.Join(dir, name), web: web, client: &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Minute}}
-	if o.link, err = newLink(name, seed, servers.addrs...); err != nil {
+	if o.link, err = newLink(name, eventLine, seed, servers.addrs...); err != nil {
 		return nil, err
 	}
 	args := []string{"serve", "--auth", "token", "--data", o.dir, "--listen", web, "--nats-url", "nats://" + token + "@" + strings.Join(o.link.addrs, ",nats://"+token+"@"),
-		"--replicas", fmt.Sprint(servers.replicas())}
+		"--replicas", fmt.Sprint(servers.replicas()), "--shards", fmt.Sprintf("0-%d", shards-1)}
 	if ledger != "" {
 		args = append(args, "--ledger", ledger)
 	}
@@ -59,10 +59,16 @@ func (o *office) tend() error {
 	switch {
 	case up:
 		return nil
-	case st != nil && st.ExitCode() >= 0 && !strings.Contains(o.tail(), "connect to NATS"):
+	case st != nil && st.ExitCode() >= 0 && !o.lacked():
 		return found(falseAlarm, "%s ended by itself: %s%s", o.name, st, o.tail())
 	}
 	return o.start()
+}
+
+// lacked says that the hub ended because what it needs at its start was away.
+func (o *office) lacked() bool {
+	log := o.tail()
+	return strings.Contains(log, "connect to NATS") || strings.Contains(log, "PostgreSQL")
 }
 
 func (o *office) get(ctx context.Context, path string) ([]byte, error) {
@@ -157,12 +163,17 @@ func (o *office) events(ctx context.Context, fn func(line) error) error {
 
 // line is one record as posctl dump and poshub tell it.
 type line struct {
-	Journal string          `json:"journal"`
-	Seq     uint64          `json:"seq"`
-	Type    string          `json:"type"` // of posctl
-	Head    string          `json:"head"`
-	Event   json.RawMessage `json:"event"`
-	Of      *struct {
+	Store, Terminal string          // of poshub
+	Journal         string          `json:"journal"`
+	Seq             uint64          `json:"seq"`
+	Type            string          `json:"type"` // of posctl
+	Head            string          `json:"head"`
+	Event           json.RawMessage `json:"event"`
+	Copy            *struct {       // of poshub: the record that it came in
+		Journal string `json:"journal"`
+		Seq     uint64 `json:"seq"`
+	} `json:"copy"`
+	Of *struct {
 		Journal string `json:"journal"`
 		Seq     uint64 `json:"seq"`
 		Type    string `json:"type"`

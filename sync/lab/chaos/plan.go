@@ -14,9 +14,15 @@ type history struct {
 	servers int // 1 or 3
 	tills   int
 	hubs    int
-	ledger  string // "bbolt" or "postgresql"
+	ledger  string // bbolt or postgres
 	powered bool   // posd is the build that loses with its life what was not synced
 }
+
+// What hubs keep their ledger in.
+const (
+	bbolt    = "bbolt"
+	postgres = "PostgreSQL"
+)
 
 // pace is how often something happens, in the mean.
 type pace struct{ cuts, hubCuts, hubs, tills, servers, leaders time.Duration }
@@ -42,14 +48,15 @@ func (h *history) pace() pace {
 }
 
 // histories shares the cuts out. Two thirds of them happen to three servers, where
-// most can go wrong.
-func histories(seed uint64, cuts int, postgres bool) (all []*history) {
+// most can go wrong; half of the histories have two hubs that share two shards on
+// PostgreSQL.
+func histories(seed uint64, cuts int) (all []*history) {
 	const each = 60
 	for n := 0; cuts > 0; n++ {
 		rng := rand.New(rand.NewPCG(seed+uint64(n), 1))
-		h := &history{seed: seed + uint64(n), servers: []int{3, 1, 3}[n%3], tills: 3 + rng.IntN(3), hubs: 1, ledger: "bbolt", powered: rng.IntN(2) == 0}
-		if postgres && n%2 == 1 {
-			h.ledger, h.hubs = "postgresql", 2
+		h := &history{seed: seed + uint64(n), servers: []int{3, 1, 3}[n%3], tills: 3 + rng.IntN(3), hubs: 1, ledger: bbolt, powered: rng.IntN(2) == 0}
+		if n%2 == 1 {
+			h.ledger, h.hubs = postgres, 2
 		}
 		h.cuts = min(each, max(cuts/2, min(cuts, 6)))
 		if cuts-h.cuts < 6 {

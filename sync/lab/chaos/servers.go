@@ -18,6 +18,7 @@ import (
 // token opens the servers to terminals, hubs and the lab.
 const token = "lab-token-of-0123456789"
 
+// streamName is the stream of parcels where there is one shard.
 const streamName = "POS_UP_0"
 
 // cluster is one NATS server, or three that replicate.
@@ -29,12 +30,12 @@ type cluster struct {
 	mu      sync.Mutex
 	nc      *nats.Conn // the lab's own, past all links
 	js      jetstream.JetStream
-	leader  string
+	leaders map[string]string // by stream
 	changes int
 }
 
 func newCluster(bin, dir string, n int, syncInterval string) (*cluster, error) {
-	c := &cluster{dir: dir}
+	c := &cluster{dir: dir, leaders: map[string]string{}}
 	var routes, inside []string
 	for range n {
 		client, err := freePort()
@@ -145,33 +146,34 @@ func (c *cluster) stop() error {
 	return err
 }
 
-// watch counts changes of the stream's leader until ctx ends.
-func (c *cluster) watch(ctx context.Context) {
+// watch counts changes of a stream's leader until ctx ends.
+func (c *cluster) watch(ctx context.Context, stream string) {
 	for ; ctx.Err() == nil; sleep(ctx, 100*time.Millisecond) {
 		js, err := c.client()
 		if err != nil {
 			continue
 		}
 		rctx, cancel := context.WithTimeout(ctx, time.Second)
-		s, err := js.Stream(rctx, streamName)
+		s, err := js.Stream(rctx, stream)
 		cancel()
 		if err != nil || s.CachedInfo().Cluster == nil {
 			continue
 		}
-		c.led(s.CachedInfo().Cluster.Leader)
+		c.led(stream, s.CachedInfo().Cluster.Leader)
 	}
 }
 
-func (c *cluster) led(name string) {
+func (c *cluster) led(stream, name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if name == "" || name == c.leader {
+	was := c.leaders[stream]
+	if name == "" || name == was {
 		return
 	}
-	if c.leader != "" {
+	if was != "" {
 		c.changes++
 	}
-	c.leader = name
+	c.leaders[stream] = name
 }
 
 func (c *cluster) leaderChanges() int {

@@ -21,6 +21,7 @@ type till struct {
 	*process
 	b      *bench
 	id     string
+	shard  int
 	dir    string // of its data and configuration
 	web    string
 	token  string
@@ -35,14 +36,14 @@ func (t *till) conf() string { return filepath.Join(t.dir, "posd.toml") }
 func (t *till) data() string { return filepath.Join(t.dir, "data") }
 
 // newTill sets a terminal up. Its segments are small, so that there are many.
-func (b *bench) newTill(ctx context.Context, dir, id, build string, servers *cluster, seed uint64, env ...string) (*till, error) {
-	t := &till{b: b, id: id, dir: filepath.Join(dir, id), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: time.Minute}}
+func (b *bench) newTill(ctx context.Context, dir, id, build string, shard int, servers *cluster, seed uint64, env ...string) (*till, error) {
+	t := &till{b: b, id: id, shard: shard, dir: filepath.Join(dir, id), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: time.Minute}}
 	t.process = &process{name: "posd " + id, log: t.dir + ".log", path: b.path(build), args: []string{"--config", t.conf()}, env: env}
 	if err := os.MkdirAll(t.data(), 0o750); err != nil {
 		return nil, err
 	}
 	var err error
-	if t.link, err = newLink(id, seed, servers.addrs...); err != nil {
+	if t.link, err = newLink(id, parcelLine, seed, servers.addrs...); err != nil {
 		return nil, err
 	}
 	if t.web, err = freePort(); err != nil {
@@ -82,10 +83,11 @@ segment = "64KiB"
 [hub]
 urls = ["nats://%s"]
 token_file = %q
+shard = %d
 [limits]
 expect_cpu = "0%%"
 expect_memory = "0B"
-`, t.id, t.web, t.data(), strings.Join(t.link.addrs, `", "nats://`), secret)
+`, t.id, t.web, t.data(), strings.Join(t.link.addrs, `", "nats://`), secret, t.shard)
 	return errors.Join(os.WriteFile(secret, []byte(token), 0o600), os.WriteFile(t.conf(), []byte(text), 0o600))
 }
 

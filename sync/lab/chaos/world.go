@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"posd/sync/outbox"
 	"posd/sync/wire"
 )
 
@@ -25,6 +25,7 @@ type world struct {
 	hubs    []*office
 	tills   []*till
 	ledger  string // --ledger of the hubs, "" = each its own
+	shards  int    // that the terminals are spread over
 
 	tally tally
 }
@@ -35,7 +36,9 @@ type tally struct {
 	lates                                       int
 	leaders                                     int
 	tillKills, hubKills, serverKills, blackouts int
+	baseKills                                   int
 	sales, replays                              int
+	events                                      int // that were published
 	rewinds                                     uint64
 }
 
@@ -50,6 +53,8 @@ func (t *tally) add(o tally) {
 	t.hubKills += o.hubKills
 	t.serverKills += o.serverKills
 	t.blackouts += o.blackouts
+	t.baseKills += o.baseKills
+	t.events += o.events
 	t.sales += o.sales
 	t.replays += o.replays
 	t.rewinds += o.rewinds
@@ -68,16 +73,24 @@ func (b *bench) newWorld(ctx context.Context, name string, seed uint64, servers 
 	if err != nil {
 		return nil, err
 	}
-	w := &world{b: b, dir: dir, seed: seed}
+	w := &world{b: b, dir: dir, seed: seed, shards: 1}
 	if w.servers, err = newCluster(b.bin, filepath.Join(dir, "nats"), servers, syncInterval); err != nil {
 		return nil, err
 	}
 	return w, w.servers.start(ctx)
 }
 
+// keepIn says where hubs keep the ledger.
+func (w *world) keepIn(ctx context.Context, store string) (err error) {
+	if store == postgres {
+		w.ledger, err = w.b.database(ctx)
+	}
+	return err
+}
+
 func (w *world) addHub(ctx context.Context, build string, env ...string) (*office, error) {
 	n := fmt.Sprintf("hub%d", len(w.hubs)+1)
-	o, err := w.b.newOffice(w.dir, n, build, w.servers, w.ledger, w.seed+uint64(len(w.hubs)+1)*1000, env...)
+	o, err := w.b.newOffice(w.dir, n, build, w.servers, w.ledger, w.shards, w.seed+uint64(len(w.hubs)+1)*1000, env...)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +99,7 @@ func (w *world) addHub(ctx context.Context, build string, env ...string) (*offic
 }
 
 func (w *world) addTill(ctx context.Context, id, build string, env ...string) (*till, error) {
-	t, err := w.b.newTill(ctx, w.dir, id, build, w.servers, w.seed+uint64(len(w.tills)+1)*2000, env...)
+	t, err := w.b.newTill(ctx, w.dir, id, build, len(w.tills)%w.shards, w.servers, w.seed+uint64(len(w.tills)+1)*2000, env...)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +138,10 @@ func (b *bench) play(ctx context.Context, h *history) (t tally, err error) {
 	if err != nil {
 		return t, err
 	}
+	if err := w.keepIn(ctx, h.ledger); err != nil {
+		return t, err
+	}
+	w.shards = h.hubs
 	if err := w.populate(ctx, h); err != nil {
 		return t, err
 	}
@@ -183,19 +200,24 @@ func (w *world) storm(ctx context.Context, h *history) error {
 	for i, o := range w.hubs {
 		rng := rand.New(rand.NewPCG(h.seed, uint64(300+i)))
 		do(&bad, func() error {
-			w.batter(weather, o.link, rng, p.hubCuts, []blow{cut, cut, frozen}, &left, clear)
+			w.batter(weather, o.link, rng, p.hubCuts, blowsOften, &left, clear)
 			return nil
 		})
 		do(&bad, func() error { return w.killHubs(weather, o, rng, p.hubs) })
 	}
 	do(&bad, func() error { return w.killTills(weather, rand.New(rand.NewPCG(h.seed, 400)), p.tills) })
 	do(&bad, func() error { return w.killServers(weather, rand.New(rand.NewPCG(h.seed, 500)), p.servers) })
-	do(&bad, func() error { w.servers.watch(weather); return nil })
+	if w.ledger != "" {
+		do(&bad, func() error { return w.killBase(weather, rand.New(rand.NewPCG(h.seed, 700)), p.servers) })
+	}
+	for _, stream := range w.streams() {
+		do(&bad, func() error { w.servers.watch(weather, stream); return nil })
+	}
 	if p.leaders > 0 {
 		do(&bad, func() error { w.depose(weather, rand.New(rand.NewPCG(h.seed, 600)), p.leaders); return nil })
 	}
 	bad.Wait()
-	sleep(ctx, time.Second) // some sales in good weather
+	sleep(ctx, maxLate+settle) // some sales in good weather; what lands late has landed
 	close()
 	fronts.Wait()
 	return context.Cause(ctx)
@@ -296,12 +318,43 @@ func (w *world) killServers(ctx context.Context, rng *rand.Rand, mean time.Durat
 	return nil
 }
 
+// killBase kills the database that the hubs share, and starts it again.
+func (w *world) killBase(ctx context.Context, rng *rand.Rand, mean time.Duration) error {
+	for ctx.Err() == nil {
+		sleep(ctx, about(rng, mean))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := w.b.base.Kill(); err != nil {
+			return err
+		}
+		w.tallyUp(&w.tally.baseKills)
+		sleep(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
+		if err := w.b.base.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// streams are those of parcels, and behind them the one of events.
+func (w *world) streams() (all []string) {
+	for n := range w.shards {
+		all = append(all, fmt.Sprintf("POS_UP_%d", n))
+	}
+	return append(all, outbox.Stream)
+}
+
 func (w *world) depose(ctx context.Context, rng *rand.Rand, mean time.Duration) {
 	for ctx.Err() == nil {
 		sleep(ctx, about(rng, mean))
-		stream := streamName
-		if rng.IntN(6) == 0 {
+		all := w.streams()
+		stream := pick(rng, all[:len(all)-1]) // most often one of parcels
+		switch rng.IntN(8) {
+		case 0:
 			stream = wire.BucketStream
+		case 1, 2:
+			stream = outbox.Stream
 		}
 		w.servers.stepDown(ctx, stream) // there may be no leader now: nothing to depose
 	}
@@ -379,7 +432,10 @@ func (w *world) judge(ctx context.Context, faithful bool) error {
 		}
 		w.tally.rewinds += n
 	}
-	return errors.Join(w.compareLedger(ctx), w.compareStream(ctx, faithful, sent))
+	if err := w.compareLedger(ctx); err != nil {
+		return err
+	}
+	return errors.Join(w.compareStream(ctx, faithful, sent), w.compareEvents(ctx))
 }
 
 // compareLedger stops the terminals and compares their journals with the ledger, and
@@ -449,20 +505,24 @@ func (w *world) compareStream(ctx context.Context, faithful bool, sent map[strin
 		return nil
 	}
 	s := newParcels()
-	if err := w.readStream(ctx, streamName, func(m jetstream.Msg, at uint64) error {
-		p, err := wire.Decode(m.Data(), nil)
-		if err != nil {
-			return found(phantom, "message %d of the stream: %v", at, err)
+	all := w.streams()
+	for _, stream := range all[:len(all)-1] {
+		if err := w.readStream(ctx, stream, func(m jetstream.Msg, at uint64) error {
+			p, err := wire.Decode(m.Data(), nil)
+			if err != nil {
+				return found(phantom, "message %d of stream %s: %v", at, stream, err)
+			}
+			return s.add(at, p.Journal.String(), p.First, p.Last, p.Prev.String(), p.Head.String())
+		}, nil); err != nil {
+			return err
 		}
-		return s.add(at, p.Journal.String(), p.First, p.Last, p.Prev.String(), p.Head.String())
-	}); err != nil {
-		return err
 	}
-	return s.done(maps.Clone(sent))
+	return s.done(sent)
 }
 
-// readStream calls fn with each message that the stream has now.
-func (w *world) readStream(ctx context.Context, stream string, fn func(m jetstream.Msg, at uint64) error) error {
+// readStream calls fn with each message that the stream has when enough says so; nil:
+// at once.
+func (w *world) readStream(ctx context.Context, stream string, fn func(m jetstream.Msg, at uint64) error, enough func() bool) error {
 	js, err := w.servers.client()
 	if err != nil {
 		return err
@@ -473,10 +533,6 @@ func (w *world) readStream(ctx context.Context, stream string, fn func(m jetstre
 	if err != nil {
 		return err
 	}
-	state := st.CachedInfo().State
-	if state.Msgs == 0 {
-		return nil
-	}
 	cons, err := st.OrderedConsumer(rctx, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return err
@@ -486,7 +542,20 @@ func (w *world) readStream(ctx context.Context, stream string, fn func(m jetstre
 		return err
 	}
 	defer it.Stop()
+	last, known, at := uint64(0), false, uint64(0)
 	for {
+		if !known && (enough == nil || enough()) {
+			i, err := st.Info(rctx)
+			if err != nil {
+				return err
+			}
+			if last, known = i.State.LastSeq, true; i.State.Msgs == 0 {
+				return nil
+			}
+		}
+		if known && at >= last {
+			return nil
+		}
 		m, err := it.Next(jetstream.NextContext(rctx))
 		if err != nil {
 			return fmt.Errorf("read stream %s: %w", stream, err)
@@ -495,11 +564,9 @@ func (w *world) readStream(ctx context.Context, stream string, fn func(m jetstre
 		if err != nil {
 			return err
 		}
-		if err := fn(m, meta.Sequence.Stream); err != nil {
+		at = meta.Sequence.Stream
+		if err := fn(m, at); err != nil {
 			return err
-		}
-		if meta.Sequence.Stream >= state.LastSeq {
-			return nil
 		}
 	}
 }
