@@ -170,19 +170,8 @@ func lateLanding(ctx context.Context, w *world, env ...string) error {
 	go func() {
 		struck <- t.link.aim(ctx, &armed{blow: late, after: 1500 * time.Millisecond, done: make(chan struct{})}, giveUp)
 	}()
-	for {
-		if err := t.sellMore(ctx, 1, rng); err != nil {
-			return err
-		}
-		select {
-		case ok := <-struck:
-			if !ok {
-				return errors.New("no parcel was held back")
-			}
-		case <-time.After(20 * time.Millisecond):
-			continue
-		}
-		break
+	if err := t.sellUntil(ctx, struck, rng); err != nil {
+		return err
 	}
 	if err := t.drained(ctx); err != nil {
 		return err
@@ -195,6 +184,24 @@ func lateLanding(ctx context.Context, w *world, env ...string) error {
 	}
 	_ = o
 	return w.judge(ctx, true)
+}
+
+// sellUntil makes sales until a blow has struck. (One alone may be one that was answered
+// before, which sends nothing.)
+func (t *till) sellUntil(ctx context.Context, struck <-chan bool, rng *rand.Rand) error {
+	for {
+		if err := t.sellMore(ctx, 1, rng); err != nil {
+			return err
+		}
+		select {
+		case ok := <-struck:
+			if !ok {
+				return errors.New("nothing was under way that could be struck")
+			}
+			return nil
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // shortWindow makes the stream's duplicate window shorter than a landing is late: the
@@ -249,11 +256,8 @@ func (w *world) struckEvent(ctx context.Context, b blow, env ...string) error {
 	go func() {
 		struck <- o.link.aim(ctx, &armed{blow: b, after: hubBack, done: make(chan struct{})}, giveUp)
 	}()
-	if err := t.sellMore(ctx, 1, rng); err != nil {
+	if err := t.sellUntil(ctx, struck, rng); err != nil {
 		return err
-	}
-	if !<-struck {
-		return errors.New("no event was under way")
 	}
 	if b == late {
 		if err := o.link.landed(ctx); err != nil {
