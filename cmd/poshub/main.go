@@ -35,6 +35,8 @@ Usage:
   poshub serve --data DIR [flags]    run the hub
   poshub stream init|check [flags]   make or check the streams on NATS servers of your own
   poshub fleet --data DIR [flags]    show the terminals, the worst first
+  poshub quarantine list|show|accept|reject [flags]
+                                     decide about what was set aside
   poshub audit --data DIR [flags]    show what people have decided, and why
   poshub enrol STORE TERMINAL        let a terminal in: prints its one-time token
   poshub keys show|push              the keys of NATS and of head office
@@ -74,6 +76,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return streamCommand(args[1:], stdout, stderr)
 	case "fleet":
 		return fleetCommand(args[1:], stdout, stderr)
+	case "quarantine":
+		return quarantineCommand(args[1:], stdout, stderr)
 	case "audit":
 		return auditCommand(args[1:], stdout, stderr)
 	case "enrol":
@@ -125,6 +129,7 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	f.IntVar(&o.Replicas, "replicas", 1, "copies that a NATS cluster keeps of the stream, `number`")
 	f.DurationVar(&o.MaxAge, "max-age", 400*24*time.Hour, "how long the stream keeps parcels; longer than any terminal's time offline and than your backups")
 	f.Int64Var(&o.MaxBytes, "max-bytes", 0, "how many `bytes` the stream may take before it refuses more (default: no limit)")
+	quarantine := f.Int64("quarantine-mib", 1024, "how many `MiB` may wait in the quarantine for a decision; more is left in the stream until there is room")
 	if code, ok := f.parse(args); !ok {
 		return code
 	}
@@ -144,6 +149,8 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 		return f.fail(exitUsage, "--tls-ca needs --tls-cert and --tls-key: without TLS nobody shows a certificate")
 	case o.Auth != "" && o.Auth != hub.AuthJWT && o.Auth != hub.AuthToken:
 		return f.fail(exitUsage, "--auth %q: must be %s or %s", o.Auth, hub.AuthJWT, hub.AuthToken)
+	case *quarantine < 64:
+		return f.fail(exitUsage, "--quarantine-mib must be at least 64")
 	case l.UnmarshalText([]byte(*level)) != nil:
 		return f.fail(exitUsage, "--log %q: must be debug, info, warn or error", *level)
 	}
@@ -151,7 +158,7 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	if o.Shards, err = parseShards(*shards); err != nil {
 		return f.fail(exitUsage, "--shards %q: %v", *shards, err)
 	}
-	o.Stores, o.TerminalURLs = words(*stores), words(*urls)
+	o.Stores, o.TerminalURLs, o.QuarantineBytes = words(*stores), words(*urls), *quarantine<<20
 	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: l}))
 	if o.Auth == "" {
 		o.Auth = chooseAuth(o)

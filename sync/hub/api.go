@@ -41,6 +41,10 @@ func (h *Hub) Handler() http.Handler {
 		"GET /v1/fleet/{store}/{terminal}": h.fleetOne,
 		"GET /metrics/terminals":           h.fleetMetrics,
 		"GET /v1/quarantine":               h.quarantine,
+		"GET /v1/quarantine/{key}":         h.quarantineShow,
+		"GET /v1/quarantine/{key}/body":    h.quarantineBody,
+		"POST /v1/quarantine/{key}/accept": h.decideHandler(verdictAccepted),
+		"POST /v1/quarantine/{key}/reject": h.decideHandler(verdictRejected),
 		"GET /v1/collisions":               h.collisions,
 		"GET /v1/enrol":                    h.listTokens,
 		"POST /v1/enrol/tokens":            h.makeToken,
@@ -62,6 +66,18 @@ type badRequest struct{ detail string }
 
 func (b *badRequest) Error() string { return b.detail }
 
+// refusedRequest was understood, and is not done; its text is for the caller.
+type refusedRequest struct {
+	status int
+	detail string
+}
+
+func (r *refusedRequest) Error() string { return r.detail }
+
+func refuseRequest(status int, format string, a ...any) error {
+	return &refusedRequest{status, fmt.Sprintf(format, a...)}
+}
+
 // authorized compares digests, so that the time taken tells nothing of the token.
 func (h *Hub) authorized(f func(http.ResponseWriter, *http.Request) error) http.Handler {
 	want := sha256.Sum256([]byte(h.api))
@@ -81,8 +97,11 @@ func (h *Hub) authorized(f func(http.ResponseWriter, *http.Request) error) http.
 		}
 		err := f(w, r)
 		var bad *badRequest
+		var no *refusedRequest
 		switch {
 		case err == nil:
+		case errors.As(err, &no):
+			problem(w, no.status, no.detail)
 		case errors.As(err, &bad):
 			problem(w, http.StatusBadRequest, bad.detail)
 		default:
@@ -392,23 +411,4 @@ func (h *Hub) collisions(w http.ResponseWriter, r *http.Request) error {
 		})
 		return buf, more, err
 	})
-}
-
-type quarantineReply struct {
-	Key string `json:"key"`
-	ledger.Quarantined
-}
-
-func (h *Hub) quarantine(w http.ResponseWriter, r *http.Request) error {
-	all := []quarantineReply{}
-	err := h.ledger.View(r.Context(), func(tx ledger.Tx) error {
-		return tx.Quarantine(func(q ledger.Quarantined) error {
-			all = append(all, quarantineReply{hex.EncodeToString(q.Key[:]), q})
-			return nil
-		})
-	})
-	if err != nil {
-		return err
-	}
-	return reply(w, all)
 }

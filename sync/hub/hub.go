@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,8 +54,10 @@ type Options struct {
 	Stores   []string      // the stores to accept; none = all
 	MaxAge   time.Duration // how long the stream keeps parcels, 0 = 400 days
 	MaxBytes int64         // how much the stream keeps before it refuses more, 0 = no limit
-	Pulse    time.Duration // between signs of life, 0 = 5 s
-	Log      *slog.Logger  // nil: discarded
+	// QuarantineBytes is how much may wait for a decision, 0 = 1 GiB. More is left in the stream.
+	QuarantineBytes int64
+	Pulse           time.Duration // between signs of life, 0 = 5 s
+	Log             *slog.Logger  // nil: discarded
 
 	now   func() time.Time
 	fleet fleetTimes
@@ -86,6 +89,8 @@ type Hub struct {
 	m          *meters
 	fleet      *fleet
 	outbox     *outbox.Outbox
+
+	allowed sync.Map // stores that a person has let in: name → true
 }
 
 // Open takes the data folder, starts the NATS server inside if there is to be
@@ -135,6 +140,9 @@ func (o *Options) defaults() {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = -1
+	}
+	if o.QuarantineBytes == 0 {
+		o.QuarantineBytes = 1 << 30
 	}
 	if o.Replicas == 0 {
 		o.Replicas = 1
@@ -233,12 +241,8 @@ func (h *Hub) accepts(store string) bool {
 	if len(h.opt.Stores) == 0 {
 		return true
 	}
-	for _, s := range h.opt.Stores {
-		if s == store {
-			return true
-		}
-	}
-	return false
+	_, ok := h.allowed.Load(store)
+	return ok || slices.Contains(h.opt.Stores, store)
 }
 
 // shard is the one of that number, nil if it is not among this hub's.
@@ -285,7 +289,7 @@ func (h *Hub) Close() error {
 type meters struct {
 	set                                                       *metrics.Set
 	entered, known, gaps, aside, holes, bytes, restarts, auth *metrics.Counter
-	copied, repeated, signed, unverified                      *metrics.Counter
+	copied, repeated, signed, unverified, skipped             *metrics.Counter
 	enrolled, notEnrolled                                     *metrics.Counter
 }
 
@@ -309,9 +313,11 @@ func newMeters(h *Hub) *meters {
 		repeated:   s.NewCounter(`poshub_copied_events_total{result="known"}`),
 		signed:     s.NewCounter(`poshub_checkpoints_total{result="verified"}`),
 		unverified: s.NewCounter(`poshub_checkpoints_total{result="unverified"}`),
+		skipped:    s.NewCounter(`poshub_quarantine_skipped_total`),
 	}
 	s.RegisterMetricsWriter(func(w io.Writer) { w.Write(h.fleet.writeMetrics(nil)) })
 	s.NewGauge(`poshub_quarantined_messages`, func() float64 { return float64(h.quarantineCount()) })
+	s.NewGauge(`poshub_quarantine_bytes`, func() float64 { return float64(h.quarantineBytes()) })
 	s.NewGauge(`poshub_receipt_collisions`, func() float64 { return float64(h.collisionCount()) })
 	for _, x := range h.shards {
 		s.NewGauge(fmt.Sprintf(`poshub_stream_position{shard="%d"}`, x.n), func() float64 { return float64(x.at.Load()) })

@@ -175,7 +175,7 @@ func (h *Hub) enter(ctx context.Context, lane string, batch []message, from, to 
 		}
 	}
 	err = h.ledger.Update(ctx, func(tx ledger.Tx) error {
-		g := judge{lane: lane, accepts: h.accepts, now: h.opt.now, bug: h.opt.bug}
+		g := h.judge(lane)
 		done = result{touched: make(map[chain.ID]ledger.Chain)}
 		if err := tx.Expect(ids); err != nil {
 			return err
@@ -207,13 +207,17 @@ func (h *Hub) enter(ctx context.Context, lane string, batch []message, from, to 
 	return done, nil
 }
 
+func (h *Hub) judge(lane string) judge {
+	return judge{lane: lane, region: h.opt.Region, accepts: h.accepts, now: h.opt.now, room: h.opt.QuarantineBytes, bug: h.opt.bug}
+}
+
 func (h *Hub) count(batch []message, counts [aside + 1]int) {
 	h.m.entered.Add(counts[entered])
 	h.m.known.Add(counts[known])
 	h.m.gaps.Add(counts[gap])
 	h.m.aside.Add(counts[aside])
 	if counts[aside] > 0 {
-		h.log.Error("parcels were set aside: see GET /v1/quarantine", "count", counts[aside], "subject", batch[len(batch)-1].subject)
+		h.log.Error("parcels were set aside: see poshub quarantine list", "count", counts[aside], "subject", batch[len(batch)-1].subject)
 	}
 	for i := range batch {
 		h.m.bytes.Add(len(batch[i].body))
@@ -230,9 +234,13 @@ func (h *Hub) countRecords(t *tally) {
 	h.m.repeated.Add(t.repeated)
 	h.m.signed.Add(t.signed)
 	h.m.unverified.Add(t.unverified)
+	if t.skipped > 0 {
+		h.m.skipped.Add(t.skipped)
+		h.log.Error("the quarantine is full: what came was left in the stream, and is read again when somebody has decided about what is there: see poshub quarantine list", "messages", t.skipped)
+	}
 	if n := len(t.collisions); n > 0 {
 		r := &t.collisions[0]
-		h.log.Error("different sales have the same receipt number: see GET /v1/collisions", "sales", n,
+		h.log.Error("different sales have the same receipt number: see poshub collisions list", "sales", n,
 			"store", r.Store, "terminal", r.Terminal, "receipt", r.Number, "journal", r.Event.Journal, "seq", r.Event.Seq)
 	}
 }
@@ -285,5 +293,8 @@ func (s *shard) tick(ctx context.Context, pos ledger.Position) error {
 		return fmt.Errorf("%w: %s", errStreamChanged, why)
 	}
 	s.pulse()
+	if err := s.heedDecisions(ctx, pos); err != nil {
+		return err
+	}
 	return s.repeat(ctx)
 }

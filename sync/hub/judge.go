@@ -3,6 +3,7 @@ package hub
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"posd/journal/chain"
@@ -103,19 +104,32 @@ func prepare(subject string, seq uint64, body []byte) message {
 // judge decides about messages, within a transaction of the ledger.
 type judge struct {
 	lane    string
+	region  string
+	office  bool // the messages are brought in at head office, no terminal waits
 	accepts func(store string) bool
 	now     func() time.Time
+	room    int64 // bytes that the quarantine may have; 0 = no limit
 	bug     bug
 	tally   tally
 
 	out      []ledger.Name // events that took effect, in order
 	receipts []ledger.Receipt
+	after    []barrier
+}
+
+// barrier says that the event out[at] must not be published before number n of a lane.
+type barrier struct {
+	at   int
+	lane string
+	n    uint64
 }
 
 // tally counts what one transaction did.
 type tally struct {
 	copied, repeated   int              // events in copies: new, known
 	signed, unverified int              // checkpoints
+	waived             int              // reasons to refuse that a person has overruled
+	skipped            int              // messages for which the quarantine had no room
 	collisions         []ledger.Receipt // of events with the receipt number of another
 }
 
@@ -123,23 +137,24 @@ type tally struct {
 // after the message, touched only if there is a terminal to tell about it.
 func (g *judge) apply(tx ledger.Tx, m *message) (c ledger.Chain, v verdict, touched bool, err error) {
 	if m.refused != nil && m.store == "" {
-		_, err = tx.PutQuarantine(g.quarantined(m, m.refused))
-		return c, aside, false, err
+		return c, aside, false, g.quarantine(tx, m, m.refused)
 	}
 	c, exists, err := tx.Chain(m.id)
 	if err != nil {
 		return c, aside, false, err
 	}
 	if !exists {
-		c = ledger.Chain{Journal: m.id, Store: m.store, Terminal: m.terminal, Head: m.id.Head0(), Updated: g.now()}
+		c = g.newChain(m)
 	}
-	c.Shard = m.shard
-	before := c
+	if !g.office {
+		c.Shard, c.Region = m.shard, g.region
+	}
+	before, out := c, len(g.out)
 	r := m.refused
 	if r == nil {
-		r = g.admit(&c, m)
+		r, err = g.admit(tx, &c, m)
 	}
-	if r == nil {
+	if r == nil && err == nil {
 		v, r, err = g.enter(tx, &c, m)
 	}
 	switch {
@@ -147,10 +162,44 @@ func (g *judge) apply(tx ledger.Tx, m *message) (c ledger.Chain, v verdict, touc
 		return c, v, false, err
 	case r != nil:
 		return g.setAside(tx, before, exists, m, r)
+	case g.office && v != entered:
+		return before, v, false, nil // nobody has to be told, or asked
 	case v != gap:
 		c.Held = ""
 	}
+	if len(g.out) > out {
+		if err := g.follow(tx, &c, out); err != nil {
+			return c, v, false, err
+		}
+	}
 	return c, v, true, tx.PutChain(c)
+}
+
+func (g *judge) newChain(m *message) ledger.Chain {
+	return ledger.Chain{Journal: m.id, Store: m.store, Terminal: m.terminal, Head: m.id.Head0(), Shard: m.shard, Region: g.region, Updated: g.now()}
+}
+
+// follow keeps a terminal's events in order when they came through another lane
+// before: those from out[at] on are published behind those.
+func (g *judge) follow(tx ledger.Tx, c *ledger.Chain, at int) error {
+	before := c.Lane
+	if before == "" && c.Parent != nil {
+		if id, err := chain.ParseID(c.Parent.Journal); err == nil {
+			p, _, err := tx.Chain(id)
+			if err != nil {
+				return err
+			}
+			if p.Store == c.Store && p.Terminal == c.Terminal {
+				before = p.Lane
+			}
+		}
+	}
+	if c.Lane = g.lane; before == "" || before == g.lane || g.bug == bugNoBarrier {
+		return nil
+	}
+	pos, err := tx.Position(before)
+	g.after = append(g.after, barrier{at, before, pos.Out})
+	return err
 }
 
 // finish enters what a whole batch has gathered, and moves pos on by its part of the outbox.
@@ -160,16 +209,21 @@ func (g *judge) finish(tx ledger.Tx, pos *ledger.Position) (err error) {
 			return err
 		}
 	}
+	for _, b := range g.after {
+		if err := outbox.After(tx, g.lane, pos.Out+1+uint64(b.at), b.lane, b.n); err != nil {
+			return err
+		}
+	}
 	return outbox.Put(tx, g.lane, pos, g.out)
 }
 
 // setAside quarantines m. The chain keeps what it had, but for the word to the
 // terminal that sending more is useless until somebody has decided.
 func (g *judge) setAside(tx ledger.Tx, c ledger.Chain, exists bool, m *message, r *refusal) (ledger.Chain, verdict, bool, error) {
-	if _, err := tx.PutQuarantine(g.quarantined(m, r)); err != nil {
+	if err := g.quarantine(tx, m, r); err != nil {
 		return c, aside, false, err
 	}
-	if exists && (c.Store != m.store || c.Terminal != m.terminal) {
+	if g.office || exists && (c.Store != m.store || c.Terminal != m.terminal) {
 		return c, aside, false, nil // not this terminal's journal: nothing of it is told there
 	}
 	if holds(r.cause) {
@@ -183,22 +237,25 @@ func (g *judge) setAside(tx ledger.Tx, c ledger.Chain, exists bool, m *message, 
 
 func (g *judge) quarantined(m *message, r *refusal) ledger.Quarantined {
 	return ledger.Quarantined{
-		Key:     sha256.Sum256(append([]byte(m.subject+"\x00"), m.body...)),
+		Key:     sha256.Sum256(slices.Concat([]byte(m.subject), []byte{0}, m.body, []byte{0}, []byte(r.cause))),
 		Subject: m.subject, Stream: g.lane, Seq: m.seq, Cause: r.cause, Reason: r.reason,
 		First: m.parcel.First, Last: m.parcel.Last, At: g.now(), Body: m.body,
 	}
 }
 
 // admit checks whether the journal may come on this subject at all.
-func (g *judge) admit(c *ledger.Chain, m *message) *refusal {
+func (g *judge) admit(tx ledger.Tx, c *ledger.Chain, m *message) (*refusal, error) {
 	if c.Store != m.store || c.Terminal != m.terminal {
 		return refuse(CauseIdentity, "journal %s belongs to terminal %s of store %s, it came from terminal %s of store %s",
-			m.id, c.Terminal, c.Store, m.terminal, m.store)
+			m.id, c.Terminal, c.Store, m.terminal, m.store), nil
 	}
-	if !g.accepts(m.store) {
-		return refuse(CauseStore, "this hub does not accept store %s (see --stores)", m.store)
+	if g.accepts(m.store) {
+		return nil, nil
 	}
-	return nil
+	if _, ok, err := tx.Doc(kindAllowed, m.store); ok || err != nil {
+		return nil, err
+	}
+	return refuse(CauseStore, "this hub does not accept store %s (see --stores)", m.store), nil
 }
 
 // enter compares a parcel with the chain and enters what is new.
@@ -278,4 +335,9 @@ const (
 	bugBlindCopies   // the chain of copies is not proved
 	bugBlindKeys     // signatures are not proved
 	bugNoClaim       // a shard is worked on without its claim
+	bugNoBarrier     // events of one terminal in two lanes are published as they come
+	bugNoWaiver      // what a person accepted is noted and not kept
+	bugBlindAccept   // an accepted history is entered without a look at what is known of it
+	bugNoLimit       // the quarantine grows without end
+	bugNoReread      // what did not fit into the quarantine is never looked at again
 )

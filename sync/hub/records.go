@@ -20,6 +20,7 @@ type intake struct {
 	origins map[chain.ID]*ledger.Chain // of the copies
 	events  map[ledger.Name][]byte     // those that this parcel brings as copies
 	frame   []byte                     // scratch
+	at      uint64                     // number of the record that is being checked
 
 	signed, unverified int // checkpoints
 }
@@ -46,6 +47,7 @@ func (in *intake) walk(fresh uint64, fn func(rec chain.Record, before, after cha
 // check proves what the records say of other records.
 func (in *intake) check(fresh uint64) (*refusal, error) {
 	return in.walk(fresh, func(rec chain.Record, before, after chain.Head) (r *refusal, err error) {
+		in.at = rec.Seq
 		switch {
 		case rec.Seq == 1:
 			r = in.checkBirth(in.c, rec)
@@ -61,19 +63,32 @@ func (in *intake) check(fresh uint64) (*refusal, error) {
 	})
 }
 
+// refuse says why the parcel is to be refused, unless a person has decided otherwise.
+func (in *intake) refuse(cause, format string, a ...any) *refusal {
+	for _, w := range in.c.Waived {
+		if w.Cause == cause && in.at <= w.Last {
+			in.g.tally.waived++
+			return nil
+		}
+	}
+	return refuse(cause, format, a...)
+}
+
 // checkBirth compares the birth record of c, which may be a copy, with the
 // terminal, and takes from it what is needed later.
 func (in *intake) checkBirth(c *ledger.Chain, rec chain.Record) *refusal {
 	if rec.Type != chain.TypeBirth {
-		return refuse(CauseIdentity, "record 1 is no birth record but of type %d", rec.Type)
+		return in.refuse(CauseIdentity, "record 1 is no birth record but of type %d", rec.Type)
 	}
 	b, err := chain.ParseBirth(rec.Payload)
 	if err != nil {
-		return refuse(CauseIdentity, "%v", err)
+		return in.refuse(CauseIdentity, "%v", err)
 	}
 	if b.Store != in.m.store || b.Terminal != in.m.terminal || b.Journal != c.Journal.String() {
-		return refuse(CauseIdentity, "born as journal %s of terminal %s of store %s, came as journal %s of terminal %s of store %s",
-			b.Journal, b.Terminal, b.Store, c.Journal, in.m.terminal, in.m.store)
+		if r := in.refuse(CauseIdentity, "born as journal %s of terminal %s of store %s, came as journal %s of terminal %s of store %s",
+			b.Journal, b.Terminal, b.Store, c.Journal, in.m.terminal, in.m.store); r != nil {
+			return r
+		}
 	}
 	if c != in.c && (c.Last > 0 || c.PublicKey != nil) {
 		return nil // the original has come, or an earlier copy
@@ -99,7 +114,7 @@ func (in *intake) checkSignature(c *ledger.Chain, rec chain.Record, before chain
 	case errors.Is(err, chain.ErrNewer): // proves nothing to this release
 		in.unverified++
 	case err != nil:
-		return refuse(CauseSignature, "record %d of journal %s: %v", rec.Seq, c.Journal, err)
+		return in.refuse(CauseSignature, "record %d of journal %s: %v", rec.Seq, c.Journal, err)
 	default:
 		in.signed++
 		if c == in.c { // a copy may be of another history than the one in the ledger
@@ -114,24 +129,28 @@ func (in *intake) checkSignature(c *ledger.Chain, rec chain.Record, before chain
 func (in *intake) checkCopy(rec chain.Record) (*refusal, error) {
 	cp, err := chain.ParseCopy(rec.Payload)
 	if err != nil {
-		return refuse(CauseCopy, "record %d: %v", rec.Seq, err), nil
+		return in.refuse(CauseCopy, "record %d: %v", rec.Seq, err), nil
 	}
 	n := ledger.Name{Journal: cp.Journal, Seq: cp.Record.Seq, Head: cp.Head}
-	if n.Journal == in.c.Journal || n.Seq > ledger.MaxSeq {
-		return refuse(CauseCopy, "record %d: a copy of record %d of journal %s cannot stand in journal %s", rec.Seq, n.Seq, n.Journal, in.c.Journal), nil
+	if in.impossible(n) {
+		return in.refuse(CauseCopy, "record %d: a copy of record %d of journal %s cannot stand in journal %s", rec.Seq, n.Seq, n.Journal, in.c.Journal), nil
 	}
 	o, err := in.origin(n.Journal)
 	if err != nil {
 		return nil, err
 	}
 	if o.Store != in.m.store || o.Terminal != in.m.terminal {
-		return refuse(CauseIdentity, "record %d is a copy from journal %s of terminal %s of store %s, it came from terminal %s of store %s",
-			rec.Seq, n.Journal, o.Terminal, o.Store, in.m.terminal, in.m.store), nil
+		if r := in.refuse(CauseIdentity, "record %d is a copy from journal %s of terminal %s of store %s, it came from terminal %s of store %s",
+			rec.Seq, n.Journal, o.Terminal, o.Store, in.m.terminal, in.m.store); r != nil {
+			return r, nil
+		}
 	}
 	before, known := in.before(n)
 	in.frame = cp.Frame(in.frame[:0])
 	if known && before.Next(in.frame) != n.Head && in.g.bug != bugBlindCopies {
-		return refuse(CauseCopy, "record %d: the copy of record %d of journal %s does not continue the hash chain of the copy before it", rec.Seq, n.Seq, n.Journal), nil
+		if r := in.refuse(CauseCopy, "record %d: the copy of record %d of journal %s does not continue the hash chain of the copy before it", rec.Seq, n.Seq, n.Journal); r != nil {
+			return r, nil
+		}
 	}
 	in.c.LastCopy = n
 	var r *refusal
@@ -199,7 +218,7 @@ func (in *intake) checkKnown(n ledger.Name, rec chain.Record) (*refusal, error) 
 		in.events[n] = rec.Payload
 	}
 	if forged {
-		return refuse(CauseCopy, "record %d of journal %s with head %s is known with another content: one of the two is a forged copy",
+		return in.refuse(CauseCopy, "record %d of journal %s with head %s is known with another content: one of the two is a forged copy",
 			n.Seq, n.Journal, n.Head), nil
 	}
 	return nil, nil
@@ -223,12 +242,24 @@ func (in *intake) put(fresh uint64) error {
 		in.c.Records++
 		return nil, in.tx.PutRecord(in.c.Journal, rec.Seq, after, payload)
 	})
+	if err != nil {
+		return err
+	}
+	return in.putOrigins()
+}
+
+func (in *intake) putOrigins() error {
 	for _, o := range in.origins {
-		if err == nil {
-			err = in.tx.PutChain(*o)
+		if err := in.tx.PutChain(*o); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
+}
+
+// impossible: no copy in this journal can have that name.
+func (in *intake) impossible(n ledger.Name) bool {
+	return n.Journal == in.c.Journal || n.Seq > ledger.MaxSeq
 }
 
 // putEvent returns what to enter of an original: nothing, if its name took effect
@@ -248,9 +279,12 @@ func (in *intake) putEvent(n ledger.Name, payload []byte) ([]byte, error) {
 func (in *intake) putCopy(rec chain.Record) error {
 	cp, err := chain.ParseCopy(rec.Payload)
 	if err != nil || cp.Record.Type != event.RecordType {
-		return err
+		return nil // what cannot be read was accepted by a person: it has no effect
 	}
 	n := ledger.Name{Journal: cp.Journal, Seq: cp.Record.Seq, Head: cp.Head}
+	if in.impossible(n) {
+		return nil
+	}
 	_, known, err := in.tx.Event(n)
 	if err != nil {
 		return err
@@ -267,7 +301,10 @@ func (in *intake) putCopy(rec chain.Record) error {
 		return nil
 	}
 	in.g.tally.copied++
-	o := in.origins[n.Journal]
+	o, err := in.origin(n.Journal)
+	if err != nil {
+		return err
+	}
 	o.Events++
 	o.Copied++
 	if err := in.tx.PutCopy(n, in.c.Journal, rec.Seq, cp.Record.Payload); err != nil {

@@ -59,7 +59,7 @@ func (s *shard) run(ctx context.Context) error {
 		if errors.Is(err, errCrash) {
 			return err
 		}
-		if errors.Is(err, errStreamChanged) || time.Since(began) > time.Minute {
+		if errors.Is(err, errStreamChanged) || errors.Is(err, errAgain) || time.Since(began) > time.Minute {
 			pause = h.opt.Pulse / 10
 		}
 		select {

@@ -138,9 +138,11 @@ type Chain struct {
 	Journal  chain.ID   `json:"-"`
 	Store    string     `json:"store"`
 	Terminal string     `json:"terminal"`
-	Shard    int        `json:"shard,omitempty"` // where it came last
-	Last     uint64     `json:"last"`            // all records up to here are entered, or declared a hole
-	Head     chain.Head `json:"-"`               // head(Last)
+	Shard    int        `json:"shard,omitempty"`  // where it came last
+	Region   string     `json:"region,omitempty"` // likewise
+	Lane     string     `json:"lane,omitempty"`   // whose outbox has its last event
+	Last     uint64     `json:"last"`             // all records up to here are entered, or declared a hole
+	Head     chain.Head `json:"-"`                // head(Last)
 	Records  uint64     `json:"records"`
 	Events   uint64     `json:"events"`
 	Lost     uint64     `json:"lost,omitempty"`   // records inside holes
@@ -242,7 +244,7 @@ type Decision struct {
 
 // Quarantined is a message that was set aside, whole.
 type Quarantined struct {
-	Key     [32]byte  `json:"-"` // SHA-256 of subject, a zero byte, and body
+	Key     [32]byte  `json:"-"` // SHA-256 of subject, body and cause, a zero byte between
 	Subject string    `json:"subject"`
 	Stream  string    `json:"stream"`
 	Seq     uint64    `json:"stream_seq"` // where it was first met

@@ -75,3 +75,22 @@ func barrier(tx ledger.Tx, lane string, after uint64) (n uint64, other string, m
 	})
 	return n, other, m, err
 }
+
+// OwnersChanged says that a journal was given to another terminal: what is published from
+// now on goes out under its new name. It belongs into the transaction that gives it.
+func OwnersChanged(tx ledger.Tx) error {
+	n, err := ownersAt(tx)
+	if err != nil {
+		return err
+	}
+	return tx.PutDoc(kindNote, "owners", strconv.AppendUint(nil, n+1, 10))
+}
+
+// ownersAt counts how often that has happened.
+func ownersAt(tx ledger.Tx) (n uint64, err error) {
+	v, ok, err := tx.Doc(kindNote, "owners")
+	if ok && err == nil {
+		n, err = strconv.ParseUint(string(v), 10, 64)
+	}
+	return n, err
+}

@@ -55,6 +55,7 @@ type pumped struct {
 	stored     time.Time
 	reconnects uint64
 	owners     map[chain.ID][2]string
+	ownersAt   uint64
 }
 
 func (p *pumped) flight() []item { return p.queue[p.head:] }
@@ -174,6 +175,12 @@ func (s *session) page(ctx context.Context, rows int) (out []outgoing, err error
 		all, err := lanes(tx)
 		if err != nil {
 			return err
+		}
+		if n, err := ownersAt(tx); err != nil || n != p.ownersAt {
+			clear(p.owners)
+			if p.ownersAt = n; err != nil {
+				return err
+			}
 		}
 		for range all {
 			p.turn++
