@@ -13,6 +13,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"posd/pos/itemcode"
 )
 
 // checkEvery is how often a lookup looks whether the file was replaced.
@@ -308,9 +310,23 @@ func (s *snapshot) lookup(code string) (it Item, ok bool, err error) {
 	}
 	defer s.end(r)
 	var key [maxCode]byte
-	value := r.items.Get(key[:copy(key[:], code)])
+	n := copy(key[:], code)
+	value := r.items.Get(key[:n])
 	if value == nil {
-		return it, false, nil
+		g, err := itemcode.ParseGTIN(code)
+		if err != nil {
+			return it, false, nil
+		}
+		for _, digits := range [...]int{13, 14, 12, 8} { // the file has the number in one form, the label in another
+			if digits >= g.Digits() && value == nil {
+				n = len(g.Append(key[:0], digits))
+				value = r.items.Get(key[:n])
+			}
+		}
+		if value == nil {
+			return it, false, nil
+		}
+		code = string(key[:n])
 	}
 	it, _, err = decodeItem(value)
 	it.Code = code

@@ -69,7 +69,7 @@ var badBodies = []struct{ name, body, slug, pointer string }{
 	{"currency", body(apple, `,"currency":"USD"`), "currency-mismatch", "/currency"},
 	{"prices", body(apple, `,"prices":"gross"`), "value-invalid", "/prices"},
 	{"empty text", body(apple, `,"operator":""`), "text-invalid", "/operator"},
-	{"long text", body(`{"item":"`+strings.Repeat("1", 65)+`"}`, ""), "text-invalid", "/lines/0/item"},
+	{"long text", body(`{"item":"`+strings.Repeat("1", 513)+`"}`, ""), "text-invalid", "/lines/0/item"},
 	{"control", body(`{"item":"1\n2"}`, ""), "text-invalid", "/lines/0/item"},
 	{"tender kind", `{"lines":[` + apple + `],"tenders":[{"kind":"cheque","amount":500}]}`, "tender-invalid", "/tenders"},
 	{"tender zero", `{"lines":[` + apple + `],"tenders":[{"kind":"cash","amount":0}]}`, "tender-invalid", "/tenders"},

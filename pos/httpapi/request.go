@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"posd/pos"
+	"posd/pos/itemcode"
 )
 
 // Bounds of one request.
@@ -129,7 +130,7 @@ func (d *decoder) member(req *request, name []byte) bool {
 func (d *decoder) line(l *requestLine, name []byte) bool {
 	switch string(name) {
 	case "item":
-		l.item = d.text(maxCode)
+		l.item = d.scan()
 	case "description":
 		l.description = d.text(maxText)
 	case "department":
@@ -292,6 +293,18 @@ func (d *decoder) raw(kind jsontext.Kind, most int) []byte {
 	}
 	return v
 }
+
+// scan reads a code as a scanner sends it, separators of GS1 element strings included.
+func (d *decoder) scan() string {
+	v := d.raw('"', -1)
+	if d.bad == nil && (len(v) == 0 || len(v) > itemcode.MaxScan || hasControl(bytes.ReplaceAll(v, gs1Separator, nil))) {
+		d.fail("text-invalid", "a code has 1 to "+strconv.Itoa(itemcode.MaxScan)+" bytes and no control character but the separator of GS1, \\u001d; leave the member out if there is none")
+		return ""
+	}
+	return string(v)
+}
+
+var gs1Separator = []byte{0x1d}
 
 func hasControl(b []byte) bool {
 	for _, c := range b {

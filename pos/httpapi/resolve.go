@@ -50,7 +50,7 @@ func (s *Server) line(l *pos.Line, r *requestLine, i int, set *register.Settings
 		return refuse("quantity-invalid", "line "+strconv.Itoa(i+1)+" has quantity 0; leave the line out, or send its amount").at(linePointer(i, "quantity"))
 	}
 	if r.item != "" {
-		if bad := s.fromCatalogue(l, r, i); bad != nil {
+		if bad := s.fromCatalogue(l, r, i, set); bad != nil {
 			return bad
 		}
 	} else if bad := openLine(r, i); bad != nil {
@@ -65,32 +65,6 @@ func (s *Server) line(l *pos.Line, r *requestLine, i int, set *register.Settings
 			" is not in the tax table of the terminal's configuration").at(linePointer(i, "tax"))
 	}
 	l.Rate = rate
-	return nil
-}
-
-// fromCatalogue fills in what the request leaves open.
-func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int) *problem {
-	item, ok, err := s.o.Catalogue.Lookup(r.item)
-	if err != nil {
-		s.o.Log.Error("catalogue cannot be read", "error", err)
-		return refuse("internal", "the catalogue cannot be read; import it again with posctl catalogue import").at(linePointer(i, "item"))
-	}
-	if !ok {
-		return refuse("unknown-item", "line "+strconv.Itoa(i+1)+": the catalogue has no item "+strconv.Quote(r.item)+
-			"; import it, or send description, tax and price instead of item").at(linePointer(i, "item"))
-	}
-	setDefault(&l.Description, item.Description)
-	setDefault(&l.Department, item.Department)
-	setDefault(&l.Unit, item.Unit)
-	setDefault(&l.Tax, item.Tax)
-	switch {
-	case r.priced || r.fixed:
-	case item.Open:
-		return refuse("price-required", "line "+strconv.Itoa(i+1)+": item "+strconv.Quote(r.item)+
-			" has no fixed price; send price or amount").at(linePointer(i, "price"))
-	default:
-		l.Price = item.Price
-	}
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"posd/journal"
 	"posd/pos/catalogue"
 	"posd/pos/config"
+	"posd/pos/itemcode"
 	"posd/pos/register"
 	"posd/pos/view"
 )
@@ -98,6 +99,7 @@ type UplinkStatus struct {
 type Server struct {
 	o          Options
 	tokens     *tokens
+	codes      *itemcode.Rules // without patterns, where the settings have none
 	admission  *admission
 	profiling  sync.Mutex    // one profile at a time
 	stopping   chan struct{} // closed by Shutdown
@@ -131,6 +133,11 @@ func New(o Options) (*Server, error) {
 		o: o, large: make(chan struct{}, largeBodies),
 		tokens: newTokens(o.Tokens, o.Log),
 	}
+	codes, err := itemcode.NewRules(nil, o.Terminal.Currency)
+	if err != nil {
+		return nil, err
+	}
+	s.codes = codes
 	s.admission = newAdmission(o.HTTP.Rate, o.Limits.CPUPercent)
 	s.stopping = make(chan struct{})
 	s.meters = newMeters(o.Metrics, s)
@@ -316,6 +323,7 @@ const (
 	routeCheckout
 	routeSale
 	routeFind
+	routeItems
 	routeStatus
 	routeLive
 	routeReady
@@ -327,7 +335,7 @@ const (
 )
 
 var routeNames = [routeCount]string{
-	"static", "checkout", "sale", "find", "status", "livez", "readyz", "metrics", "schema", "debug", "none",
+	"static", "checkout", "sale", "find", "items", "status", "livez", "readyz", "metrics", "schema", "debug", "none",
 }
 
 const salePath = "/v1/sales/"
@@ -338,6 +346,8 @@ func routeOf(path string) route {
 		return routeCheckout
 	case "/v1/sales":
 		return routeFind
+	case itemsPath:
+		return routeItems
 	case "/v1/status":
 		return routeStatus
 	case "/livez":
@@ -357,6 +367,9 @@ func routeOf(path string) route {
 	if id, ok := strings.CutPrefix(path, salePath); ok && id != "" && !strings.Contains(id, "/") {
 		return routeSale
 	}
+	if strings.HasPrefix(path, itemPath) && len(path) > len(itemPath) {
+		return routeItems // whatever follows: the code may be a link
+	}
 	if strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/debug/") {
 		return routeNone
 	}
@@ -365,7 +378,7 @@ func routeOf(path string) route {
 
 // serve answers one request that the guard let through.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
-	needs := at == routeCheckout || at == routeSale || at == routeFind || at == routeStatus || at == routeDebug ||
+	needs := at == routeCheckout || at == routeSale || at == routeFind || at == routeItems || at == routeStatus || at == routeDebug ||
 		(at == routeMetrics || at == routeSchema) && !near(r)
 	if !needs && at != routeLive && at != routeReady {
 		if bad := s.admission.read(""); bad != nil {
@@ -409,6 +422,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 		return s.bySale(w, r)
 	case routeFind:
 		return s.byReceipt(w, r)
+	case routeItems:
+		return s.items(w, r)
 	case routeStatus:
 		return s.status(w)
 	case routeLive:

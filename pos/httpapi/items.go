@@ -1,0 +1,244 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"posd/pos"
+	"posd/pos/catalogue"
+	"posd/pos/event"
+	"posd/pos/itemcode"
+	"posd/pos/register"
+)
+
+// scanned is an item, with what the code that named it carries.
+type scanned struct {
+	item catalogue.Item
+	code itemcode.Code
+	// Of the code, in the item's unit and the till's currency. A quantity that the code
+	// does not carry is 0.
+	qty           pos.Qty
+	price, amount pos.Money
+	priced, fixed bool // whether the code carries a price per unit, and one of the whole
+	today         itemcode.Date
+}
+
+// fills tells whether the code says how much it is, or what it costs: then it is one
+// piece as it was weighed or packed.
+func (f *scanned) fills() bool { return f.qty != 0 || f.fixed }
+
+func (f *scanned) expired() bool {
+	return f.code.Expiry.Number() != 0 && f.code.Expiry.Number() < f.today.Number()
+}
+
+// scan finds the item that a scanned or typed code means. In the problem a pointer is
+// missing, which the caller knows.
+func (s *Server) scan(text string, set *register.Settings) (f scanned, bad *problem) {
+	f.today = s.today()
+	rules := set.Codes
+	if rules == nil {
+		rules = s.codes
+	}
+	var err error
+	if f.code, err = rules.Read(text, int(f.today.Year)); err != nil {
+		return f, refuse("code-invalid", err.Error())
+	}
+	if bad := s.find(&f); bad != nil {
+		return f, bad
+	}
+	return f, f.carried()
+}
+
+// find tries the readings of the code in their order.
+func (s *Server) find(f *scanned) *problem {
+	for _, key := range f.code.Items {
+		if key == "" {
+			break
+		}
+		item, ok, err := s.o.Catalogue.Lookup(key)
+		if err != nil {
+			s.o.Log.Error("catalogue cannot be read", "error", err)
+			return refuse("internal", "the catalogue cannot be read; import it again with posctl catalogue import")
+		}
+		if ok {
+			f.item = item
+			return nil
+		}
+	}
+	if d := f.code.Doubt; d != nil {
+		return refuse("unknown-item", "the catalogue has no item "+strconv.Quote(f.code.Items[0])+"; if it was to be a GTIN, "+d.Error())
+	}
+	return refuse("unknown-item", "the catalogue has no item "+strconv.Quote(f.code.Items[0])+
+		"; import it, or send description, tax and price instead of item")
+}
+
+// carried brings what the code carries into the item's terms.
+func (f *scanned) carried() *problem {
+	c := &f.code
+	unit := f.item.Unit
+	if unit == "" {
+		unit = c.Measures[0].Unit
+	}
+	if first := c.Measures[0].Unit; first != "" {
+		qty, ok := c.Measure(unit)
+		if !ok && !c.Priced {
+			return refuse("unit-mismatch", "item "+strconv.Quote(f.item.Code)+" is sold by "+strconv.Quote(unit)+", its label says how many "+first+
+				" there are; correct the unit in the catalogue, or send the item's own number with a quantity")
+		}
+		f.qty = qty
+	}
+	f.amount, f.fixed = c.Amount, c.Priced
+	f.price, f.priced = c.UnitPrice, c.UnitPriced && !c.Priced
+	if f.fixed && f.qty == 0 && f.item.Price > 0 && measured(unit) {
+		f.qty = weightOf(f.amount, f.item.Price)
+	}
+	return nil
+}
+
+// measured tells units of which there are parts.
+func measured(unit string) bool { return unit != "" && unit != "pc" }
+
+// weightOf is how much was weighed for an amount, rounded: labels with a price do not
+// say it, and stock is kept by weight. It decides no money. 0: it cannot be told.
+func weightOf(amount, price pos.Money) pos.Qty {
+	if amount > pos.MaxAmount/1000 {
+		return 0
+	}
+	return pos.Qty((amount*1000 + price/2) / price)
+}
+
+// today is the calendar's day in the shop.
+func (s *Server) today() itemcode.Date {
+	now := time.Now()
+	if zone := s.o.Terminal.TimeZone; zone != nil {
+		now = now.In(zone)
+	}
+	year, month, day := now.Date()
+	return itemcode.Date{Year: int16(year), Month: uint8(month), Day: uint8(day)}
+}
+
+// fromCatalogue fills in what the request leaves open.
+func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register.Settings) *problem {
+	at := func(p *problem, member string) *problem {
+		p.detail = "line " + strconv.Itoa(i+1) + ": " + p.detail
+		return p.at(linePointer(i, member))
+	}
+	f, bad := s.scan(r.item, set)
+	switch {
+	case bad != nil:
+		return at(bad, "item")
+	case f.expired():
+		return at(refuse("item-expired", "the label of "+strconv.Quote(f.item.Code)+" says use by "+f.code.Expiry.String()+
+			"; do not sell it. If the label is wrong, send the item's own number"), "item")
+	case f.fills() && r.counted && l.Qty != 1000 && l.Qty != f.qty:
+		return at(refuse("label-quantity", "the label of "+strconv.Quote(f.item.Code)+" is that of one piece, which says how much it is; leave quantity out, and scan each piece"), "quantity")
+	}
+	if l.Item = f.item.Code; r.item != l.Item {
+		l.Code = r.item
+	}
+	setDefault(&l.Description, f.item.Description)
+	setDefault(&l.Department, f.item.Department)
+	setDefault(&l.Unit, f.item.Unit)
+	setDefault(&l.Tax, f.item.Tax)
+	if f.qty != 0 {
+		l.Qty = f.qty
+		setDefault(&l.Unit, f.code.Measures[0].Unit)
+	}
+	switch {
+	case r.priced || r.fixed:
+	case f.fixed:
+		l.Price, l.Fixed = f.amount, true
+	case f.priced:
+		l.Price = f.price
+	case f.item.Open:
+		return at(refuse("price-required", "item "+strconv.Quote(f.item.Code)+" has no fixed price; send price or amount"), "price")
+	default:
+		l.Price = f.item.Price
+	}
+	return nil
+}
+
+const (
+	itemsPath = "/v1/items"
+	itemPath  = itemsPath + "/"
+)
+
+// items answers GET /v1/items/{code} and GET /v1/items?code=.
+func (s *Server) items(w http.ResponseWriter, r *http.Request) int {
+	code := ""
+	if len(r.URL.Path) > len(itemPath) {
+		if r.URL.RawQuery != "" {
+			return s.refused(w, refuse("query-invalid", "this resource takes no query; a code with a question mark has to be escaped"))
+		}
+		code = r.URL.Path[len(itemPath):]
+	} else {
+		q, err := url.ParseQuery(r.URL.RawQuery)
+		if code = q.Get("code"); err != nil || len(q) != 1 || len(q["code"]) != 1 || code == "" {
+			return s.refused(w, refuse("query-invalid", "name one code: /v1/items?code=4006381333931"))
+		}
+	}
+	f, bad := s.scan(code, s.o.Register.Settings())
+	if bad != nil {
+		if bad.kind.slug == "unknown-item" {
+			bad = refuse("item-not-found", bad.detail)
+		}
+		return s.refused(w, bad)
+	}
+	x := s.exchange()
+	defer s.done(x)
+	x.out = append(appendItem(append(x.out, `{"item":`...), &f.item), ',')
+	x.out = append(f.append(append(x.out, `"code":`...), code), "}\n"...)
+	return writeJSON(w, http.StatusOK, x.out)
+}
+
+// appendItem appends an item as the catalogue has it.
+func appendItem(b []byte, it *catalogue.Item) []byte {
+	b = event.AppendString(append(b, `{"item":`...), it.Code)
+	b = event.AppendString(append(b, `,"description":`...), it.Description)
+	b = appendSome(b, "department", it.Department)
+	b = appendSome(b, "unit", it.Unit)
+	b = event.AppendString(append(b, `,"tax":`...), it.Tax)
+	if it.Open {
+		return append(b, `,"open":true}`...)
+	}
+	return append(strconv.AppendInt(append(b, `,"price":`...), int64(it.Price), 10), '}')
+}
+
+// append appends what the code says.
+func (f *scanned) append(b []byte, text string) []byte {
+	c := &f.code
+	b = event.AppendString(append(b, `{"text":`...), text)
+	if c.GTIN != 0 {
+		b = append(append(append(b, `,"gtin":"`...), c.GTIN.String()...), '"')
+	}
+	if f.qty != 0 {
+		b = append(f.qty.Append(append(b, `,"quantity":"`...)), '"')
+	}
+	if f.fixed {
+		b = strconv.AppendInt(append(b, `,"amount":`...), int64(f.amount), 10)
+	}
+	if f.priced {
+		b = strconv.AppendInt(append(b, `,"price":`...), int64(f.price), 10)
+	}
+	b = appendSome(b, "batch", c.Batch)
+	b = appendSome(b, "serial", c.Serial)
+	b = appendSome(b, "add_on", c.AddOn)
+	b = appendSome(b, "best_before", c.BestBefore.String())
+	b = appendSome(b, "sell_by", c.SellBy.String())
+	b = appendSome(b, "use_by", c.Expiry.String())
+	if f.expired() {
+		b = append(b, `,"expired":true`...)
+	}
+	return append(b, '}')
+}
+
+// appendSome appends a member that has something to say.
+func appendSome(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(append(append(b, ',', '"'), name...), '"', ':')
+	return event.AppendString(b, value)
+}

@@ -1,0 +1,148 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+
+	"posd/pos/event"
+	"posd/pos/itemcode"
+)
+
+const labelled = `code,description,department,unit,price,tax
+4011,Banana,Fruit,kg,1.99,B
+12345,Cheese,Deli,kg,12.90,B
+0242000000004,Ham,Deli,kg,19.90,B
+4006381333931,Pen,Paper,pc,1.29,A
+012345000065,Soap,Home,pc,2.49,A
+90614141000015,Steak,Meat,kg,24.90,B
+200,Gift card,Service,pc,,A
+`
+
+// withPatterns starts a terminal that knows labels.
+func withPatterns(t *testing.T) *rig {
+	t.Helper()
+	g := newRig(t)
+	g.importItems(labelled)
+	g.start()
+	set := *g.r.Settings()
+	var err error
+	if set.Codes, err = itemcode.NewRules([]string{"02IIIIIVPPPPC", "28IIIIIWW.WWWC", "24IIIIIPPPPPC"}, euro); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.r.Note(context.Background(), &event.ConfigApplied{Serial: 1, Config: "c"}, &set); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// withCheck appends the check digit of a GTIN.
+func withCheck(s string) string {
+	for d := '0'; d <= '9'; d++ {
+		if _, err := itemcode.ParseGTIN(s + string(d)); err == nil {
+			return s + string(d)
+		}
+	}
+	panic(s)
+}
+
+// A scanned code sells what it says, in one call.
+func TestCheckoutOfScannedCodes(t *testing.T) {
+	g := withPatterns(t)
+	for _, tc := range []struct{ name, line, want string }{
+		{"gtin", `{"item":"4006381333931"}`, `"item":"4006381333931","description":"Pen","department":"Paper","quantity":"1","unit":"pc","price":129,"amount":129`},
+		{"gtin of fourteen digits", `{"item":"04006381333931","quantity":2}`, `"item":"4006381333931","code":"04006381333931","description":"Pen","department":"Paper","quantity":"2","unit":"pc","price":129,"amount":258`},
+		{"symbology identifier", `{"item":"]E04006381333931"}`, `"item":"4006381333931","code":"]E04006381333931"`},
+		{"upc-e", `{"item":"01234565"}`, `"item":"012345000065","code":"01234565","description":"Soap"`},
+		{"upc-a as ean-13", `{"item":"0012345000065"}`, `"item":"012345000065"`},
+		{"price of a label, weight worked out", `{"item":"` + withCheck("021234592875") + `"}`, `"item":"12345","code":"` + withCheck("021234592875") + `","description":"Cheese","department":"Deli","quantity":"2.229","unit":"kg","fixed":true,"amount":2875`},
+		{"label with quantity 1", `{"item":"` + withCheck("021234592875") + `","quantity":1}`, `"amount":2875`},
+		{"number with zeros before it", `{"item":"` + withCheck("280401100750") + `"}`, `"item":"4011","code":"` + withCheck("280401100750") + `","description":"Banana","department":"Fruit","quantity":"0.75","unit":"kg","price":199,"amount":149`},
+		{"catalogue holds the code with zeros", `{"item":"` + withCheck("024200060100") + `"}`, `"item":"0242000000004"`},
+		{"weight by GS1", `{"item":"]C101906141410000153103001750"}`, `"item":"90614141000015","code":"]C101906141410000153103001750","description":"Steak","department":"Meat","quantity":"1.75","unit":"kg","price":2490,"amount":4358`},
+		{"weight and price by GS1", `{"item":"]C1019061414100001531030017503922` + `1475"}`, `"quantity":"1.75","unit":"kg","fixed":true,"amount":1475`},
+		{"price per unit by GS1", `{"item":"]C1019061414100001531030017503952` + `002000"}`, `"quantity":"1.75","unit":"kg","price":2000,"amount":3500`},
+		{"batch and serial", `{"item":"]d20104006381333931` + `10A7\u001d21S"}`, `"item":"4006381333931","code":"]d2010400638133393110A7\u001d21S"`},
+		{"link", `{"item":"https://shop.example/01/04006381333931/10/A7?17=750101"}`, `"item":"4006381333931","code":"https://shop.example/01/04006381333931/10/A7?17=750101"`},
+		{"own price wins", `{"item":"` + withCheck("280401100750") + `","price":100}`, `"quantity":"0.75","unit":"kg","price":100,"amount":75`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g.t = t
+			a := g.do("POST", "/v1/checkout", `{"lines":[`+tc.line+`],"tenders":[{"kind":"cash","amount":100000}]}`)
+			if a.StatusCode != 201 || !strings.Contains(string(a.body), tc.want) {
+				t.Errorf("%d %s\nwant %s", a.StatusCode, a.body, tc.want)
+			}
+		})
+	}
+}
+
+func TestCheckoutRefusesCodes(t *testing.T) {
+	g := withPatterns(t)
+	for _, tc := range []struct{ name, line, slug, pointer, detail string }{
+		{"check digit of a label", `{"item":"0212345928750"}`, "code-invalid", "/lines/0/item", "character 13: check digit 0"},
+		{"verifier digit", `{"item":"` + withCheck("021234582875") + `"}`, "code-invalid", "/lines/0/item", "character 8: verifier digit 8"},
+		{"check digit of a gtin", `{"item":"4006381333932"}`, "unknown-item", "/lines/0/item", "character 13: check digit 2 does not fit the digits before it, which give 1"},
+		{"unknown label", `{"item":"` + withCheck("280999900750") + `"}`, "unknown-item", "/lines/0/item", `no item \"09999\"`},
+		{"unit", `{"item":"]C101` + "04006381333931" + `3103001750"}`, "unit-mismatch", "/lines/0/item", `is sold by \"pc\", its label says how many kg`},
+		{"three labels at once", `{"item":"` + withCheck("280401100750") + `","quantity":3}`, "label-quantity", "/lines/0/quantity", "scan each piece"},
+		{"expired", `{"item":"]C101` + "04006381333931" + `17200131"}`, "item-expired", "/lines/0/item", "use by 2020-01-31"},
+		{"control character", `{"item":"40\u000711"}`, "text-invalid", "/lines/0/item", ""},
+		{"separator in a plain code", `{"item":"40\u001d11"}`, "code-invalid", "/lines/0/item", ""},
+		{"too long", `{"item":"` + strings.Repeat("1", itemcode.MaxScan+1) + `"}`, "text-invalid", "/lines/0/item", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g.t = t
+			a := g.do("POST", "/v1/checkout", `{"lines":[`+tc.line+`],"tenders":[{"kind":"cash","amount":100000}]}`)
+			if a.slug() != tc.slug || a.pointer() != tc.pointer || !strings.Contains(string(a.body), tc.detail) {
+				t.Errorf("got %d %s\nwant %s at %s: %s", a.StatusCode, a.body, tc.slug, tc.pointer, tc.detail)
+			}
+		})
+	}
+}
+
+func TestItemByCode(t *testing.T) {
+	g := withPatterns(t)
+	get := func(code string) (a answer, doc map[string]map[string]any) {
+		t.Helper()
+		a = g.do("GET", "/v1/items/"+url.PathEscape(code), "")
+		if b := g.do("GET", "/v1/items?code="+url.QueryEscape(code), ""); b.StatusCode != a.StatusCode || string(b.body) != string(a.body) {
+			t.Errorf("%s: the path says %s, the query %s", code, a.body, b.body)
+		}
+		json.Unmarshal(a.body, &doc)
+		return a, doc
+	}
+	for code, want := range map[string]string{
+		"4011": `{"item":{"item":"4011","description":"Banana","department":"Fruit","unit":"kg","tax":"B","price":199`,
+		"200":  `{"item":{"item":"200","description":"Gift card","department":"Service","unit":"pc","tax":"A","open":true`,
+		"]C101" + "04006381333931" + "17200131" + "10A/7": `"code":{"text":"]C101040063813339311720013110A/7","gtin":"04006381333931","batch":"A/7","use_by":"2020-01-31","expired":true}}`,
+		withCheck("280401100750"):                         `"quantity":"0.75"`,
+		withCheck("021234592875"):                         `"quantity":"2.229","amount":2875}`,
+		"https://shop.example/01/04006381333931?10=A7":    `"gtin":"04006381333931","batch":"A7"}`,
+	} {
+		if a, _ := get(code); a.StatusCode != 200 || !strings.Contains(string(a.body), want) {
+			t.Errorf("%s: %d %s\nwant %s", code, a.StatusCode, a.body, want)
+		}
+	}
+	if a, _ := get("4006381333932"); a.StatusCode != 404 || a.slug() != "item-not-found" || !strings.Contains(string(a.body), "character 13") {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	if a, _ := get("0212345928750"); a.StatusCode != 422 || a.slug() != "code-invalid" {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	for path, slug := range map[string]string{
+		"/v1/items": "query-invalid", "/v1/items?code=": "query-invalid", "/v1/items?code=1&code=2": "query-invalid", "/v1/items?x=1": "query-invalid",
+		"/v1/items/4011?x=1": "query-invalid", "/v1/items/": "not-found",
+	} {
+		if a := g.do("GET", path, ""); a.slug() != slug {
+			t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+		}
+	}
+	if a := g.do("GET", "/v1/items/4011", "", header("Authorization", "")); a.StatusCode != 401 {
+		t.Errorf("without a token: %d", a.StatusCode)
+	}
+	if a := g.do("POST", "/v1/items/4011", "{}"); a.StatusCode != 405 {
+		t.Errorf("POST: %d", a.StatusCode)
+	}
+}
