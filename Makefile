@@ -24,7 +24,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-uplink bench-hub bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-uplink bench-hub bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers receipt-peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -159,6 +159,15 @@ labs:
 peers:
 	cd journal/peers && go vet ./... && go test -count=1 ./...
 	cd sync/peers && go vet ./... && go test -count=1 ./...
+	$(MAKE) receipt-peers
+
+## receipt-peers   receipts beside another encoder's, QR codes read by zbar, pages checked by Tidy
+receipt-peers:
+	@packaging/tools/need.sh node npm zbarimg tidy
+	@mkdir -p .tools/receipt-peers
+	cp pos/receipt/peers/package.json pos/receipt/peers/package-lock.json pos/receipt/peers/encode.mjs .tools/receipt-peers/
+	cd .tools/receipt-peers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd pos/receipt/peers && go vet ./... && go test -count=1 ./...
 
 ## lint            gofmt, go vet, staticcheck, module files
 lint: $(STATICCHECK)
@@ -169,6 +178,7 @@ lint: $(STATICCHECK)
 	cd journal/lab/ext4 && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	cd journal/peers && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	cd sync/peers && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
+	cd pos/receipt/peers && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	cd packaging/package && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	cd packaging/lab/stress && go vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 	go mod verify

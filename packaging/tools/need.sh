@@ -23,6 +23,10 @@ package_of() {
     gcc) echo gcc libc6-dev ;;
     zoneinfo) echo tzdata ;;
     postgres) echo postgresql ;;
+    node) echo nodejs ;;
+    npm) echo npm ;;
+    zbarimg) echo zbar-tools ;;
+    tidy) echo tidy ;;
     *) echo "need.sh: no package is known for $1" >&2; return 1 ;;
   esac
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"posd/pos/receipt/internal/sample"
 	"posd/pos/receipt/paper"
 )
 
@@ -47,7 +48,7 @@ func difference(want, got string) string {
 // TestGolden compares every kind of receipt, as text in all widths, as HTML and as
 // bytes for two printers.
 func TestGolden(t *testing.T) {
-	cases := sales(t)
+	cases := sales()
 	for name, make := range reports() {
 		cases[name] = make
 	}
@@ -102,7 +103,7 @@ func commands(stream []byte) []byte {
 // What a printer makes of the bytes is what the text says: the same words in the
 // same order, and the same lines where they are not large.
 func TestPaperSaysTheSame(t *testing.T) {
-	for name, make := range sales(t) {
+	for name, make := range sales() {
 		d := make()
 		for _, columns := range []int{32, 42, 48} {
 			p, err := ProfileOf("epson", columns, "utf-8")
@@ -151,7 +152,7 @@ func TestPaperDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := options(plainShop)
-		items, err := paper.Read(func() []byte { d := Sale(all(t), o); return d.ESCPOS(p) }())
+		items, err := paper.Read(func() []byte { d := Sale(sample.All(), o); return d.ESCPOS(p) }())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/receipt/internal/sample"
 	"posd/pos/receipt/paper"
 )
 
@@ -26,7 +27,7 @@ func drawText(t *rapid.T, name string) string {
 // drawSale is a sale as a till would complete it, with any texts in it.
 func drawSale(t *rapid.T) *event.SaleCompleted {
 	rates := []pos.Rate{0, 70000, 190000, 88750}
-	e := base(rapid.SliceOfN(rapid.Custom(func(t *rapid.T) pos.Line {
+	e := sample.Base(rapid.SliceOfN(rapid.Custom(func(t *rapid.T) pos.Line {
 		n := rapid.IntRange(0, 3).Draw(t, "tax")
 		l := pos.Line{Description: drawText(t, "description"), Item: drawText(t, "item"), Note: drawText(t, "note"),
 			Unit: rapid.SampledFrom([]string{"pc", "kg", "l"}).Draw(t, "unit"), Tax: []string{"A", "BB", "C", "LONGCODE"}[n], Rate: rates[n],
@@ -208,7 +209,7 @@ func FuzzNoInjection(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		e := all(t)
+		e := sample.All()
 		for i := range e.Lines {
 			l := &e.Lines[i]
 			l.Description, l.Note, l.Unit, l.Tax = s, s, s, s
@@ -248,7 +249,7 @@ func FuzzNoInjection(f *testing.F) {
 
 // The check above is not blind: texts put into the stream as they are get caught.
 func TestInjectionIsSeen(t *testing.T) {
-	d := Sale(all(t), options(plainShop))
+	d := Sale(sample.All(), options(plainShop))
 	p, err := ProfileOf("epson", 42, "cp858")
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +303,7 @@ func FuzzParseMark(f *testing.F) {
 }
 
 func BenchmarkESCPOS(b *testing.B) {
-	e := all(b)
+	e := sample.All()
 	p, err := ProfileOf("epson", 42, "cp858")
 	if err != nil {
 		b.Fatal(err)

@@ -1,11 +1,9 @@
 package receipt
 
 import (
-	"testing"
 	"time"
 
-	"posd/pos"
-	"posd/pos/event"
+	"posd/pos/receipt/internal/sample"
 )
 
 var berlin = time.FixedZone("CET", 3600)
@@ -33,111 +31,31 @@ var germanShop = &Shop{
 	DecimalComma: true,
 }
 
-func qty(s string) pos.Qty {
-	q, err := pos.ParseQty(s)
-	if err != nil {
-		panic(err)
-	}
-	return q
-}
-
-// complete fills in what the till computes.
-func complete(t testing.TB, e event.SaleCompleted, coin pos.Money) *event.SaleCompleted {
-	t.Helper()
-	totals, err := pos.Compute(e.Lines, pos.ComputeOptions{Prices: e.Prices, Rounding: e.Rounding, Discounts: e.Discounts})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Taxes, e.Total = totals.Taxes, totals.Total
-	s, err := pos.CheckTenders(e.Total, e.Tenders, coin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Change, e.CashRounding = s.Change, s.Rounding
-	return &e
-}
-
-func base(lines ...pos.Line) event.SaleCompleted {
-	return event.SaleCompleted{
-		Sale: "3f9a0c1e-1042", Receipt: "T7-1-311", Number: 311, Store: "S042", Terminal: "T7", Shift: 42,
-		BusinessDate: "2026-11-21", Operator: "7", Currency: pos.Currency{Code: "EUR", Exponent: 2}, Lines: lines,
-	}
-}
-
-// all is a sale with everything that a sale can have.
-func all(t testing.TB) *event.SaleCompleted {
-	e := base(
-		pos.Line{Item: "4011", Description: "Bananas", Unit: "kg", Tax: "R", Rate: 70000, Qty: qty("1.25"), Price: 299},
-		pos.Line{Item: "2000", Description: "Crème brûlée \"Nº 1\"", Unit: "pc", Tax: "R", Rate: 70000, Qty: qty("3"), Price: 189,
-			Discounts: []pos.Discount{{Percent: 100000, Reason: "best before"}}},
-		pos.Line{Description: "A long description of something that has to be wrapped over several lines", Unit: "pc", Tax: "S", Rate: 190000,
-			Qty: qty("1"), Price: 4999, List: 5999, Changed: true, Note: "last piece, box opened"},
-		pos.Line{Department: "FUEL", Unit: "l", Tax: "S", Rate: 190000, Qty: qty("7.127"), Price: 1126, Fixed: true},
-		pos.Line{Item: "77", Description: "Umbrella", Unit: "pc", Tax: "S", Rate: 190000, Qty: qty("-1"), Price: 1500,
-			Return: &pos.Return{Sale: "3f9a0c1e-977", Receipt: "T7-1-290", Line: 2, Reason: "broken"}},
-	)
-	e.Discounts = []pos.Discount{{Percent: 50000, Reason: "staff"}, {Amount: 100}}
-	e.Customer, e.Note, e.Age = "C-4711", "Leave at the counter", 18
-	e.Tenders = []pos.Tender{
-		{Kind: pos.Card, Amount: 2000, Reference: "A1", Card: &pos.CardData{Brand: "visa", Last4: "1234", Auth: "554433", Offline: true}},
-		{Kind: pos.Voucher, Amount: 500, Reference: "V-99"},
-		{Kind: pos.Account, Amount: 500, Reference: "C-4711"},
-		{Kind: pos.Cash, Amount: 5000},
-	}
-	return complete(t, e, 5)
-}
-
 // sales are the cases of the golden files.
-func sales(t testing.TB) map[string]func() Document {
-	bread := pos.Line{Description: "Rye bread", Unit: "pc", Tax: "B", Rate: 70000, Qty: qty("2"), Price: 349}
+func sales() map[string]func() Document {
 	return map[string]func() Document{
-		"simple": func() Document {
-			e := base(bread)
-			e.Tenders = []pos.Tender{{Kind: pos.Cash, Amount: 1000}}
-			return Sale(complete(t, e, 0), options(plainShop))
-		},
-		"all":        func() Document { return Sale(all(t), options(plainShop)) },
-		"all-german": func() Document { return Sale(all(t), options(germanShop)) },
+		"simple":     func() Document { return Sale(sample.Simple(), options(plainShop)) },
+		"all":        func() Document { return Sale(sample.All(), options(plainShop)) },
+		"all-german": func() Document { return Sale(sample.All(), options(germanShop)) },
 		"copy": func() Document {
 			o := options(germanShop)
 			o.Copy, o.Drawer, o.Barcode = 2, false, true
-			return Sale(all(t), o)
+			return Sale(sample.All(), o)
 		},
 		"training": func() Document {
-			e := all(t)
+			e := sample.All()
 			e.Training = true
 			return Sale(e, options(plainShop))
 		},
-		"void": func() Document {
-			line := bread
-			line.Qty, line.Return = -line.Qty, &pos.Return{Sale: "3f9a0c1e-1041", Line: 1}
-			e := base(line)
-			e.VoidOf, e.VoidReceipt = "3f9a0c1e-1041", "T7-1-310"
-			e.Tenders = []pos.Tender{{Kind: pos.Card, Amount: -698, Reference: "A1"}}
-			return Sale(complete(t, e, 0), options(plainShop))
-		},
-		"exclusive": func() Document {
-			line := bread
-			line.Discounts = []pos.Discount{{Amount: 50}}
-			e := base(line, pos.Line{Description: "Batteries", Unit: "pc", Tax: "NY", Rate: 88750, Qty: qty("1"), Price: 1010})
-			e.Prices, e.Currency = pos.Exclusive, pos.Currency{Code: "USD", Exponent: 2}
-			e.Tenders = []pos.Tender{{Kind: pos.Card, Amount: 1793, Reference: "0042"}}
-			return Sale(complete(t, e, 0), options(&Shop{Header: []string{"Bodega"}}))
-		},
+		"void":      func() Document { return Sale(sample.Void(), options(plainShop)) },
+		"exclusive": func() Document { return Sale(sample.Exclusive(), options(&Shop{Header: []string{"Bodega"}})) },
 		"wide": func() Document {
-			e := base(pos.Line{Description: "緑茶 (500ml) とても長い名前の商品なので折り返します", Unit: "pc", Tax: "A", Rate: 80000, Qty: qty("2"), Price: 150},
-				pos.Line{Description: "Cafe\u0301 glacé", Unit: "pc", Tax: "B", Rate: 100000, Qty: qty("1"), Price: 98000})
-			e.Currency = pos.Currency{Code: "JPY"}
-			e.Tenders = []pos.Tender{{Kind: pos.Cash, Amount: 100000}}
-			return Sale(complete(t, e, 0), options(&Shop{Header: []string{"角の店"}, TaxNumber: "T1234567890123"}))
+			return Sale(sample.Wide(), options(&Shop{Header: []string{"角の店"}, TaxNumber: "T1234567890123"}))
 		},
 		"largest": func() Document {
-			e := base(pos.Line{Description: "Land", Unit: "pc", Tax: "LONGCODE", Rate: 190000, Qty: qty("1"), Price: pos.MaxAmount})
-			e.Currency = pos.Currency{Code: "KWD", Exponent: 3}
-			e.Tenders = []pos.Tender{{Kind: pos.Card, Amount: pos.MaxAmount, Reference: "1"}}
 			o := options(plainShop)
 			o.Time, o.Head = time.Time{}, [32]byte{}
-			return Sale(complete(t, e, 0), o)
+			return Sale(sample.Largest(), o)
 		},
 	}
 }
