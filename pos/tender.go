@@ -120,3 +120,19 @@ func looksLikeCard(s string) bool {
 	}
 	return n >= 13 && n <= 19 && sum%10 == 0 && first >= '2' && first <= '6'
 }
+
+// Fits says whether the tender may be added when so much is due. Only cash that is
+// handed over now may be more than that.
+func (t *Tender) Fits(due, coin Money, now bool) error {
+	x := *t
+	if !now && x.Reference == "" {
+		x.Reference = "-" // the payment terminal gives it
+	}
+	if err := x.check(due, coin); err != nil {
+		return err
+	}
+	if over := t.Amount > due && due >= 0 || t.Amount < due && due < 0; over && t.Kind != Cash {
+		return fmt.Errorf("%w: %d, due is %d", ErrOverpaid, t.Amount, due)
+	}
+	return nil
+}

@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"posd/pos/event"
-	"posd/pos/register"
+	"posd/pos/till"
 )
 
 // kind is one type of problem. slug and status are part of the interface.
@@ -61,15 +61,15 @@ var kinds = []kind{
 	{"description-required", 422, "Description required", "A line without item needs a description."},
 	{"tax-required", 422, "Tax code required", "A line without item needs a tax code."},
 	{"fractional-money", 422, "Money is not an integer", "Money is an integer number of minor units: 299 for 2.99."},
-	{register.CodeNegative, 422, "Amount below zero", "Prices, amounts and quantities are zero or more."},
-	{register.CodeOverflow, 422, "Number too large", "Amounts go up to 10^15 minor units, quantities up to 10^12 units, and so do their products and sums."},
+	{till.CodeNegative, 422, "Amount below zero", "Prices, amounts and quantities are zero or more."},
+	{till.CodeOverflow, 422, "Number too large", "Amounts go up to 10^15 minor units, quantities up to 10^12 units, and so do their products and sums."},
 	{"quantity-invalid", 422, "Quantity invalid", "A quantity is an integer or a decimal string with at most 3 decimals: 2 or \"1.250\". It is above zero unless the line has an amount."},
 	{"currency-mismatch", 422, "Other currency", "The terminal sells in the currency of its configuration only."},
 	{"value-invalid", 422, "Value not allowed", "The pointer names a value outside of those listed in the detail."},
 	{"text-invalid", 422, "Text not allowed", "The text is empty, too long, or holds control characters."},
-	{register.CodeTender, 422, "Tender not acceptable", "A tender is cash or card, above zero, and a card needs the reference of its slip, which is not a card number."},
-	{register.CodeUnderpaid, 422, "Tenders below the total", "Add a tender for the rest."},
-	{register.CodeOverpaid, 422, "Change without cash", "Change comes from cash only. Lower the card's amount."},
+	{till.CodeTender, 422, "Tender not acceptable", "A tender is cash or card, above zero, and a card needs the reference of its slip, which is not a card number."},
+	{till.CodeUnderpaid, 422, "Tenders below the total", "Add a tender for the rest."},
+	{till.CodeOverpaid, 422, "Change without cash", "Change comes from cash only. Lower the card's amount."},
 	{"busy", 429, "Too much at once", "Too many sales wait, or memory is short for a large one. Nothing happened. Try again after Retry-After with the same key."},
 	{"too-many-requests", 429, "Requests too fast", "Nothing happened. The terminal takes http.rate sales a second from each front end, and four times as many other requests. Try again after Retry-After, with the same key."},
 	{"internal", 500, "Internal error", "The log says more. Try again with the same key."},

@@ -17,6 +17,7 @@ import (
 	"posd/pos"
 	"posd/pos/event"
 	"posd/pos/register"
+	"posd/pos/till"
 )
 
 // exchange holds what one checkout needs; it is used again by others.
@@ -221,7 +222,7 @@ func badBody(err error) *problem {
 
 // problemOf says what an error of the register means to the caller.
 func (s *Server) problemOf(err error) *problem {
-	var refused *register.RefusalError
+	var refused *till.RefusalError
 	switch {
 	case errors.As(err, &refused):
 		return refuse(refused.Code, refused.Detail).at(refused.Field)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -12,20 +13,24 @@ import (
 	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/till"
 )
 
 // Checkout is a sale to be made. The lines' prices and tax rates are filled in;
 // their amounts are computed unless Fixed. No slice of it is kept.
 type Checkout struct {
-	Key      string   // idempotency key; empty: none
-	Hash     [32]byte // SHA-256 of the call's body
-	Front    string   // who asks
-	Trace    string   // W3C traceparent
-	Operator string   // empty: the configured one
-	Prices   pos.PriceMode
-	Lines    []pos.Line
-	Tenders  []pos.Tender
-	Settings *Settings // that the lines were priced with; nil: those in force, whichever they are
+	Key            string   // idempotency key; empty: none
+	Hash           [32]byte // SHA-256 of the call's body
+	Front          string   // who asks
+	Trace          string   // W3C traceparent
+	Operator       string   // empty: the configured one
+	Prices         pos.PriceMode
+	Lines          []pos.Line
+	Tenders        []pos.Tender
+	Discounts      []pos.Discount // off the whole; amounts are filled in
+	Customer, Note string
+	Age            int       // years that the operator has made sure of
+	Settings       *Settings // that the lines were priced with; nil: those in force, whichever they are
 }
 
 // Answer names a sale that is durable.
@@ -60,18 +65,6 @@ type result struct {
 	err    error
 }
 
-type saleRecord struct {
-	id chain.ID
-	e  *event.SaleCompleted
-	h  event.Header
-}
-
-// AppendRecord implements journal.Encoder: only here the sale learns its name.
-func (s *saleRecord) AppendRecord(dst []byte, seq uint64) ([]byte, error) {
-	s.e.Sale = event.SaleID(s.id, seq)
-	return s.e.AppendEvent(dst, s.h)
-}
-
 // Replay returns the answer to an earlier call with this key, and false if there
 // was none. It is for callers that would otherwise refuse a repeated request
 // because the world has changed since. Errors: ErrKeyReused, or as Checkout.
@@ -88,7 +81,7 @@ func (r *Register) Replay(ctx context.Context, key string, hash [32]byte) (Answe
 }
 
 // Checkout makes the sale, or finds the one that its key has made, and returns
-// when it is durable. Errors: *RefusalError, ErrKeyReused, ErrBusy, ErrStopping,
+// when it is durable. Errors: *till.RefusalError, ErrKeyReused, ErrBusy, ErrStopping,
 // journal.ErrNoSpace, ErrSettings: nothing happened. journal.ErrFailed, or ctx's error: the
 // sale may have been made or not, and only the same key may be used again.
 func (r *Register) Checkout(ctx context.Context, c Checkout) (Answer, error) {
@@ -178,11 +171,11 @@ func (r *Register) prepare(cmd *command, c *Checkout) error {
 	if set == nil {
 		set = r.Settings()
 	}
-	t, err := pos.Compute(c.Lines, pos.ComputeOptions{Prices: c.Prices, Rounding: set.Rounding})
+	t, err := pos.Compute(c.Lines, pos.ComputeOptions{Prices: c.Prices, Rounding: set.Rounding, Discounts: c.Discounts})
 	if err != nil {
 		return refusal(err, "/lines")
 	}
-	settled, err := pos.CheckTenders(t.Total, c.Tenders, 0)
+	settled, err := pos.CheckTenders(t.Total, c.Tenders, set.Coin)
 	if err != nil {
 		return refusal(err, "/tenders")
 	}
@@ -192,9 +185,10 @@ func (r *Register) prepare(cmd *command, c *Checkout) error {
 	}
 	cmd.set = set
 	cmd.e = event.SaleCompleted{
-		Store: r.o.Store, Terminal: r.o.Terminal, Operator: operator, Currency: r.o.Currency,
-		Prices: c.Prices, Rounding: set.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
-		Tenders: c.Tenders, Change: settled.Change,
+		Operator: operator,
+		Prices:   c.Prices, Rounding: set.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
+		Tenders: c.Tenders, Discounts: c.Discounts, Customer: c.Customer, Note: c.Note, Age: c.Age,
+		Change: settled.Change, CashRounding: settled.Rounding,
 	}
 	cmd.h = event.Header{Key: c.Key, Front: c.Front, Trace: c.Trace}
 	if c.Key != "" {
@@ -239,8 +233,8 @@ func (r *Register) handle(c *command) result {
 	if c.set != r.Settings() {
 		return result{err: ErrSettings}
 	}
-	if !r.state.room(c.e.Total) {
-		return result{err: &RefusalError{Code: CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
+	if !r.state.Room(c.e.Total) {
+		return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
 	}
 	now, trust := r.lookAtClock()
 	if err := r.roll(now, trust, c.e.Operator); err != nil {
@@ -288,50 +282,72 @@ func (r *Register) roll(now time.Time, trust event.Clock, operator string) error
 	date := r.businessDate(now, trust)
 	h := event.Header{Time: now, Clock: trust}
 	s := &r.state
-	if s.open && s.implicit && date != s.date {
-		e := event.ShiftClosed{Shift: s.shift, BusinessDate: s.date, Implicit: true, Currency: s.currency, Totals: s.totals}
-		if _, err := r.append(journal.Soon, &e, h, 1024+160*len(s.totals.Taxes)); err != nil {
+	if s.Shift.Open && s.Shift.Implicit && date != s.Date {
+		e := s.EndImplicit()
+		seq, err := r.append(journal.Soon, e, h, 1024+160*len(e.Totals.Taxes))
+		if err != nil {
 			return err
 		}
-		r.change(func(s *state) { s.saw(stamped(h)); s.closed(&e) })
-		if err := r.j.Checkpoint(); err != nil { // the chain is whole without it
-			r.o.Log.Warn("the end of the shift is not signed", "error", err)
-		}
+		r.apply(&h, seq, e)
+		r.sign()
 	}
-	if s.open {
+	if s.Shift.Open {
 		return nil
 	}
-	e := event.ShiftOpened{Shift: s.shift + 1, BusinessDate: date, Operator: operator, Implicit: true, Currency: r.o.Currency}
-	if _, err := r.append(journal.Soon, &e, h, 1024); err != nil {
+	e := event.ShiftOpened{Shift: s.Shift.Number + 1, BusinessDate: date, Operator: operator, Implicit: true, Currency: r.o.Currency}
+	seq, err := r.append(journal.Soon, &e, h, 1024)
+	if err != nil {
 		return err
 	}
-	r.change(func(s *state) { s.saw(stamped(h)); s.opened(&e) })
+	r.apply(&h, seq, &e)
 	return nil
+}
+
+// sign puts a signature behind the end of a shift.
+func (r *Register) sign() {
+	if err := r.j.Checkpoint(); err != nil { // the chain is whole without it
+		r.o.Log.Warn("the end of the shift is not signed", "error", err)
+	}
 }
 
 // sell gives the sale its numbers and journals it.
 func (r *Register) sell(c *command, now time.Time, trust event.Clock) result {
-	s, e := &r.state, &c.e
 	c.h.Time, c.h.Clock = now, trust
-	e.Number = s.receipt + 1
-	r.receipt = r.appendReceipt(r.receipt[:0], e.Number)
-	e.Receipt = string(r.receipt)
-	e.Shift, e.BusinessDate = s.shift, s.date
-	e.Perpetual = s.perpetual + e.Total
-	r.sale = saleRecord{id: r.j.ID(), e: e, h: c.h}
-	seq, err := r.j.Append(event.RecordType, journal.Durable, c.size, &r.sale)
-	r.sale = saleRecord{}
+	r.number(&c.e)
+	seq, err := r.append(journal.Durable, &c.e, c.h, c.size)
 	if err != nil {
 		return result{err: refusal(err, "")}
 	}
-	r.mu.Lock()
-	s.saw(stamped(c.h))
-	s.sold(e)
-	r.mu.Unlock()
-	if c.h.Key != "" && !r.pending.add(usedKey{c.id, seq}, r.v.Applied()) {
+	r.apply(&c.h, seq, &c.e)
+	r.keep(&c.h, c.id, seq)
+	return result{seq: seq}
+}
+
+// number gives a sale what the shift and the receipts' sequence say.
+func (r *Register) number(e *event.SaleCompleted) {
+	s := &r.state
+	e.Store, e.Terminal, e.Currency = r.o.Store, r.o.Terminal, r.o.Currency
+	e.Shift, e.BusinessDate = s.Shift.Number, s.Date
+	e.Perpetual, e.Refunds = s.Perpetual, s.Refunds
+	if e.Training {
+		e.Number = s.Training + 1
+		e.Receipt = r.o.Terminal + "-" + strconv.FormatUint(s.Branch, 10) + "-training-" + strconv.FormatUint(e.Number, 10)
+		return
+	}
+	e.Number = s.Receipt + 1
+	r.receipt = r.appendReceipt(r.receipt[:0], e.Number)
+	e.Receipt = string(r.receipt)
+	e.Perpetual += e.Total
+	if e.Total < 0 {
+		e.Refunds -= e.Total
+	}
+}
+
+// keep remembers what the key has made until the index does.
+func (r *Register) keep(h *event.Header, id keyID, seq uint64) {
+	if h.Key != "" && !r.pending.add(usedKey{id, seq}, r.v.Applied()) {
 		r.o.Log.Error("the index stands still: repeated requests older than the last sales may be taken for new ones", "kept", mostPending)
 	}
-	return result{seq: seq}
 }
 
 // replay answers with the sale that a key has made, once that is durable.

@@ -77,7 +77,7 @@ func (r *Register) trust(now time.Time) event.Clock {
 		return event.ClockBehind
 	case r.o.Synced():
 		return event.ClockSynced
-	case now.UnixMilli() < r.state.wall-stepLimit.Milliseconds():
+	case now.UnixMilli() < r.state.Wall-stepLimit.Milliseconds():
 		return event.ClockBehind
 	}
 	return event.ClockUnsynced
@@ -86,8 +86,8 @@ func (r *Register) trust(now time.Time) event.Clock {
 // businessDate is the date that a sale made now belongs to. It comes from the
 // wall clock if that is plausible, and never goes back.
 func (r *Register) businessDate(now time.Time, trust event.Clock) string {
-	if trust == event.ClockBehind && r.state.date != "" {
-		return r.state.date
+	if trust == event.ClockBehind && r.state.Date != "" {
+		return r.state.Date
 	}
 	local := now.In(r.o.TimeZone)
 	hour, minute, second := local.Clock()
@@ -96,7 +96,7 @@ func (r *Register) businessDate(now time.Time, trust event.Clock) string {
 		local = time.Date(local.Year(), local.Month(), local.Day()-1, 12, 0, 0, 0, time.UTC)
 	}
 	if year := local.Year(); year < 0 || year > 9999 {
-		return max(r.state.date, "1970-01-01")
+		return max(r.state.Date, "1970-01-01")
 	}
-	return max(r.state.date, local.Format(time.DateOnly))
+	return max(r.state.Date, local.Format(time.DateOnly))
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 
 	"posd/journal"
-	"posd/pos"
+	"posd/pos/till"
 )
 
 var (
@@ -26,47 +26,11 @@ var (
 	ErrCurrency = errors.New("journal counts in another currency")
 )
 
-// Codes of refusals. They are stable: the HTTP problem types are made of them.
-const (
-	CodeNegative  = "negative-amount"
-	CodeOverflow  = "number-too-large"
-	CodeTender    = "tender-invalid"
-	CodeUnderpaid = "underpaid"
-	CodeOverpaid  = "change-without-cash"
-	CodeTooLarge  = "sale-too-large"
-)
-
-// RefusalError says why a sale cannot be taken as it stands. Nothing happened.
-type RefusalError struct {
-	Code   string // one of the codes above
-	Detail string // what is wrong, and what to do
-	Field  string // JSON pointer into the request, or empty
-	Err    error
-}
-
-func (e *RefusalError) Error() string { return e.Detail }
-
-func (e *RefusalError) Unwrap() error { return e.Err }
-
-var refusals = []struct {
-	is     error
-	code   string
-	remedy string
-}{
-	{pos.ErrOverflow, CodeOverflow, "; split the sale or correct the figure"},
-	{pos.ErrNegative, CodeNegative, "; prices, amounts and quantities are zero or more"},
-	{pos.ErrTender, CodeTender, ""},
-	{pos.ErrUnderpaid, CodeUnderpaid, "; add a tender for the rest"},
-	{pos.ErrOverpaid, CodeOverpaid, "; lower the card's amount to what is owed"},
-	{journal.ErrTooLarge, CodeTooLarge, "; split it into several sales"},
-}
-
-// refusal turns what the domain says into a RefusalError; other errors stay.
+// refusal turns what the domain and the journal say into a till.RefusalError; other
+// errors stay.
 func refusal(err error, field string) error {
-	for i := range refusals {
-		if row := &refusals[i]; errors.Is(err, row.is) {
-			return &RefusalError{Code: row.code, Detail: err.Error() + row.remedy, Field: field, Err: err}
-		}
+	if errors.Is(err, journal.ErrTooLarge) {
+		return &till.RefusalError{Code: till.CodeTooLarge, Detail: err.Error() + "; split it into several sales", Field: field, Err: err}
 	}
-	return err
+	return till.Refusal(err, field)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/till"
 	"posd/pos/view"
 )
 
@@ -50,10 +52,9 @@ type Register struct {
 	closed bool
 
 	mu    sync.Mutex // guards state against Status; only the loop changes it
-	state state
+	state till.State
 
-	record  record     // reused by the loop
-	sale    saleRecord // reused by the loop
+	record  record // reused by the loop
 	receipt []byte
 
 	turns atomic.Uint64 // of the loop
@@ -67,11 +68,12 @@ func Open(j *journal.Journal, v *view.View, o Options) (*Register, error) {
 	o.fill()
 	r := &Register{j: j, v: v, o: o, queue: make(chan *command, o.Queue), bugDropKey: planted("dropped-key")}
 	r.set.Store(&o.Settings)
+	r.record.id, r.record.start = j.ID(), j.Incarnation()
 	r.pool.New = func() any { return &command{done: make(chan result, 1)} }
 	if err := r.load(); err != nil {
 		return nil, fmt.Errorf("read the terminal's state from its journal: %w", err)
 	}
-	if c := r.state.currency; c.Code != "" && c != o.Currency {
+	if c := r.state.Currency; c.Code != "" && c != o.Currency {
 		return nil, fmt.Errorf("%w: %s, configured is %s; a terminal changes its currency with a new journal (posctl init)",
 			ErrCurrency, c.Code, o.Currency.Code)
 	}
@@ -121,7 +123,7 @@ func (r *Register) load() error {
 
 // foldFrom folds all durable records from the given one on, which is an opening
 // state, or the journal's first record. used is told of each key.
-func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedKey)) (s state, err error) {
+func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedKey)) (s till.State, err error) {
 	rd, err := j.Reader(from)
 	if err != nil {
 		return s, err
@@ -130,17 +132,17 @@ func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedK
 	for begun := false; ; {
 		rec, err := rd.Next()
 		if errors.Is(err, io.EOF) {
-			return s, s.checkBegun()
+			return s, checkBegun(&s)
 		}
 		if err != nil {
 			return s, err
 		}
 		switch {
 		case rec.Type == chain.TypeOpening && !begun:
-			s, err = parseState(rec.Payload)
+			s, err = till.ParseState(rec.Payload)
 			begun = true
 		case rec.Type == event.RecordType:
-			err = s.foldRecord(rec, log, used)
+			err = foldRecord(&s, rec, log, used)
 		case rec.Type == chain.TypeCopy:
 			err = copiedKey(rec, used)
 		}
@@ -150,20 +152,27 @@ func foldFrom(j *journal.Journal, from uint64, log *slog.Logger, used func(usedK
 	}
 }
 
-func (s *state) foldRecord(rec chain.Record, log *slog.Logger, used func(usedKey)) error {
+func foldRecord(s *till.State, rec chain.Record, log *slog.Logger, used func(usedKey)) error {
 	h, data, err := event.Parse(rec.Payload)
 	if err != nil {
 		return err
 	}
-	known, err := s.fold(h, data)
+	at := till.Record{Seq: rec.Seq}
+	if h.Key != "" {
+		at.KeyID = idOf(h.Key)
+	}
+	known, err := s.Fold(&h, at, data)
 	if err == nil && !known {
 		log.Warn("an event of a kind that this release does not know changes nothing here", "seq", rec.Seq, "type", h.Type)
 	}
-	if h.Key != "" {
-		used(usedKey{idOf(h.Key), rec.Seq})
+	if h.Key != "" && !stepOf(h.Type) {
+		used(usedKey{at.KeyID, rec.Seq})
 	}
 	return err
 }
+
+// stepOf says that the event is a basket's step, whose keys live with the basket.
+func stepOf(kind string) bool { return slices.Contains(event.BasketTypes[:], kind) }
 
 // copiedKey: a call that a former journal answered is not answered with a second
 // sale. What the copy did to the state is in the opening state.
@@ -172,7 +181,7 @@ func copiedKey(rec chain.Record, used func(usedKey)) error {
 	if err != nil || c.Record.Type != event.RecordType {
 		return err
 	}
-	if h, _, err := event.Parse(c.Record.Payload); err == nil && h.Key != "" {
+	if h, _, err := event.Parse(c.Record.Payload); err == nil && h.Key != "" && !stepOf(h.Type) {
 		used(usedKey{idOf(h.Key), rec.Seq})
 	}
 	return nil
@@ -180,8 +189,8 @@ func copiedKey(rec chain.Record, used func(usedKey)) error {
 
 // checkBegun refuses a journal without an opening state, made by something else
 // than posctl.
-func (s *state) checkBegun() error {
-	if s.branch == 0 {
+func checkBegun(s *till.State) error {
+	if s.Branch == 0 {
 		return errors.New("there is no opening state; make the journal with posctl init")
 	}
 	return nil
@@ -200,6 +209,8 @@ type Status struct {
 	Clock           event.Clock
 	Now             time.Time
 	Waiting         int // sales in the queue
+	Baskets         int // open and parked
+	Z               uint64
 }
 
 // Status returns a snapshot. Totals.Taxes is the caller's own.
@@ -209,11 +220,11 @@ func (r *Register) Status() Status {
 	defer r.mu.Unlock()
 	s := &r.state
 	st := Status{
-		Branch: s.branch, Receipt: s.receipt, Perpetual: s.perpetual, Currency: r.o.Currency,
-		Shift: s.shift, Open: s.open, Implicit: s.implicit, Operator: s.operator, BusinessDate: s.date,
-		Totals: s.totals, Clock: r.trust(now), Now: now, Waiting: len(r.queue),
+		Branch: s.Branch, Receipt: s.Receipt, Perpetual: s.Perpetual, Currency: r.o.Currency,
+		Shift: s.Shift.Number, Open: s.Shift.Open, Implicit: s.Shift.Implicit, Operator: s.Shift.Operator, BusinessDate: s.Date,
+		Totals: s.Shift.Totals, Clock: r.trust(now), Now: now, Waiting: len(r.queue), Baskets: len(s.Baskets), Z: s.Z,
 	}
-	st.Totals.Taxes = append([]pos.TaxTotal(nil), s.totals.Taxes...)
+	st.Totals.Taxes = append([]pos.TaxTotal(nil), s.Shift.Totals.Taxes...)
 	return st
 }
 
@@ -304,7 +315,7 @@ func (r *Register) note(e Appender, now time.Time, trust event.Clock) {
 		r.o.Log.Warn("a technical event was not journaled", "error", err)
 		return
 	}
-	r.change(func(s *state) { s.saw(stamped(h)) })
+	r.apply(&h, 0, e)
 }
 
 // stamped is the header as the journal holds it: with milliseconds.
@@ -318,31 +329,57 @@ type Appender interface {
 	AppendEvent(dst []byte, h event.Header) ([]byte, error)
 }
 
+// record is an event on its way into the journal, which gives it its name.
 type record struct {
-	e Appender
-	h event.Header
+	e     Appender
+	h     event.Header
+	id    chain.ID
+	start uint64 // incarnation
+	kept  []byte // a copy of the payload, if keep
+	keep  bool
 }
 
 // AppendRecord implements journal.Encoder.
-func (c *record) AppendRecord(dst []byte, _ uint64) ([]byte, error) { return c.e.AppendEvent(dst, c.h) }
+func (c *record) AppendRecord(dst []byte, seq uint64) ([]byte, error) {
+	switch e := c.e.(type) {
+	case *event.SaleCompleted:
+		e.Sale = event.SaleID(c.id, seq)
+	case *event.Basket:
+		if e.Type == event.TypeBasketOpened {
+			e.Basket = event.SaleID(c.id, seq)
+		}
+		e.Version = strconv.FormatUint(c.start, 10) + "-" + strconv.FormatUint(seq, 10)
+	}
+	from := len(dst)
+	dst, err := c.e.AppendEvent(dst, c.h)
+	if c.keep && err == nil {
+		c.kept = append(c.kept[:0], dst[from:]...)
+	}
+	return dst, err
+}
 
 func (r *Register) append(class journal.Class, e Appender, h event.Header, size int) (uint64, error) {
-	r.record.e, r.record.h = e, h
+	r.record.e, r.record.h, r.record.keep = e, h, false
 	seq, err := r.j.Append(event.RecordType, class, size, &r.record)
 	r.record.e = nil
 	return seq, err
 }
 
-// change applies an event that the journal has taken.
-func (r *Register) change(fn func(*state)) {
+// apply folds an event that the journal has taken.
+func (r *Register) apply(h *event.Header, seq uint64, e Appender) {
+	at := stamped(*h)
+	of := till.Record{Seq: seq}
+	if h.Key != "" {
+		of.KeyID = idOf(h.Key)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fn(&r.state)
+	r.state.Apply(&at, of, e)
 }
 
 // appendReceipt appends "<terminal>-<branch>-<n>".
 func (r *Register) appendReceipt(dst []byte, n uint64) []byte {
 	dst = append(append(dst, r.o.Terminal...), '-')
-	dst = append(strconv.AppendUint(dst, r.state.branch, 10), '-')
+	dst = append(strconv.AppendUint(dst, r.state.Branch, 10), '-')
 	return strconv.AppendUint(dst, n, 10)
 }

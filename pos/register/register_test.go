@@ -15,11 +15,12 @@ import (
 	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/till"
 	"posd/pos/view"
 )
 
 // till is a terminal on a temporary folder, with a real journal and index.
-type till struct {
+type rig struct {
 	t    testing.TB
 	dir  string
 	now  time.Time
@@ -35,7 +36,7 @@ type till struct {
 
 var euro = pos.Currency{Code: "EUR", Exponent: 2}
 
-func newTill(t testing.TB) *till {
+func newTill(t testing.TB) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	if _, err := journal.Create(filepath.Join(dir, "journal"), journal.CreateOptions{
@@ -43,7 +44,7 @@ func newTill(t testing.TB) *till {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	m := &till{t: t, dir: dir, now: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)}
+	m := &rig{t: t, dir: dir, now: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)}
 	m.opt = Options{Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, TimeZone: time.UTC}
 	t.Cleanup(func() {
 		if m.stop != nil {
@@ -54,7 +55,7 @@ func newTill(t testing.TB) *till {
 }
 
 // open opens everything but runs nothing.
-func (m *till) open() error {
+func (m *rig) open() error {
 	var opener Opener
 	var err error
 	if m.j, err = journal.Open(filepath.Join(m.dir, "journal"), journal.Options{
@@ -76,7 +77,7 @@ func (m *till) open() error {
 	return nil
 }
 
-func (m *till) start() {
+func (m *rig) start() {
 	m.t.Helper()
 	if err := m.open(); err != nil {
 		m.t.Fatal(err)
@@ -100,7 +101,7 @@ func (m *till) start() {
 }
 
 // pass lets time go by on both clocks.
-func (m *till) pass(d time.Duration) {
+func (m *rig) pass(d time.Duration) {
 	m.now = m.now.Add(d)
 	m.up += d
 }
@@ -115,7 +116,7 @@ func sale(key string, price pos.Money) Checkout {
 	}
 }
 
-func (m *till) sell(c Checkout) Answer {
+func (m *rig) sell(c Checkout) Answer {
 	m.t.Helper()
 	a, err := m.r.Checkout(context.Background(), c)
 	if err != nil {
@@ -125,7 +126,7 @@ func (m *till) sell(c Checkout) Answer {
 }
 
 // events returns all events of the journal from a record on.
-func (m *till) events(from uint64) (headers []event.Header, data [][]byte) {
+func (m *rig) events(from uint64) (headers []event.Header, data [][]byte) {
 	m.t.Helper()
 	rd, err := m.j.Reader(from)
 	if err != nil {
@@ -148,7 +149,7 @@ func (m *till) events(from uint64) (headers []event.Header, data [][]byte) {
 	}
 }
 
-func (m *till) saleOf(seq uint64) (h event.Header, e event.SaleCompleted) {
+func (m *rig) saleOf(seq uint64) (h event.Header, e event.SaleCompleted) {
 	m.t.Helper()
 	err := m.j.Read(seq, func(rec chain.Record) error {
 		var data []byte
@@ -187,7 +188,7 @@ func TestSale(t *testing.T) {
 
 // sameKey is the check of idempotency: however often a key is sent, also at
 // once, there is one sale, and all get its answer.
-func sameKey(m *till) error {
+func sameKey(m *rig) error {
 	const calls = 8
 	before := m.r.Status().Receipt
 	answers := make([]Answer, calls)
@@ -341,22 +342,22 @@ func TestRefusals(t *testing.T) {
 		code   string
 		is     error
 	}{
-		"underpaid":   {func(c *Checkout) { c.Tenders[0].Amount = 1 }, CodeUnderpaid, pos.ErrUnderpaid},
-		"card change": {func(c *Checkout) { c.Tenders[0] = pos.Tender{Kind: pos.Card, Amount: 9999, Reference: "1"} }, CodeOverpaid, pos.ErrOverpaid},
-		"card slip":   {func(c *Checkout) { c.Tenders[0].Kind = pos.Card }, CodeTender, pos.ErrTender},
-		"negative":    {func(c *Checkout) { c.Lines[0].Price = -1 }, CodeNegative, pos.ErrNegative},
-		"overflow":    {func(c *Checkout) { c.Lines[0].Price = pos.MaxAmount + 1 }, CodeOverflow, pos.ErrOverflow},
+		"underpaid":   {func(c *Checkout) { c.Tenders[0].Amount = 1 }, till.CodeUnderpaid, pos.ErrUnderpaid},
+		"card change": {func(c *Checkout) { c.Tenders[0] = pos.Tender{Kind: pos.Card, Amount: 9999, Reference: "1"} }, till.CodeOverpaid, pos.ErrOverpaid},
+		"card slip":   {func(c *Checkout) { c.Tenders[0].Kind = pos.Card }, till.CodeTender, pos.ErrTender},
+		"negative":    {func(c *Checkout) { c.Lines[0].Price = -1 }, till.CodeNegative, pos.ErrNegative},
+		"overflow":    {func(c *Checkout) { c.Lines[0].Price = pos.MaxAmount + 1 }, till.CodeOverflow, pos.ErrOverflow},
 		"too large": {func(c *Checkout) {
 			for range 5000 {
 				c.Lines = append(c.Lines, pos.Line{Description: "a line of some length", Unit: "pc", Tax: "A", Qty: 1000})
 			}
-		}, CodeTooLarge, journal.ErrTooLarge},
+		}, till.CodeTooLarge, journal.ErrTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := sale("refused "+name, 100)
 			c.change(&s)
 			_, err := m.r.Checkout(context.Background(), s)
-			var refused *RefusalError
+			var refused *till.RefusalError
 			if !errors.As(err, &refused) || refused.Code != c.code || !errors.Is(err, c.is) || refused.Detail == "" {
 				t.Errorf("got %v", err)
 			}
@@ -525,10 +526,10 @@ func TestPerpetualIsFull(t *testing.T) {
 	m := newTill(t)
 	m.start()
 	m.r.mu.Lock()
-	m.r.state.perpetual = 1<<63 - 1 - 50
+	m.r.state.Perpetual = 1<<63 - 1 - 50
 	m.r.mu.Unlock()
-	var refused *RefusalError
-	if _, err := m.r.Checkout(waiting(t), sale("k", 51)); !errors.As(err, &refused) || refused.Code != CodeOverflow {
+	var refused *till.RefusalError
+	if _, err := m.r.Checkout(waiting(t), sale("k", 51)); !errors.As(err, &refused) || refused.Code != till.CodeOverflow {
 		t.Errorf("got %v", err)
 	}
 	m.sell(sale("k", 50))

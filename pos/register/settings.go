@@ -18,6 +18,7 @@ type Settings struct {
 	Rounding pos.Rounding
 	DayStart time.Duration // after local midnight; before it, a sale belongs to the day before
 	Taxes    []pos.Tax
+	Coin     pos.Money       // the smallest one in cash, in minor units; 0 or 1: cash is not rounded
 	Codes    *itemcode.Rules // how codes of items are read; nil: without patterns
 	Config   string          // hash of the configuration that they come from
 }
@@ -63,7 +64,7 @@ func (r *Register) handleNote(c *command) result {
 		seq, err = r.append(journal.Durable, c.note, h, len(b))
 	}
 	if err == nil {
-		r.change(func(s *state) { s.saw(stamped(h)) })
+		r.apply(&h, seq, c.note)
 	} else {
 		err = fmt.Errorf("event was not journaled: %w", err)
 	}

@@ -19,7 +19,7 @@ func set(rate pos.Rate, rounding pos.Rounding, config string) *Settings {
 
 // priced is what a front end does: it prices with a set, and begins anew when that is
 // not in force any more.
-func priced(m *till) error {
+func priced(m *rig) error {
 	for {
 		s := m.r.Settings()
 		rate, _ := s.Rate("A")
@@ -90,7 +90,7 @@ func TestSettingsChangeBetweenSales(t *testing.T) {
 	}
 }
 
-func madeOfOneSet(m *till) error {
+func madeOfOneSet(m *rig) error {
 	rd, err := m.j.Reader(1)
 	if err != nil {
 		return err

@@ -7,19 +7,20 @@ import (
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos/event"
+	"posd/pos/till"
 )
 
 // Successor folds a former journal, as much of it as is left, into what the
 // terminal's next journal begins from: the next branch of receipt numbers, the
 // perpetual total, the shift that is open. Unlike the register it takes gaps.
-type Successor struct{ s state }
+type Successor struct{ s till.State }
 
 // Add takes the next record of the former journal that is left. What cannot be
 // understood changes nothing: it is copied all the same.
 func (f *Successor) Add(rec chain.Record) {
 	switch rec.Type {
 	case chain.TypeOpening:
-		if s, err := parseState(rec.Payload); err == nil {
+		if s, err := till.ParseState(rec.Payload); err == nil {
 			f.s = s // whatever was missing before, this was so
 		}
 	case event.RecordType:
@@ -30,7 +31,7 @@ func (f *Successor) Add(rec chain.Record) {
 		if h.Type == event.TypeSaleCompleted {
 			f.skipTo(data)
 		}
-		f.s.fold(h, data)
+		f.s.Fold(&h, till.Record{Seq: rec.Seq}, data)
 	}
 }
 
@@ -40,10 +41,10 @@ func (f *Successor) skipTo(data []byte) {
 	if err != nil || e.Number == 0 {
 		return
 	}
-	f.s.receipt = e.Number - 1
+	f.s.Receipt = e.Number - 1
 	if _, rest, ok := strings.Cut(strings.TrimSuffix(e.Receipt, "-"+strconv.FormatUint(e.Number, 10)), "-"); ok {
 		if branch, err := strconv.ParseUint(rest[strings.LastIndexByte(rest, '-')+1:], 10, 64); err == nil {
-			f.s.branch = max(f.s.branch, branch)
+			f.s.Branch = max(f.s.Branch, branch)
 		}
 	}
 }
@@ -51,6 +52,6 @@ func (f *Successor) skipTo(data []byte) {
 // Opening is the opening state of the next journal, for journal.Create.
 func (f *Successor) Opening() journal.Opening {
 	s := f.s
-	s.branch, s.receipt = max(s.branch, 1)+1, 0
-	return func(dst []byte, _ uint64) []byte { return s.append(dst) }
+	s.Branch, s.Receipt, s.Returned = max(s.Branch, 1)+1, 0, 0
+	return func(dst []byte, _ uint64) []byte { return s.Append(dst) }
 }

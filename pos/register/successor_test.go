@@ -7,6 +7,7 @@ import (
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos/event"
+	"posd/pos/till"
 )
 
 // TestSuccessorTakesGaps: whatever is missing of the former journal, the newest
@@ -42,13 +43,13 @@ func TestSuccessorTakesGaps(t *testing.T) {
 				}
 			}
 		}
-		s, err := parseState(f.Opening()(nil, 1))
+		s, err := till.ParseState(f.Opening()(nil, 1))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if s.branch != 2 || s.receipt != 0 || s.perpetual != last.Perpetual || last.Perpetual < 3800 {
-			t.Errorf("%s (last receipt %s): branch %d receipt %d perpetual %d", name, last.Receipt, s.branch, s.receipt, s.perpetual)
+		if s.Branch != 2 || s.Receipt != 0 || s.Perpetual != last.Perpetual || last.Perpetual < 3800 {
+			t.Errorf("%s (last receipt %s): branch %d receipt %d perpetual %d", name, last.Receipt, s.Branch, s.Receipt, s.Perpetual)
 		}
 	}
 }

@@ -1,0 +1,455 @@
+package till
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"posd/pos"
+	"posd/pos/event"
+)
+
+const (
+	// MostLines of a sale.
+	MostLines = 500
+	// MostTenders of a sale, reversed and declined ones among them.
+	MostTenders = 20
+	// MostBaskets that are open or parked.
+	MostBaskets = 100
+)
+
+// Rules are what the configuration says about a sale.
+type Rules struct {
+	Rounding pos.Rounding
+	Coin     pos.Money // the smallest one, for rounding of cash; 0 or 1: none
+	MostOpen int       // bytes that all baskets may take in an opening state
+}
+
+// Step is one call that changes a basket: who asks for it, and what they have seen.
+type Step struct {
+	Basket   string
+	Version  string // that the caller has seen; empty: whichever it is
+	Operator string
+	Approved string
+	Reason   string
+}
+
+// Open begins a basket. The journal gives it its name: Basket and Version of the event
+// are empty.
+func (s *State) Open(o Step, name string, prices pos.PriceMode, training bool, now time.Time) (*event.Basket, error) {
+	if len(s.Baskets) >= MostBaskets {
+		return nil, refuse(CodeFull, fmt.Sprintf("%d baskets are open or parked; complete or void some", len(s.Baskets)))
+	}
+	return &event.Basket{
+		Type: event.TypeBasketOpened, State: "open", Operator: o.Operator, Approved: o.Approved, Reason: o.Reason,
+		Name: name, Prices: prices, Training: training, Opened: time.UnixMilli(now.UnixMilli()).UTC(),
+	}, nil
+}
+
+// edit is the frame of each step: it looks at the basket, lets change work on a copy,
+// takes the sums and says them in e. Nothing of the state changes.
+func (s *State) edit(o Step, r Rules, kind string, change func(b *Basket, e *event.Basket) error) (*event.Basket, error) {
+	b, err := s.seen(o)
+	if err != nil {
+		return nil, err
+	}
+	c := b.clone()
+	e := &event.Basket{Type: kind, Basket: b.Basket, State: "open", Operator: o.Operator, Approved: o.Approved, Reason: o.Reason}
+	if err := change(c, e); err != nil {
+		return nil, err
+	}
+	t, err := c.totals(r)
+	if err != nil {
+		return nil, Refusal(err, "")
+	}
+	e.Lines, e.Total, e.Due = len(c.Lines), t.Total, t.Total-c.paid()
+	if c.Parked {
+		e.State = "parked"
+	}
+	if err := s.fits(b, c, r); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// seen finds the basket, in the version that the caller has seen.
+func (s *State) seen(o Step) (*Basket, error) {
+	b := s.Find(o.Basket)
+	switch {
+	case b == nil:
+		return nil, refuse(CodeNoBasket, "there is no basket "+strconv.Quote(o.Basket)+" that is open or parked; it may be a sale by now, or void")
+	case o.Version != "" && o.Version != b.Version:
+		return nil, refuse(CodeVersion, "the basket has changed since version "+o.Version+", it is "+b.Version+" now; read it again")
+	}
+	return b, nil
+}
+
+func (b *Basket) clone() *Basket {
+	c := *b
+	c.Lines = slices.Clone(b.Lines)
+	for i := range c.Lines {
+		c.Lines[i].Discounts = slices.Clone(c.Lines[i].Discounts)
+	}
+	c.Discounts, c.Tenders = slices.Clone(b.Discounts), slices.Clone(b.Tenders)
+	return &c
+}
+
+// totals computes a clone's sums. Shares of the sale's discounts stay out of the lines.
+func (b *Basket) totals(r Rules) (pos.Totals, error) {
+	_, _, t, err := b.compute(r)
+	return t, err
+}
+
+// compute returns the basket as the lines and discounts of a sale, with its sums.
+func (b *Basket) compute(r Rules) ([]pos.Line, []pos.Discount, pos.Totals, error) {
+	lines, off := make([]pos.Line, len(b.Lines)), slices.Clone(b.Discounts)
+	for i := range b.Lines {
+		lines[i] = b.Lines[i].Line
+		lines[i].Discounts = slices.Clone(lines[i].Discounts)
+	}
+	t, err := pos.Compute(lines, pos.ComputeOptions{Prices: b.Prices, Rounding: r.Rounding, Discounts: off})
+	return lines, off, t, err
+}
+
+// Sums are the basket's taxes and total as they are now.
+func (b *Basket) Sums(r Rules) (pos.Totals, error) { return b.totals(r) }
+
+// Paid is Σ approved tenders.
+func (b *Basket) paid() (sum pos.Money) {
+	for i := range b.Tenders {
+		if b.Tenders[i].State == "approved" {
+			sum += b.Tenders[i].Amount
+		}
+	}
+	return sum
+}
+
+// bytes is the length of the basket in an opening state.
+func (b *Basket) bytes() int {
+	if b.size == 0 {
+		b.size = len(b.append(nil)) + mostKeys*(2*(16+32)+32) - len(b.Keys)*(2*(16+32)+8)
+	}
+	return b.size
+}
+
+// fits refuses what would make the opening state too large. c replaces b.
+func (s *State) fits(b, c *Basket, r Rules) error {
+	c.size = 0
+	n, grows := c.bytes(), c.bytes() > b.bytes()
+	for _, other := range s.Baskets {
+		if other != b {
+			n += other.bytes()
+		}
+	}
+	if grows && r.MostOpen > 0 && n > r.MostOpen {
+		return refuse(CodeFull, fmt.Sprintf("open and parked baskets would take %d bytes, at most %d; complete or void some, or split this sale", n, r.MostOpen))
+	}
+	return nil
+}
+
+// busy refuses to change what is being paid for.
+func (b *Basket) busy() error {
+	switch {
+	case b.Parked:
+		return refuse(CodeState, "the basket is parked; recall it first")
+	case b.counting():
+		return refuse(CodeState, "the basket is being paid for; reverse its tenders first")
+	}
+	return nil
+}
+
+// counting says that a tender counts, or may count.
+func (b *Basket) counting() bool {
+	return slices.ContainsFunc(b.Tenders, func(t event.OpenTender) bool {
+		return t.State == "approved" || t.State == "pending" || t.State == "unknown"
+	})
+}
+
+// AddLine puts an article into the basket. minAge is what its buyer must have reached.
+func (s *State) AddLine(o Step, r Rules, l pos.Line, minAge int) (*event.Basket, error) {
+	return s.edit(o, r, event.TypeLineAdded, func(b *Basket, e *event.Basket) error {
+		switch {
+		case b.busy() != nil:
+			return b.busy()
+		case len(b.Lines) >= MostLines:
+			return refuse(CodeTooMany, fmt.Sprintf("a sale has at most %d lines; complete this one and begin another", MostLines))
+		}
+		e.N, e.MinAge = b.Last+1, minAge
+		return b.put(e, event.OpenLine{N: e.N, Line: l, MinAge: minAge})
+	})
+}
+
+// put sets a line in a clone and tells it in e, with its amount.
+func (b *Basket) put(e *event.Basket, l event.OpenLine) error {
+	l.Approved = e.Approved
+	one := []pos.Line{l.Line}
+	if _, err := pos.Compute(one, pos.ComputeOptions{Prices: b.Prices}); err != nil {
+		return Refusal(err, "")
+	}
+	l.Line = one[0]
+	b.set(l)
+	e.Line = l.Line
+	e.Line.Discounts = slices.Clone(l.Discounts)
+	return nil
+}
+
+// Change is what a line gets. nil leaves it as it is.
+type Change struct {
+	Qty       *pos.Qty
+	Price     *pos.Money
+	Discounts *[]pos.Discount // all that the line has
+	Note      *string
+}
+
+// ChangeLine changes line n. Goods that come back keep their price and discounts.
+func (s *State) ChangeLine(o Step, r Rules, n int, c Change) (*event.Basket, error) {
+	return s.edit(o, r, event.TypeLineChanged, func(b *Basket, e *event.Basket) error {
+		if err := b.busy(); err != nil {
+			return err
+		}
+		l := b.line(n)
+		if l == nil {
+			return noLine(n)
+		}
+		x := *l
+		if x.Return != nil && (c.Qty != nil || c.Price != nil || c.Discounts != nil) {
+			return refuse(CodeReturn, "what comes back is what was sold; void the line and add it again")
+		}
+		if c.Qty != nil {
+			x.Qty = *c.Qty
+		}
+		if c.Price != nil {
+			if x.List, x.Changed = listPrice(&x.Line), true; x.List == *c.Price {
+				x.List, x.Changed = 0, false
+			}
+			x.Price = *c.Price
+		}
+		if c.Discounts != nil {
+			x.Discounts = slices.Clone(*c.Discounts)
+		}
+		if c.Note != nil {
+			x.Note = *c.Note
+		}
+		e.N, e.MinAge = n, x.MinAge
+		return b.put(e, x)
+	})
+}
+
+func listPrice(l *pos.Line) pos.Money {
+	if l.Changed {
+		return l.List
+	}
+	return l.Price
+}
+
+func (b *Basket) line(n int) *event.OpenLine {
+	for i := range b.Lines {
+		if b.Lines[i].N == n {
+			return &b.Lines[i]
+		}
+	}
+	return nil
+}
+
+func noLine(n int) error {
+	return refuse(CodeNoLine, "the basket has no line "+strconv.Itoa(n)+"; it may have been voided")
+}
+
+// VoidLine takes line n out.
+func (s *State) VoidLine(o Step, r Rules, n int) (*event.Basket, error) {
+	return s.edit(o, r, event.TypeLineVoided, func(b *Basket, e *event.Basket) error {
+		if err := b.busy(); err != nil {
+			return err
+		}
+		l := b.line(n)
+		if l == nil {
+			return noLine(n)
+		}
+		e.N, e.Line, e.MinAge = n, l.Line, l.MinAge
+		b.Lines = slices.DeleteFunc(b.Lines, func(l event.OpenLine) bool { return l.N == n })
+		return nil
+	})
+}
+
+// About is what a basket has beside its lines. nil leaves it as it is.
+type About struct {
+	Customer, Note *string
+	Age            *int
+	Discounts      *[]pos.Discount
+}
+
+// ChangeBasket changes that. The age may be said while the basket is being paid for.
+func (s *State) ChangeBasket(o Step, r Rules, a About) (*event.Basket, error) {
+	return s.edit(o, r, event.TypeBasketChanged, func(b *Basket, e *event.Basket) error {
+		if err := b.busy(); err != nil && (b.Parked || a.Discounts != nil) {
+			return err
+		}
+		if a.Customer != nil {
+			b.Customer = *a.Customer
+		}
+		if a.Note != nil {
+			b.Note = *a.Note
+		}
+		if a.Age != nil {
+			b.Age = *a.Age
+		}
+		if a.Discounts != nil {
+			b.Discounts = slices.Clone(*a.Discounts)
+		}
+		_, off, _, err := b.compute(r)
+		if err != nil {
+			return Refusal(err, "/discounts")
+		}
+		e.Customer, e.Note, e.Age, e.Discounts = b.Customer, b.Note, b.Age, off
+		return nil
+	})
+}
+
+// Park puts the basket aside under a name; empty keeps the one it has.
+func (s *State) Park(o Step, r Rules, name string) (*event.Basket, error) {
+	return s.edit(o, r, event.TypeBasketParked, func(b *Basket, e *event.Basket) error {
+		if err := b.busy(); err != nil {
+			return err
+		}
+		if e.Name = name; name == "" {
+			e.Name = b.Name
+		}
+		b.Parked = true
+		return nil
+	})
+}
+
+// Recall takes a parked basket up again, whoever parked it.
+func (s *State) Recall(o Step, r Rules) (*event.Basket, error) {
+	return s.edit(o, r, event.TypeBasketRecalled, func(b *Basket, e *event.Basket) error {
+		if !b.Parked {
+			return refuse(CodeState, "the basket is not parked")
+		}
+		b.Parked = false
+		return nil
+	})
+}
+
+// Void ends the basket without a sale.
+func (s *State) Void(o Step, r Rules) (*event.Basket, error) {
+	e, err := s.edit(o, r, event.TypeBasketVoided, func(b *Basket, e *event.Basket) error {
+		if b.counting() {
+			return refuse(CodeState, "money was taken for the basket, or may have been; reverse its tenders first")
+		}
+		return nil
+	})
+	if err == nil {
+		e.State = "void"
+	}
+	return e, err
+}
+
+// AddTender takes a payment that needs no payment terminal: it is approved at once.
+func (s *State) AddTender(o Step, r Rules, t pos.Tender) (*event.Basket, error) {
+	return s.tender(o, r, event.TypeTenderApproved, t, "")
+}
+
+// BeginTender says that driver is about to be asked for t.
+func (s *State) BeginTender(o Step, r Rules, t pos.Tender, driver string) (*event.Basket, error) {
+	return s.tender(o, r, event.TypeTenderPending, t, driver)
+}
+
+func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string) (*event.Basket, error) {
+	return s.edit(o, r, kind, func(b *Basket, e *event.Basket) error {
+		switch {
+		case b.Parked:
+			return b.busy()
+		case len(b.Lines) == 0:
+			return refuse(CodeNoLines, "the basket has no line; add one before it is paid for")
+		case len(b.Tenders) >= MostTenders:
+			return refuse(CodeTender, fmt.Sprintf("a sale has at most %d tenders; void it and begin again", MostTenders))
+		case b.unsettled() != nil:
+			return b.unsettled()
+		}
+		sums, err := b.totals(r)
+		if err != nil {
+			return Refusal(err, "")
+		}
+		due := sums.Total - b.paid()
+		if err := t.Fits(due, r.Coin, kind == event.TypeTenderApproved); err != nil {
+			return Refusal(err, "/amount")
+		}
+		t.ID = strconv.Itoa(len(b.Tenders) + 1)
+		e.Tender, e.Driver = t, driver
+		b.setTender(event.OpenTender{Tender: t, State: kind[len("tender."):], Driver: driver})
+		return nil
+	})
+}
+
+// unsettled refuses to go on while the outcome of a tender is not known.
+func (b *Basket) unsettled() error {
+	for i := range b.Tenders {
+		if t := &b.Tenders[i]; t.State == "pending" || t.State == "unknown" {
+			return refuse(CodeState, "tender "+t.ID+" is "+t.State+": ask the payment terminal what became of it first")
+		}
+	}
+	return nil
+}
+
+// EndTender says what became of tender id: kind is one of approved, declined, unknown
+// and reversed. What was learned of a payment is taken from t.
+func (s *State) EndTender(o Step, r Rules, id, kind string, t *pos.Tender) (*event.Basket, error) {
+	return s.edit(o, r, kind, func(b *Basket, e *event.Basket) error {
+		i := slices.IndexFunc(b.Tenders, func(t event.OpenTender) bool { return t.ID == id })
+		if i < 0 {
+			return refuse(CodeNoTender, "the basket has no tender "+strconv.Quote(id))
+		}
+		old := &b.Tenders[i]
+		open := old.State == "pending" || old.State == "unknown"
+		if kind == event.TypeTenderReversed && old.State != "approved" || kind != event.TypeTenderReversed && !open {
+			return refuse(CodeState, "tender "+id+" is "+old.State)
+		}
+		e.Tender, e.Driver = old.Tender, old.Driver
+		if t != nil {
+			e.Tender.Reference, e.Tender.Card = t.Reference, t.Card
+		}
+		old.Tender, old.State = e.Tender, kind[len("tender."):]
+		return nil
+	})
+}
+
+// Complete makes the sale of a basket that is paid for: without the names, numbers and
+// running totals that the journal and the shift give it.
+func (s *State) Complete(o Step, r Rules) (*event.SaleCompleted, error) {
+	b, err := s.seen(o)
+	switch {
+	case err != nil:
+		return nil, err
+	case b.Parked:
+		return nil, b.busy()
+	case len(b.Lines) == 0:
+		return nil, refuse(CodeNoLines, "the basket has no line; void it")
+	case b.unsettled() != nil:
+		return nil, b.unsettled()
+	}
+	for i := range b.Lines {
+		if l := &b.Lines[i]; l.MinAge > b.Age && l.Return == nil {
+			return nil, refuse(CodeAge, fmt.Sprintf("line %d may be sold to buyers of %d years or more only; make sure and set age", l.N, l.MinAge))
+		}
+	}
+	lines, off, t, err := b.compute(r)
+	if err != nil {
+		return nil, Refusal(err, "")
+	}
+	e := &event.SaleCompleted{
+		Operator: o.Operator, Approved: o.Approved, Prices: b.Prices, Rounding: r.Rounding, Lines: lines, Discounts: off, Taxes: t.Taxes, Total: t.Total,
+		Training: b.Training, Basket: b.Basket, Opened: b.Opened, Customer: b.Customer, Note: b.Note, Age: b.Age,
+	}
+	for i := range b.Tenders {
+		if b.Tenders[i].State == "approved" {
+			e.Tenders = append(e.Tenders, b.Tenders[i].Tender)
+		}
+	}
+	settled, err := pos.CheckTenders(e.Total, e.Tenders, r.Coin)
+	if err != nil {
+		return nil, Refusal(err, "/tenders")
+	}
+	e.Change, e.CashRounding = settled.Change, settled.Rounding
+	return e, nil
+}

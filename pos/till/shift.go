@@ -1,0 +1,102 @@
+package till
+
+import (
+	"fmt"
+	"slices"
+
+	"posd/pos"
+	"posd/pos/event"
+)
+
+// OpenShift begins a shift with so much in the drawer. A shift that nobody opened goes
+// on as this one's predecessor: it must be closed first.
+func (s *State) OpenShift(operator, date string, c pos.Currency, float pos.Money) (*event.ShiftOpened, error) {
+	switch {
+	case s.Shift.Open:
+		return nil, refuse(CodeShift, fmt.Sprintf("shift %d is open; close it first", s.Shift.Number))
+	case float < 0 || float > pos.MaxAmount:
+		return nil, refuse(CodeValue, "float has to be zero or more")
+	}
+	return &event.ShiftOpened{Shift: s.Shift.Number + 1, BusinessDate: date, Operator: operator, Currency: c, Float: float}, nil
+}
+
+// CloseShift ends the shift: the event is its Z report. What was declared stands
+// beside what should be in the drawer.
+func (s *State) CloseShift(operator, approved string) (*event.ShiftClosed, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	for _, b := range s.Baskets {
+		if b.counting() {
+			return nil, refuse(CodeShift, "basket "+b.Basket+" is being paid for; complete it or reverse its tenders first")
+		}
+	}
+	e := s.closing()
+	e.Operator, e.Approved, e.Implicit = operator, approved, s.Shift.Implicit
+	return e, nil
+}
+
+// closing is the Z report as it would be now.
+func (s *State) closing() *event.ShiftClosed {
+	t := s.Shift.Totals
+	t.Taxes = slices.Clone(t.Taxes)
+	return &event.ShiftClosed{
+		Shift: s.Shift.Number, BusinessDate: s.Date, Currency: s.Currency, Totals: t, Z: s.Z + 1,
+		Counted: s.Shift.Counted, Declared: s.Shift.Declared, Expected: t.Drawer(),
+	}
+}
+
+// EndImplicit is CloseShift of a shift that nobody opened, at the end of its day.
+func (s *State) EndImplicit() *event.ShiftClosed {
+	e := s.closing()
+	e.Implicit = true
+	return e
+}
+
+func (s *State) open() error {
+	if !s.Shift.Open {
+		return refuse(CodeShift, "no shift is open; open one first")
+	}
+	return nil
+}
+
+// HandShift makes another operator answerable for the drawer.
+func (s *State) HandShift(to string) (*event.ShiftHanded, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if to == s.Shift.Operator {
+		return nil, refuse(CodeShift, "operator "+to+" has the shift already")
+	}
+	return &event.ShiftHanded{Shift: s.Shift.Number, From: s.Shift.Operator, To: to}, nil
+}
+
+// MoveCash is a movement of cash beside sales, a count, or the drawer opened. What goes
+// out must be there, as far as the till knows: a shift that nobody opened began with
+// an unknown float.
+func (s *State) MoveCash(e event.Cash) (*event.Cash, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	e.Shift = s.Shift.Number
+	var sum pos.Money
+	for _, c := range e.Counts {
+		if c.Value <= 0 || c.Pieces < 0 || c.Pieces > 1_000_000 || c.Value > pos.MaxAmount/1_000_000 {
+			return nil, refuse(CodeValue, fmt.Sprintf("%d pieces of %d cannot be counted", c.Pieces, c.Value))
+		}
+		sum += c.Value * pos.Money(c.Pieces)
+	}
+	switch {
+	case e.Amount < 0 || e.Amount > pos.MaxAmount:
+		return nil, refuse(CodeValue, "amount has to be zero or more")
+	case len(e.Counts) > 0 && sum != e.Amount:
+		return nil, refuse(CodeValue, fmt.Sprintf("the counts make %d, amount is %d; correct one of them", sum, e.Amount))
+	case e.Type == event.TypeDrawerOpened && e.Amount != 0:
+		return nil, refuse(CodeValue, "opening the drawer moves no cash; leave amount out")
+	case e.Type != event.TypeDrawerOpened && e.Type != event.TypeCashDeclared && e.Amount == 0:
+		return nil, refuse(CodeValue, "amount has to be above zero")
+	case (e.Type == event.TypeCashOut || e.Type == event.TypeCashDropped) && !s.Shift.Implicit && s.Shift.Totals.Drawer() < e.Amount:
+		return nil, refuse(CodeDrawer, "the drawer should hold less than that; count it, or correct the amount")
+	}
+	return &e, nil
+}

@@ -1,0 +1,369 @@
+package till
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"posd/pos"
+	"posd/pos/event"
+)
+
+// State is the fold of a journal's events. It holds nothing that the events and the
+// opening state do not give again.
+type State struct {
+	Branch    uint64    // of this journal's receipts, from 1
+	Receipt   uint64    // last number given
+	Training  uint64    // likewise, in training
+	Z         uint64    // last report given
+	Perpetual pos.Money // Σ totals
+	Refunds   pos.Money // Σ totals below zero, as a positive number
+	Wall      int64     // Unix ms: latest time that the clock has shown
+	Currency  pos.Currency
+	Shift     Shift
+	Date      string // business date of the last shift, YYYY-MM-DD
+	Baskets   []*Basket
+	Returned  uint64 // sequence number of the last sale with goods that came back
+}
+
+// Shift is the one that is open, or the last one.
+type Shift struct {
+	Number   uint64 // 0: there was none
+	Open     bool
+	Implicit bool   // nobody opened it, the first sale did
+	Operator string // who is answerable for the drawer
+	Totals   event.ShiftTotals
+	Counted  bool // Declared was counted
+	Declared pos.Money
+}
+
+// Basket is a sale in the making.
+type Basket struct {
+	event.OpenBasket
+	Keys []Key // idempotency keys of its last steps, the newest last
+	size int   // of its JSON
+}
+
+// Key is an idempotency key and the event that it made.
+type Key struct {
+	ID   [16]byte
+	Hash [32]byte // of the call's body
+	Seq  uint64
+}
+
+// mostKeys bounds them: whoever repeats a call repeats one of the last.
+const mostKeys = 16
+
+// Find returns the basket of that id, nil if it is neither open nor parked.
+func (s *State) Find(id string) *Basket {
+	for _, b := range s.Baskets {
+		if b.Basket == id {
+			return b
+		}
+	}
+	return nil
+}
+
+// FindKey returns the event that a step of a basket made with that key.
+func (s *State) FindKey(id [16]byte) (Key, bool) {
+	for _, b := range s.Baskets {
+		for _, k := range b.Keys {
+			if k.ID == id {
+				return k, true
+			}
+		}
+	}
+	return Key{}, false
+}
+
+// Record is what a record adds to its event.
+type Record struct {
+	Seq   uint64
+	KeyID [16]byte // of Header.Key; zero: none
+}
+
+// saw takes in what every event carries. A disciplined clock corrects a mark that a
+// wrong one has set.
+func (s *State) saw(h *event.Header) {
+	at := h.Time.UnixMilli()
+	if h.Clock == event.ClockSynced || at > s.Wall {
+		s.Wall = at
+	}
+}
+
+// Apply folds an event that the journal has taken as record r. e is one of those that
+// this package makes, or a technical one, which only shows the time.
+func (s *State) Apply(h *event.Header, r Record, e any) {
+	s.saw(h)
+	switch e := e.(type) {
+	case *event.SaleCompleted:
+		s.sold(e, r.Seq)
+	case *event.ShiftOpened:
+		s.opened(e)
+	case *event.ShiftClosed:
+		s.closed(e)
+	case *event.ShiftHanded:
+		s.Shift.Operator = e.To
+	case *event.Cash:
+		s.cash(e)
+	case *event.Basket:
+		s.step(h, r, e)
+	case *event.Operator:
+		if e.Type == event.TypeReceiptCopied {
+			s.Shift.Totals.Copies++
+		}
+	}
+}
+
+// Fold parses an event's data and applies it. Events that this release does not know
+// are left out: a release writes only what its predecessor reads.
+func (s *State) Fold(h *event.Header, r Record, data []byte) (known bool, err error) {
+	var e any
+	switch h.Type {
+	case event.TypeSaleCompleted, event.TypeTraining:
+		v, bad := event.ParseSale(data)
+		v.Training = h.Type == event.TypeTraining
+		if bad == nil && !v.Training && v.Number != s.Receipt+1 {
+			bad = fmt.Errorf("receipt %s follows number %d", v.Receipt, s.Receipt)
+		}
+		e, err = &v, bad
+	case event.TypeShiftOpened:
+		v, bad := event.ParseShiftOpened(data)
+		e, err = &v, bad
+	case event.TypeShiftClosed:
+		v, bad := event.ParseShiftClosed(data)
+		e, err = &v, bad
+	case event.TypeShiftHanded:
+		v, bad := event.ParseShiftHanded(data)
+		e, err = &v, bad
+	case event.TypeTerminalStarted, event.TypeTerminalStopped, event.TypeClockStepped,
+		event.TypeConfigApplied, event.TypeConfigRefused, event.TypeCommandExecuted, event.TypeCommandRefused, event.TypeRecordsLost:
+	default:
+		switch {
+		case slices.Contains(event.BasketTypes[:], h.Type):
+			v, bad := event.ParseBasket(h.Type, data)
+			e, err = &v, bad
+		case slices.Contains(event.CashTypes[:], h.Type):
+			v, bad := event.ParseCash(h.Type, data)
+			e, err = &v, bad
+		case slices.Contains(event.OperatorTypes[:], h.Type):
+			v, bad := event.ParseOperator(h.Type, data)
+			e, err = &v, bad
+		default:
+			s.saw(h)
+			return false, nil
+		}
+	}
+	if err != nil {
+		s.saw(h)
+		return false, err
+	}
+	s.Apply(h, r, e)
+	return true, nil
+}
+
+func (s *State) opened(e *event.ShiftOpened) {
+	s.Shift = Shift{Number: e.Shift, Open: true, Implicit: e.Implicit, Operator: e.Operator}
+	s.Shift.Totals = event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds, Float: e.Float}
+	s.Currency = e.Currency
+	s.Date = max(s.Date, e.BusinessDate)
+}
+
+func (s *State) closed(e *event.ShiftClosed) {
+	s.Z = max(s.Z, e.Z)
+	s.Shift = Shift{Number: s.Shift.Number}
+}
+
+func (s *State) cash(e *event.Cash) {
+	t := &s.Shift.Totals
+	switch e.Type {
+	case event.TypeCashIn:
+		t.In += e.Amount
+	case event.TypeCashOut:
+		t.Out += e.Amount
+	case event.TypeCashDropped:
+		t.Dropped += e.Amount
+	case event.TypeDrawerOpened:
+		t.DrawerOpened++
+	case event.TypeCashDeclared:
+		s.Shift.Counted, s.Shift.Declared = true, e.Amount
+	}
+}
+
+func (s *State) sold(e *event.SaleCompleted, seq uint64) {
+	s.remove(e.Basket)
+	t := &s.Shift.Totals
+	if e.Training {
+		s.Training = e.Number
+		t.Trainings++
+		return
+	}
+	s.Receipt, s.Perpetual, s.Refunds = e.Number, e.Perpetual, e.Refunds
+	t.Sales++
+	t.Gross += e.Total
+	t.Perpetual, t.PerpetualRefunds = e.Perpetual, e.Refunds
+	if e.Total < 0 {
+		t.Refunds++
+		t.Refunded -= e.Total
+	}
+	if e.VoidOf != "" {
+		t.PostVoids++
+	}
+	t.CashRounding += e.CashRounding
+	for i := range e.Taxes {
+		addTax(t, &e.Taxes[i])
+	}
+	for i := range e.Lines {
+		l := &e.Lines[i]
+		for j := range l.Discounts {
+			t.Discounts += l.Discounts[j].Amount
+		}
+		if l.Changed {
+			t.PriceChanges++
+		}
+		if l.Return != nil {
+			s.Returned = seq
+		}
+	}
+	for i := range e.Tenders {
+		switch amount := e.Tenders[i].Amount; e.Tenders[i].Kind {
+		case pos.Cash:
+			t.Cash += amount
+		case pos.Voucher:
+			t.Voucher += amount
+		case pos.Account:
+			t.Account += amount
+		default:
+			t.Card += amount
+		}
+	}
+	t.Cash -= e.Change
+}
+
+func addTax(t *event.ShiftTotals, add *pos.TaxTotal) {
+	for i := range t.Taxes {
+		if row := &t.Taxes[i]; row.Code == add.Code && row.Rate == add.Rate {
+			row.Net, row.Tax, row.Gross = row.Net+add.Net, row.Tax+add.Tax, row.Gross+add.Gross
+			return
+		}
+	}
+	t.Taxes = append(t.Taxes, *add)
+}
+
+func (s *State) remove(id string) {
+	if id == "" {
+		return
+	}
+	s.Baskets = slices.DeleteFunc(s.Baskets, func(b *Basket) bool { return b.Basket == id })
+}
+
+// step folds an event of a basket. What refers to a basket, a line or a tender that is
+// not there changes nothing: a journal that was salvaged may lack the one before.
+func (s *State) step(h *event.Header, r Record, e *event.Basket) {
+	if e.Type == event.TypeBasketOpened {
+		s.remove(e.Basket)
+		s.Baskets = append(s.Baskets, &Basket{OpenBasket: event.OpenBasket{
+			Name: e.Name, Prices: e.Prices, Training: e.Training, Opened: e.Opened, Basket: e.Basket,
+		}})
+	}
+	b := s.Find(e.Basket)
+	if b == nil {
+		return
+	}
+	b.Version, b.Operator, b.Total, b.Due = e.Version, e.Operator, e.Total, e.Due
+	t := &s.Shift.Totals
+	switch e.Type {
+	case event.TypeBasketParked:
+		b.Parked, b.Name = true, e.Name
+	case event.TypeBasketRecalled:
+		b.Parked = false
+	case event.TypeBasketChanged:
+		b.Customer, b.Note, b.Age, b.Discounts = e.Customer, e.Note, e.Age, e.Discounts
+	case event.TypeBasketVoided:
+		if !b.Training {
+			t.BasketsVoided++
+			t.BasketsVoidedSum += e.Total
+		}
+		s.remove(e.Basket)
+		return
+	case event.TypeLineAdded, event.TypeLineChanged:
+		b.set(event.OpenLine{N: e.N, Line: e.Line, MinAge: e.MinAge})
+	case event.TypeLineVoided:
+		if !b.Training {
+			t.LinesVoided++
+			t.LinesVoidedSum += e.Line.Amount
+		}
+		b.Lines = slices.DeleteFunc(b.Lines, func(l event.OpenLine) bool { return l.N == e.N })
+	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed:
+		b.setTender(event.OpenTender{Tender: e.Tender, State: e.Type[len("tender."):], Driver: e.Driver, Reason: e.Reason})
+	}
+	if r.KeyID != [16]byte{} {
+		b.remember(r, h.Hash)
+	}
+	b.size = 0
+}
+
+func (b *Basket) remember(r Record, hash string) {
+	k := Key{ID: r.KeyID, Seq: r.Seq}
+	hex.Decode(k.Hash[:], []byte(hash)) // a hash of another length matches no body
+	if len(b.Keys) >= mostKeys {
+		b.Keys = slices.Delete(b.Keys, 0, len(b.Keys)-mostKeys+1)
+	}
+	b.Keys = append(b.Keys, k)
+}
+
+func (b *Basket) set(l event.OpenLine) {
+	b.Last = max(b.Last, l.N)
+	for i := range b.Lines {
+		if b.Lines[i].N == l.N {
+			b.Lines[i] = l
+			return
+		}
+	}
+	b.Lines = append(b.Lines, l)
+}
+
+func (b *Basket) setTender(t event.OpenTender) {
+	for i := range b.Tenders {
+		if b.Tenders[i].ID == t.ID {
+			b.Tenders[i] = t
+			return
+		}
+	}
+	b.Tenders = append(b.Tenders, t)
+}
+
+// Room says whether the perpetual totals can take one more sale. All running sums of a
+// shift are at most as large.
+func (s *State) Room(total pos.Money) bool {
+	if total < 0 {
+		return s.Refunds <= math.MaxInt64+total && s.Perpetual >= math.MinInt64-total
+	}
+	return s.Perpetual <= math.MaxInt64-total
+}
+
+// check refuses a state that no fold can reach.
+func (s *State) check() error {
+	t := &s.Shift
+	switch {
+	case s.Branch == 0:
+		return errors.New("branch is 0")
+	case t.Open && t.Number == 0:
+		return errors.New("shift 0 is open")
+	case !t.Open && (t.Implicit || t.Operator != "" || t.Totals.Sales != 0):
+		return errors.New("a closed shift has figures")
+	case s.Currency.Exponent < 0 || s.Currency.Exponent > 8:
+		return fmt.Errorf("currency with %d decimals", s.Currency.Exponent)
+	case s.Refunds < 0:
+		return errors.New("refunds are below zero")
+	}
+	if s.Date != "" {
+		if _, err := time.Parse(time.DateOnly, s.Date); err != nil {
+			return fmt.Errorf("business date: %w", err)
+		}
+	}
+	return nil
+}
