@@ -144,6 +144,8 @@ func (u *Uplink) step(ctx context.Context) error {
 	case <-ctx.Done():
 	case why := <-u.leaving:
 		return why
+	case <-u.hurry:
+		return u.hurryUp(ctx)
 	case <-u.mail.ready:
 	case <-u.floor:
 	case <-t.C:

@@ -151,6 +151,7 @@ type Uplink struct {
 	mail     mailbox
 	floor    chan struct{} // the journal has grown
 	beat     chan struct{} // a heartbeat is due early
+	hurry    chan struct{} // no pause is wanted
 
 	// Owned by Run.
 	nc         *nats.Conn
@@ -264,7 +265,7 @@ func New(o Options) (*Uplink, error) {
 		breaker: breaker{now: time.Now, jitter: fullJitter, first: o.t.firstWait, most: o.t.backoff, least: o.t.ack, unknown: 2 * o.t.ack, bug: o.bug},
 		opt:     o, j: o.Journal, log: o.Log, subject: subject, target: firstTarget,
 		fork: make(chan struct{}), compared: make(chan struct{}), mail: mailbox{ready: make(chan struct{}, 1)}, floor: make(chan struct{}, 1),
-		beat:      make(chan struct{}, 1),
+		beat: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
 		stuckWait: o.t.stuck, lastMove: time.Now(), saved: time.Now(),
 	}
 	u.m = newMeters(o.Metrics, u)

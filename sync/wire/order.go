@@ -44,6 +44,15 @@ const (
 // are commands, and the kind is the command's name.
 const KindConfig = "config"
 
+// The commands.
+const (
+	CommandStatus    = "status"     // Data is what GET /v1/status answers
+	CommandSync      = "sync"       // ship now, whatever pause the uplink is in; Reason says how far it is
+	CommandBundle    = "bundle"     // Data is diagnostics, see AppendFile, compressed as an s2 block
+	CommandLogLevel  = "log-level"  // Body "debug 30m": the level, and how long it holds
+	CommandRotateKey = "rotate-key" // see NewKey; Body is a JWT, or nothing: then Data is a NewKey
+)
+
 // Order is an order. Serial grows with each order of the same class (configuration,
 // command) to the same terminal.
 type Order struct {
@@ -139,9 +148,7 @@ const (
 	StateUnknown = "unknown" // a command was begun, and how it ended is not known
 )
 
-// Answer is what a terminal says about an order: one header line, then Data. An
-// answer that is too long for one message comes in Parts; each carries the
-// SHA-256 of all Data together.
+// Answer is what a terminal says about an order: one header line, then Data.
 type Answer struct {
 	Store, Terminal string
 	Serial          uint64 // 0: of an order that could not be read
@@ -149,9 +156,7 @@ type Answer struct {
 	State           string
 	Reason          string
 	Config          string // hash of the configuration in force, hexadecimal
-	Part, Parts     uint64 // from 1; both 0: there is one
-	Total           [sha256.Size]byte
-	Data            []byte
+	Data            []byte // what a command was to fetch
 }
 
 // Append writes the answer.
@@ -170,13 +175,6 @@ func (a *Answer) Append(dst []byte) []byte {
 	text("state", a.State)
 	text("reason", a.Reason)
 	text("config", a.Config)
-	if a.Parts > 0 {
-		dst = strconv.AppendUint(append(dst, `,"part":`...), a.Part, 10)
-		dst = strconv.AppendUint(append(dst, `,"parts":`...), a.Parts, 10)
-	}
-	if a.Total != [sha256.Size]byte{} {
-		text("sha256", hex.EncodeToString(a.Total[:]))
-	}
 	return append(append(dst, "}\n"...), a.Data...)
 }
 
@@ -199,9 +197,6 @@ func ParseAnswer(b []byte) (Answer, error) {
 		"state":    stringField(&a.State),
 		"reason":   stringField(&a.Reason),
 		"config":   stringField(&a.Config),
-		"part":     uintField(&a.Part),
-		"parts":    uintField(&a.Parts),
-		"sha256":   hexField(a.Total[:]),
 	}, "store", "terminal", "serial", "state")
 	switch {
 	case err != nil:
@@ -210,8 +205,6 @@ func ParseAnswer(b []byte) (Answer, error) {
 		return Answer{}, fmt.Errorf("%w: answer: store %q or terminal %q is no name", ErrOrder, a.Store, a.Terminal)
 	case a.State == "":
 		return Answer{}, fmt.Errorf("%w: answer: it does not say what became of the order", ErrOrder)
-	case a.Part > a.Parts || a.Part == 0 && a.Parts != 0:
-		return Answer{}, fmt.Errorf("%w: answer: part %d of %d", ErrOrder, a.Part, a.Parts)
 	}
 	return a, nil
 }

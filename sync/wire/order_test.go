@@ -134,19 +134,18 @@ func TestOrderRefuses(t *testing.T) {
 func TestAnswer(t *testing.T) {
 	for _, a := range []Answer{
 		{Store: "s1", Terminal: "t1", Serial: 5, Kind: "config", State: StateRefused, Reason: "line 3: \"x\"\n…", Config: "ab", Data: []byte{}},
-		{Store: "s1", Terminal: "t1", State: StateDone, Part: 2, Parts: 3, Total: [32]byte{1}, Data: bytes.Repeat([]byte{0, '\n'}, MaxAnswerData/2)},
+		{Store: "s1", Terminal: "t1", State: StateDone, Data: bytes.Repeat([]byte{0, '\n'}, MaxAnswerData/2)},
 	} {
 		got, err := ParseAnswer(a.Append(nil))
 		if err != nil || !reflect.DeepEqual(got, a) {
 			t.Errorf("%.200q reads as state %q, %d bytes, %v", a.Append(nil), got.State, len(got.Data), err)
 		}
 	}
-	a := Answer{Store: "s1", Terminal: "t1", Serial: 5, State: StateDone, Part: 1, Parts: 2}
+	a := Answer{Store: "s1", Terminal: "t1", Serial: 5, Kind: "status", State: StateDone}
 	good := string(a.Append(nil))
 	for name, bad := range map[string]string{
-		"empty": "", "no line": strings.TrimSuffix(good, "\n"), "part 0": strings.Replace(good, `"part":1`, `"part":0`, 1),
-		"part 3 of 2": strings.Replace(good, `"part":1`, `"part":3`, 1), "no state": strings.Replace(good, `"state"`, `"fate"`, 1),
-		"store": strings.Replace(good, `s1`, `*`, 1), "twice": strings.Replace(good, `"part"`, `"part":1,"part"`, 1),
+		"empty": "", "no line": strings.TrimSuffix(good, "\n"), "no state": strings.Replace(good, `"state"`, `"fate"`, 1),
+		"store": strings.Replace(good, `s1`, `*`, 1), "twice": strings.Replace(good, `"kind"`, `"kind":"x","kind"`, 1),
 		"too much": good + strings.Repeat("x", MaxAnswerData+1),
 	} {
 		if got, err := ParseAnswer([]byte(bad)); !errors.Is(err, ErrOrder) {
@@ -205,7 +204,7 @@ func FuzzOrder(f *testing.F) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	a := Answer{Store: "s1", Terminal: "t1", Serial: 5, Kind: "config", State: StateRefused, Reason: "why", Config: "ab", Part: 1, Parts: 1, Total: [32]byte{1}, Data: []byte("x")}
+	a := Answer{Store: "s1", Terminal: "t1", Serial: 5, Kind: "config", State: StateRefused, Reason: "why", Config: "ab", Data: []byte("x")}
 	f.Add(a.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := ParseAnswer(b)
