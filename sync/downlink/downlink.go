@@ -34,9 +34,10 @@ type Options struct {
 	StatePath       string
 	Log             *slog.Logger
 
-	now   func() time.Time
-	asked func() // called by tests after each answer of the bucket
-	bug   bug    // planted by tests
+	now     func() time.Time
+	asked   func() // called by tests after each answer of the bucket
+	listens func() // called by tests when commands are listened to
+	bug     bug    // planted by tests
 }
 
 // Parts are what a configuration comes into force in. They are there later than the
@@ -48,8 +49,24 @@ type Parts struct {
 	// Apply puts a configuration into force and journals e in the same moment. It
 	// is in force whatever is returned; the error says that e was not journaled.
 	Apply func(ctx context.Context, c *config.Config, e *event.ConfigApplied) error
-	// Refuse journals e.
-	Refuse func(ctx context.Context, e *event.ConfigRefused) error
+	// Note journals e.
+	Note func(ctx context.Context, e Event) error
+	// Now is the time, and whether it is known for certain; nil: it is not.
+	Now func() (now time.Time, sure bool)
+	// Commands are what head office may order, by name.
+	Commands map[string]Command
+}
+
+func (p *Parts) now(d *Downlink) (time.Time, bool) {
+	if p.Now == nil {
+		return d.opt.now(), false
+	}
+	return p.Now()
+}
+
+// Event is an event of package event.
+type Event interface {
+	AppendEvent(dst []byte, h event.Header) ([]byte, error)
 }
 
 // bug plants a mistake, so that tests can prove that they would see it.
@@ -60,6 +77,7 @@ const (
 	bugNoSerial      // take an order of any number
 	bugNoAddress     // take an order for another terminal
 	bugApplyOnly     // put into force what was not kept
+	bugNoExpiry      // carry a command out however late it comes
 )
 
 // Status is what became of head office's configuration.
@@ -95,6 +113,9 @@ func New(o Options) *Downlink {
 	if o.asked == nil {
 		o.asked = func() {}
 	}
+	if o.listens == nil {
+		o.listens = func() {}
+	}
 	d := &Downlink{opt: o, log: o.Log, now: o.File}
 	st, err := readState(o.StatePath)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,10 +145,7 @@ func New(o Options) *Downlink {
 
 // kept reads the order that is kept, as strictly as when it came.
 func (d *Downlink) kept() (*config.Config, error) {
-	o, err := wire.OpenOrder(d.st.order, d.opt.Key)
-	if err == nil {
-		err = d.address(&o)
-	}
+	o, err := d.open(d.st.order, isConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +192,7 @@ func (d *Downlink) Start(ctx context.Context, p Parts) {
 	defer d.mu.Unlock()
 	d.parts = p
 	d.tell(ctx, d.opt.File.Hash())
+	d.tellCommand(ctx)
 }
 
 // Lasted says that posd has been running well for a while with what it started with.
@@ -268,38 +287,57 @@ func (d *Downlink) take(ctx context.Context, nc *nats.Conn, raw []byte) {
 	defer cancel()
 	d.mu.Lock()
 	a := d.decide(ctx, raw)
-	a.Store, a.Terminal, a.Config = d.opt.Store, d.opt.Terminal, d.now.Hash()
 	d.mu.Unlock()
+	d.answer(nc, a)
+}
+
+func (d *Downlink) answer(nc *nats.Conn, a wire.Answer) {
+	a.Store, a.Terminal, a.Config = d.opt.Store, d.opt.Terminal, d.Status().Config
 	if err := nc.Publish(wire.AnswerSubject(d.opt.Shard, d.opt.Store, d.opt.Terminal, a.Serial), a.Append(nil)); err != nil {
-		d.log.Debug("an order is not answered, the next connection will", "error", err)
+		d.log.Debug("an order is not answered; head office asks again", "error", err)
 	}
 }
 
 func name(o *wire.Order) string { return fmt.Sprintf("push %d", o.Serial) }
 
-// address says whether the order is for this terminal.
-func (d *Downlink) address(o *wire.Order) error {
-	if (o.Store != d.opt.Store || o.Terminal != d.opt.Terminal) && d.opt.bug != bugNoAddress {
-		return fmt.Errorf("it is for terminal %s of store %s", o.Terminal, o.Store)
+// errNoKey: no order can be verified.
+var errNoKey = errors.New("this terminal has no key of head office's: set hub.office_key, or enrol it")
+
+// open verifies an order, before anything else is read, and whether it is for this
+// terminal and what was expected.
+func (d *Downlink) open(raw []byte, expected func(*wire.Order) error) (wire.Order, error) {
+	if d.opt.Key == nil {
+		return wire.Order{}, errNoKey
 	}
+	o, err := wire.OpenOrder(raw, d.opt.Key)
+	if err == nil && (o.Store != d.opt.Store || o.Terminal != d.opt.Terminal) && d.opt.bug != bugNoAddress {
+		err = fmt.Errorf("it is for terminal %s of store %s", o.Terminal, o.Store)
+	}
+	if err == nil {
+		err = expected(&o)
+	}
+	return o, err
+}
+
+func isConfig(o *wire.Order) error {
 	if o.Kind != wire.KindConfig {
 		return fmt.Errorf("it is no configuration but %q", o.Kind)
 	}
 	return nil
 }
 
+func tooOld(serial, last uint64) string {
+	return fmt.Sprintf("number %d is not above %d, which was the last: an old order is not taken again", serial, last)
+}
+
+func utc(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
+
 func (d *Downlink) decide(ctx context.Context, raw []byte) wire.Answer {
 	sum := wire.Digest(raw)
 	digest := hex.EncodeToString(sum[:])
-	if d.opt.Key == nil {
-		return d.strange(ctx, digest, 0, "this terminal has no key of head office's: set hub.office_key, or enrol it")
-	}
-	o, err := wire.OpenOrder(raw, d.opt.Key)
-	if err == nil {
-		err = d.address(&o)
-	}
+	o, err := d.open(raw, isConfig)
 	if err != nil {
-		return d.strange(ctx, digest, 0, config.Reason(err, wire.MaxReason/2))
+		return d.strangeConfig(ctx, digest, 0, config.Reason(err, wire.MaxReason/2))
 	}
 	a := wire.Answer{Serial: o.Serial, Kind: o.Kind}
 	switch {
@@ -309,14 +347,14 @@ func (d *Downlink) decide(ctx context.Context, raw []byte) wire.Answer {
 		a.State, a.Reason = d.st.State, d.st.Reason
 		return a
 	case o.Serial <= d.st.Serial:
-		return d.strange(ctx, digest, o.Serial, fmt.Sprintf("number %d is not above %d, which was the last: an old order is not taken again", o.Serial, d.st.Serial))
+		return d.strangeConfig(ctx, digest, o.Serial, tooOld(o.Serial, d.st.Serial))
 	}
 	former := d.st
 	c, err := d.opt.File.Overlay(name(&o), o.Body)
 	if err == nil && d.parts.Check != nil {
 		err = d.parts.Check(c)
 	}
-	d.st = state{Serial: o.Serial, Digest: digest, State: wire.StateApplied, Stranger: former.Stranger, order: raw}
+	d.st = state{Serial: o.Serial, Digest: digest, State: wire.StateApplied, Stranger: former.Stranger, Command: former.Command, order: raw}
 	if err != nil {
 		d.st.State, d.st.Reason = wire.StateRefused, config.Reason(err, wire.MaxReason/2)
 		d.st.order, d.st.Tries = former.order, former.Tries
@@ -347,7 +385,7 @@ func (d *Downlink) tell(ctx context.Context, was string) {
 		err = d.parts.Apply(ctx, d.now, &event.ConfigApplied{Serial: d.st.Serial, Config: d.now.Hash(), Former: was})
 	} else {
 		d.log.Warn("head office's configuration is refused", "serial", d.st.Serial, "reason", d.st.Reason)
-		err = d.parts.Refuse(ctx, &event.ConfigRefused{Serial: d.st.Serial, Config: d.now.Hash(), Reason: d.st.Reason})
+		err = d.parts.Note(ctx, &event.ConfigRefused{Serial: d.st.Serial, Config: d.now.Hash(), Reason: d.st.Reason})
 	}
 	if err != nil {
 		d.log.Warn("what became of head office's configuration is not journaled yet", "error", err)
@@ -357,21 +395,24 @@ func (d *Downlink) tell(ctx context.Context, was string) {
 	d.save()
 }
 
-// strange refuses what is not head office's, or old. It changes nothing but that the
-// same bytes are journaled once.
-func (d *Downlink) strange(ctx context.Context, digest string, serial uint64, why string) wire.Answer {
-	a := wire.Answer{Serial: serial, Kind: wire.KindConfig, State: wire.StateRefused, Reason: why}
-	if d.st.Stranger == digest || d.parts.Refuse == nil || !d.mayJournal() {
-		return a
+// strangeConfig refuses what is not head office's, or old.
+func (d *Downlink) strangeConfig(ctx context.Context, digest string, serial uint64, why string) wire.Answer {
+	d.strange(ctx, digest, why, &event.ConfigRefused{Serial: serial, Config: d.now.Hash(), Reason: why})
+	return wire.Answer{Serial: serial, Kind: wire.KindConfig, State: wire.StateRefused, Reason: why}
+}
+
+// strange journals a refusal that changes nothing else, the same bytes once.
+func (d *Downlink) strange(ctx context.Context, digest, why string, e Event) {
+	if d.st.Stranger == digest || d.parts.Note == nil || !d.mayJournal() {
+		return
 	}
-	d.log.Warn("an order is refused", "serial", serial, "reason", why)
-	if err := d.parts.Refuse(ctx, &event.ConfigRefused{Serial: serial, Config: d.now.Hash(), Reason: why}); err != nil {
+	d.log.Warn("an order is refused", "reason", why)
+	if err := d.parts.Note(ctx, e); err != nil {
 		d.log.Warn("the refusal is not journaled", "error", err)
-		return a
+		return
 	}
 	d.st.Stranger = digest
 	d.save()
-	return a
 }
 
 // mayJournal lets six refusals of strangers into the journal at once and one more in

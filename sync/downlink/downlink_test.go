@@ -43,6 +43,8 @@ type world struct {
 	events   []string
 	applyErr error
 	checkErr error
+	clock    time.Time // zero: not known
+	commands map[string]Command
 }
 
 func newWorld(t testing.TB, b bug) *world {
@@ -111,10 +113,9 @@ func (w *world) start() *Downlink {
 			}
 			return w.applyErr
 		},
-		Refuse: func(_ context.Context, e *event.ConfigRefused) error {
-			w.events = append(w.events, fmt.Sprint("refused ", e.Serial))
-			return nil
-		},
+		Note:     w.note,
+		Now:      func() (time.Time, bool) { return w.clock, !w.clock.IsZero() },
+		Commands: w.commands,
 	})
 	return w.d
 }
@@ -125,13 +126,18 @@ func (w *world) link() {
 	nc := w.dial()
 	asked := make(chan struct{}, 8)
 	w.d.opt.asked = func() { asked <- struct{}{} }
+	listens := make(chan struct{}, 1)
+	w.d.opt.listens = func() { listens <- struct{}{} }
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func(d *Downlink) { done <- d.Connected(ctx, nc) }(w.d)
+	go func(d *Downlink) { done <- d.Commands(ctx, nc) }(w.d)
 	w.stop = func() {
 		cancel()
-		if err := <-done; err != nil {
-			w.t.Error(err)
+		for range cap(done) {
+			if err := <-done; err != nil {
+				w.t.Error(err)
+			}
 		}
 		nc.Close()
 		w.stop = nil
@@ -140,6 +146,12 @@ func (w *world) link() {
 	case <-asked:
 	case <-time.After(giveUp):
 		w.t.Fatal("the bucket was not asked")
+	}
+	select {
+	case <-listens:
+		must(w.t, nc.Flush())
+	case <-time.After(giveUp):
+		w.t.Fatal("nobody listens to commands")
 	}
 }
 
@@ -150,6 +162,18 @@ func (w *world) unlink() {
 }
 
 func (w *world) close() { w.unlink() }
+
+func (w *world) note(_ context.Context, e Event) error {
+	switch e := e.(type) {
+	case *event.ConfigRefused:
+		w.events = append(w.events, fmt.Sprint("refused ", e.Serial))
+	case *event.CommandExecuted:
+		w.events = append(w.events, fmt.Sprint(e.Command, " ", e.Serial, " ", e.Outcome))
+	case *event.CommandRefused:
+		w.events = append(w.events, fmt.Sprint("no ", e.Command, " ", e.Serial))
+	}
+	return nil
+}
 
 func order(serial uint64, body string, key ed25519.PrivateKey, terminal string) []byte {
 	o := wire.Order{Store: "s1", Terminal: terminal, Serial: serial, Kind: wire.KindConfig, Body: []byte(body)}
@@ -376,6 +400,9 @@ func TestPlantedBugsAreSeen(t *testing.T) {
 		"an old order is not taken again": bugNoSerial,
 		"an order for another terminal":   bugNoAddress,
 		"applied, kept, and told once":    bugApplyOnly,
+		"a command is carried out once":   bugNoSerial,
+		"a command that comes too late":   bugNoExpiry,
+		"another terminal's command":      bugNoAddress,
 	} {
 		w := newWorld(t, b)
 		w.start()

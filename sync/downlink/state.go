@@ -28,6 +28,8 @@ type state struct {
 	Tries    int    `json:"tries"`              // starts with the order in force that did not last yet
 	Stranger string `json:"stranger,omitempty"` // SHA-256 of what was last refused as not head office's, or old
 
+	Command *commandState `json:"command,omitempty"`
+
 	order []byte // in force; may be older than Serial, or nil
 }
 
