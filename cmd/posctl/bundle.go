@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -22,6 +20,7 @@ import (
 
 	"posd/journal"
 	"posd/pos/config"
+	"posd/pos/support"
 )
 
 const (
@@ -99,44 +98,41 @@ func outside(to string, c *config.Config) error {
 
 // bundler collects files, within its bounds.
 type bundler struct {
-	t       *tool
-	tw      *tar.Writer
-	at      time.Time
-	left    int
-	secrets [][]byte
-	err     error
+	support.Bundle
+	t *tool
 }
 
 func (t *tool) writeBundle(w io.Writer, c *config.Config, configErr error) error {
 	ctx, cancel := context.WithTimeout(t.ctx, bundleTime)
 	defer cancel()
 	zw := gzip.NewWriter(w)
-	b := &bundler{t: t, tw: tar.NewWriter(zw), at: time.Now().UTC(), left: bundleSize, secrets: secretsOf(c)}
-	b.add("README", 16<<10, []byte(bundleReadme))
-	b.add("versions.txt", 16<<10, versions())
-	b.add("machine.txt", 64<<10, machineFacts())
+	tw := tar.NewWriter(zw)
+	b := &bundler{t: t, Bundle: support.Bundle{Left: bundleSize, Secrets: secretsOf(c), Put: into(tw, time.Now().UTC())}}
+	b.Text("README", 16<<10, []byte(bundleReadme))
+	b.Text("versions.txt", 16<<10, versions())
+	b.Text("machine.txt", 64<<10, machineFacts())
 	// The quick things first: what takes long must not cost the rest its time.
 	if c == nil {
-		b.add("config.txt", 64<<10, []byte(configErr.Error()+"\n"))
+		b.Text("config.txt", 64<<10, []byte(configErr.Error()+"\n"))
 	} else {
-		b.add("config.toml", 64<<10, []byte(effectiveConfig(c)))
+		b.Text("config.toml", 64<<10, []byte(effectiveConfig(c)))
 		b.fromPosd(ctx, c)
 	}
 	if view, err := t.viewSlice("", 0); err != nil {
-		b.addOr("slice.json", 1<<10, nil, err)
+		b.TextOr("slice.json", 1<<10, nil, err)
 	} else {
 		b.addJSON("slice.json", 64<<10, view)
 	}
 	p := newPatient(ctx, t.config)
 	text, err := p.run(ctx, "journalctl", "--no-pager", "-o", "short-iso", "-n", fmt.Sprint(logLines), "-u", "posd.service")
-	b.addOr("log.txt", 512<<10, []byte(text), err)
+	b.TextOr("log.txt", 512<<10, []byte(text), err)
 	d := diagnose(p)
-	b.add("doctor.txt", 64<<10, []byte(d.text()))
+	b.Text("doctor.txt", 64<<10, []byte(d.text()))
 	b.addJSON("doctor.json", 64<<10, d)
 	if c != nil {
 		b.fromFiles(ctx, c)
 	}
-	return errors.Join(b.err, b.tw.Close(), zw.Close())
+	return errors.Join(b.Err, tw.Close(), zw.Close())
 }
 
 const bundleReadme = `What posctl bundle collected from a terminal, for those who help.
@@ -159,82 +155,28 @@ func secretsOf(c *config.Config) (out [][]byte) {
 	if c == nil {
 		return nil
 	}
-	paths := []string{filepath.Join(c.Data.Dir, ownToken), filepath.Join(c.Data.Dir, tokenFile),
-		filepath.Join(c.Data.Dir, config.KeyFile), c.Hub.TokenFile, c.Hub.Credentials, c.Hub.KeyFile}
+	var more []string
 	for _, dir := range credentialFolders {
 		found, _ := filepath.Glob(filepath.Join(dir, "posd.*"))
-		paths = append(paths, found...)
+		more = append(more, found...)
 	}
-	for _, path := range paths {
-		if path == "" {
-			continue
+	return support.Secrets(c, more...)
+}
+
+// into puts files into an archive.
+func into(tw *tar.Writer, at time.Time) func(string, []byte) error {
+	return func(name string, content []byte) error {
+		err := tw.WriteHeader(&tar.Header{Name: "posd-bundle/" + name, Mode: 0o600, Size: int64(len(content)), ModTime: at.Truncate(time.Second), Format: tar.FormatPAX})
+		if err == nil {
+			_, err = tw.Write(content)
 		}
-		text, _ := readSome(path, 64<<10)
-		for _, word := range bytes.Fields(text) {
-			if len(word) >= 16 && bytes.IndexByte(word, '-') != 0 { // not a name, a time, or a PEM line
-				out = append(out, word)
-			}
-		}
-	}
-	return out
-}
-
-// readSome reads the beginning of a file.
-func readSome(path string, n int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, n))
-}
-
-var (
-	userInfo = regexp.MustCompile(`(://)[^/@\s"]+@`)
-	bearer   = regexp.MustCompile(`(?i)(bearer\s+)[A-Za-z0-9._~+/=-]{8,}`)
-)
-
-// clean takes known secrets out of a text, and what looks like one.
-func (b *bundler) clean(text []byte) []byte {
-	for _, s := range b.secrets {
-		text = bytes.ReplaceAll(text, s, []byte("(secret)"))
-	}
-	text = userInfo.ReplaceAll(text, []byte("${1}(secret)@"))
-	return bearer.ReplaceAll(text, []byte("${1}(secret)"))
-}
-
-// add adds a text file, the end of it where it is too long.
-func (b *bundler) add(name string, most int, text []byte) {
-	text = b.clean(text)
-	if most = min(most, b.left); len(text) > most {
-		text = append([]byte("(the beginning was left out)\n"), text[len(text)-most:]...)
-	}
-	b.raw(name, text)
-}
-
-func (b *bundler) raw(name string, content []byte) {
-	if b.err != nil || len(content) == 0 {
-		return
-	}
-	b.left = max(0, b.left-len(content))
-	b.err = b.tw.WriteHeader(&tar.Header{Name: "posd-bundle/" + name, Mode: 0o600, Size: int64(len(content)), ModTime: b.at.Truncate(time.Second), Format: tar.FormatPAX})
-	if b.err == nil {
-		_, b.err = b.tw.Write(content)
+		return err
 	}
 }
 
 func (b *bundler) addJSON(name string, most int, v any) {
 	text, err := json.MarshalIndent(v, "", "  ")
-	b.addOr(name, most, append(text, '\n'), err)
-}
-
-// addOr adds why there is nothing.
-func (b *bundler) addOr(name string, most int, text []byte, err error) {
-	if err != nil {
-		base, _, _ := strings.Cut(name, ".")
-		name, text = base+".missing.txt", []byte(err.Error()+"\n")
-	}
-	b.add(name, most, text)
+	b.TextOr(name, most, append(text, '\n'), err)
 }
 
 // fromPosd asks the running posd.
@@ -255,39 +197,25 @@ func (b *bundler) fromPosd(ctx context.Context, c *config.Config) {
 			get = ask.getLocal
 		}
 		text, err := get(ctx, x.path)
-		b.addOr(x.name, x.most, text, err)
+		b.TextOr(x.name, x.most, text, err)
 	}
 	heap, err := ask.getLocal(ctx, "/debug/pprof/heap")
-	if err == nil && len(heap) > min(b.left, 512<<10) {
+	if err == nil && len(heap) > min(b.Left, 512<<10) {
 		err = fmt.Errorf("it has %d bytes, which is too much", len(heap))
 	}
 	if err != nil {
-		b.addOr("heap.pb.gz", 1<<10, nil, err)
+		b.TextOr("heap.pb.gz", 1<<10, nil, err)
 		return
 	}
-	b.raw("heap.pb.gz", heap) // names of functions and sizes, compressed already
+	b.Raw("heap.pb.gz", heap) // names of functions and sizes, compressed already
 }
 
 // fromFiles tells of the data folder: names and sizes, and what the journal's end says.
 func (b *bundler) fromFiles(ctx context.Context, c *config.Config) {
-	var text bytes.Buffer
-	files := 0
-	err := filepath.WalkDir(c.Data.Dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			fmt.Fprintln(&text, err)
-			return nil
-		}
-		if files++; files > 2000 {
-			return fs.SkipAll
-		}
-		if st, err := e.Info(); err == nil {
-			fmt.Fprintf(&text, "%s %12d  %s  %s\n", st.Mode(), st.Size(), st.ModTime().UTC().Format(time.RFC3339), path)
-		}
-		return nil
-	})
-	b.addOr("files.txt", 256<<10, text.Bytes(), err)
+	list, err := support.Files(c.Data.Dir)
+	b.TextOr("files.txt", 256<<10, list, err)
 
-	text.Reset()
+	var text bytes.Buffer
 	tell := *b.t
 	tell.out = &text
 	rep, err := journal.Verify(ctx, filepath.Join(c.Data.Dir, "journal"), journal.VerifyOptions{From: ^uint64(0)})
@@ -298,13 +226,13 @@ func (b *bundler) fromFiles(ctx context.Context, c *config.Config) {
 		tell.printKey(rep, false)
 		fmt.Fprintf(&text, "bytes        %d\nverified     the newest segment\n", rep.Bytes)
 	}
-	b.add("journal.txt", 64<<10, text.Bytes())
+	b.Text("journal.txt", 64<<10, text.Bytes())
 	u, err := findUnsettled(ctx, c.Data.Dir)
 	if err == nil { // counts only: names of receipts are nobody else's business
 		u.First, u.Last = nil, nil
 		b.addJSON("unsettled.json", 64<<10, u)
 	} else {
-		b.addOr("unsettled.json", 1<<10, nil, err)
+		b.TextOr("unsettled.json", 1<<10, nil, err)
 	}
 }
 
@@ -329,7 +257,7 @@ func machineFacts() []byte {
 	for _, path := range []string{"/proc/version", "/proc/cmdline", "/proc/uptime", "/proc/loadavg", "/proc/meminfo", "/proc/cpuinfo",
 		"/proc/self/mountinfo", "/proc/pressure/cpu", "/proc/pressure/io", "/proc/pressure/memory", "/proc/diskstats", "/proc/swaps",
 		"/sys/firmware/devicetree/base/model", "/etc/os-release", "/sys/fs/cgroup/cgroup.controllers"} {
-		text, err := readSome(path, 8<<10)
+		text, err := support.ReadSome(path, 8<<10)
 		if err != nil {
 			text = []byte(err.Error())
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"posd/pos/config"
+	"posd/pos/support"
 )
 
 // Words that were sold, or that name somebody. None may leave the terminal.
@@ -150,12 +151,14 @@ func TestBundleHoldsNothingPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bundler{secrets: secretsOf(c)}
+	var clean bytes.Buffer
+	b := &support.Bundle{Left: 1 << 20, Secrets: secretsOf(c), Put: func(_ string, text []byte) error { _, err := clean.Write(text); return err }}
 	dirty := "connect nats://user:pass@host failed, Authorization: Bearer abcdefghijkl, " + strings.Join(words[len(private):], " ")
 	if len(leaks(map[string]string{"log": dirty}, words[len(private):])) == 0 {
 		t.Error("the dirty text is clean")
 	}
-	text := string(b.clean([]byte(dirty)))
+	b.Text("log", 1<<20, []byte(dirty))
+	text := clean.String()
 	if strings.Contains(text, "pass") || strings.Contains(text, "abcdefghijkl") {
 		t.Error(text)
 	}
@@ -224,12 +227,13 @@ func TestBundleWithoutPosd(t *testing.T) {
 
 func TestBundleIsBounded(t *testing.T) {
 	var out bytes.Buffer
-	b := &bundler{tw: tar.NewWriter(&out), at: time.Now(), left: 1000}
-	b.add("long", 400, bytes.Repeat([]byte("x"), 5000))
-	b.add("longer", 5000, bytes.Repeat([]byte("y"), 5000))
-	b.add("none", 5000, bytes.Repeat([]byte("z"), 5000))
-	if err := b.tw.Close(); err != nil || b.err != nil {
-		t.Fatal(err, b.err)
+	tw := tar.NewWriter(&out)
+	b := &support.Bundle{Left: 1000, Put: into(tw, time.Now())}
+	b.Text("long", 400, bytes.Repeat([]byte("x"), 5000))
+	b.Text("longer", 5000, bytes.Repeat([]byte("y"), 5000))
+	b.Text("none", 5000, bytes.Repeat([]byte("z"), 5000))
+	if err := tw.Close(); err != nil || b.Err != nil {
+		t.Fatal(err, b.Err)
 	}
 	s := out.String()
 	if n := strings.Count(s, "x") + strings.Count(s, "y") + strings.Count(s, "z"); n > 1000 || !strings.Contains(s, "the beginning was left out") {

@@ -23,12 +23,13 @@ import (
 	"posd/pos/catalogue"
 	"posd/pos/config"
 	"posd/pos/register"
+	"posd/pos/support"
 )
 
 // Files of the data folder that posctl makes.
 const (
-	tokenFile = "tokens"
-	ownToken  = "posctl.token" // posctl's own, for status
+	tokenFile = support.TokenFile
+	ownToken  = support.OwnToken // posctl's own, for status
 )
 
 // initTerminal makes the journal with its birth record, the signing key whose

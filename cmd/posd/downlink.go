@@ -64,10 +64,10 @@ func officeKey(c *config.Config, log *slog.Logger) ed25519.PublicKey {
 
 // follow puts the parts that run into head office's hands.
 func (t *terminal) follow(ctx context.Context) {
-	p := downlink.Parts{Check: t.checkPushed, Apply: t.applyPushed, Refuse: func(ctx context.Context, e *event.ConfigRefused) error {
-		return t.note(ctx, e, nil)
-	}}
-	t.downlink.Start(ctx, p)
+	t.downlink.Start(ctx, downlink.Parts{
+		Check: t.checkPushed, Apply: t.applyPushed, Now: t.sureNow, Commands: t.commands(),
+		Note: func(ctx context.Context, e downlink.Event) error { return t.note(ctx, e, nil) },
+	})
 	t.goDo("proof", func(ctx context.Context) error {
 		select {
 		case <-time.After(lasting):
@@ -104,7 +104,7 @@ func (t *terminal) checkPushed(c *config.Config) error {
 func (t *terminal) applyPushed(ctx context.Context, c *config.Config, e *event.ConfigApplied) error {
 	t.journal.SetLimits(c.Data.MaxBytes, c.Data.Retention)
 	t.budget.Store(c.Data.MaxBytes)
-	t.level.Set(c.Log.Level)
+	t.verbosity.configure(c.Log.Level)
 	s := settingsOf(c)
 	return t.note(ctx, e, &s)
 }

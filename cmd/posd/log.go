@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -19,8 +20,7 @@ const (
 // newLogger writes to standard error, or where that is systemd's journal, there:
 // posd keeps no log file, whose pages the kernel would have to write next to the
 // journal's.
-// The level may change while it is used.
-func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
+func newLogger(w io.Writer, c config.Log) *logger {
 	level := new(slog.LevelVar)
 	level.Set(c.Level)
 	o := &slog.HandlerOptions{Level: level}
@@ -30,7 +30,65 @@ func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
 	} else if w == os.Stderr && underJournald() {
 		h = journald{level: level, to: &journaldConn{path: journaldSocket}}
 	}
-	return slog.New(bounded{h, &bucket{now: time.Now}}), level
+	l := &logger{level: level, last: new(lastLines)}
+	l.Logger = slog.New(bounded{both{h, slog.NewTextHandler(l.last, o)}, &bucket{now: time.Now}})
+	return l
+}
+
+// logger is posd's log. The level may change while it is used.
+type logger struct {
+	*slog.Logger
+	level *slog.LevelVar
+	last  *lastLines
+}
+
+// both gives what is logged to a second handler, which cannot fail.
+type both struct {
+	slog.Handler
+	second slog.Handler
+}
+
+// Handle implements slog.Handler.
+func (h both) Handle(ctx context.Context, r slog.Record) error {
+	h.second.Handle(ctx, r)
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h both) WithAttrs(a []slog.Attr) slog.Handler {
+	return both{h.Handler.WithAttrs(a), h.second.WithAttrs(a)}
+}
+
+// WithGroup implements slog.Handler.
+func (h both) WithGroup(name string) slog.Handler {
+	return both{h.Handler.WithGroup(name), h.second.WithGroup(name)}
+}
+
+// lastLines keeps the end of the log in memory, for a bundle: posd cannot read
+// systemd's journal.
+type lastLines struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const maxLast = 64 << 10
+
+// Write takes one line.
+func (l *lastLines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.b)+len(line) > maxLast {
+		half := l.b[min(len(l.b), maxLast/2):]
+		l.b = append(l.b[:0], half[bytes.IndexByte(half, '\n')+1:]...)
+	}
+	l.b = append(l.b, line[:min(len(line), maxLast/2)]...)
+	return len(line), nil
+}
+
+func (l *lastLines) text() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.b)
 }
 
 // bounded drops messages beyond logRate, and says how many: a flood would take the

@@ -49,7 +49,7 @@ func start(args []string, stdout, stderr io.Writer) int {
 		}
 		return fail(stderr, err)
 	}
-	log, level := newLogger(stderr, c.Log)
+	log := newLogger(stderr, c.Log)
 	for _, w := range warnings {
 		log.Warn(w.String())
 	}
@@ -57,7 +57,7 @@ func start(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, f.config+": ok")
 		return exitOK
 	}
-	if err := run(c, log, level); err != nil {
+	if err := run(c, log); err != nil {
 		return fail(stderr, err)
 	}
 	return exitOK

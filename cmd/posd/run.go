@@ -17,6 +17,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"posd/cgroup"
 	"posd/journal"
@@ -54,9 +55,12 @@ type terminal struct {
 	http      *httpapi.Server
 	uplink    *uplink.Uplink // nil: no hub is configured
 	downlink  *downlink.Downlink
-	level     *slog.LevelVar
-	budget    atomic.Int64 // of the journal, in bytes
-	heart     *heart       // likewise
+	heart     *heart // likewise
+	verbosity verbosity
+	last      *lastLines    // of the log
+	budget    atomic.Int64  // of the journal, in bytes
+	creds     string        // file of the key for the NATS servers, "": there is none
+	newKey    nkeys.KeyPair // was made and is not in use yet, see rotateKey
 
 	stay    bool       // no successor can be begun: what head office says of the journal is not acted upon
 	ended   chan error // of a part that ended by itself
@@ -71,34 +75,34 @@ type part struct {
 }
 
 // run is posd from a good configuration to the end.
-func run(c *config.Config, log *slog.Logger, level *slog.LevelVar) (err error) {
+func run(c *config.Config, log *logger) (err error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	t, err := openTerminal(c, log, level)
+	t, err := openTerminal(c, log)
 	if err != nil {
 		return err
 	}
 	if err := t.begin(); err != nil {
 		return errors.Join(err, t.stop("start failed"))
 	}
-	notify(log, daemon.SdNotifyReady)
+	notify(log.Logger, daemon.SdNotifyReady)
 	reason, cause := t.wait(signals)
 	if cause == nil {
 		t.downlink.Lasted()
 	}
-	notify(log, daemon.SdNotifyStopping)
+	notify(log.Logger, daemon.SdNotifyStopping)
 	log.Info("stopping", "because", reason)
 	return t.stopWithin(reason, cause)
 }
 
 // openTerminal opens all with head office's values over the file's. Where that fails
 // and the file's alone do not, head office's are given up: a push closes no shop.
-func openTerminal(c *config.Config, log *slog.Logger, level *slog.LevelVar) (*terminal, error) {
-	d := openDownlink(c, log)
+func openTerminal(c *config.Config, log *logger) (*terminal, error) {
+	d := openDownlink(c, log.Logger)
 	open := func() (*terminal, error) {
-		t := &terminal{c: d.Config(), log: log, level: level, downlink: d, set: metrics.NewSet(), ended: make(chan error, 8)}
-		level.Set(t.c.Log.Level)
+		t := &terminal{c: d.Config(), log: log.Logger, last: log.last, verbosity: verbosity{level: log.level}, downlink: d, set: metrics.NewSet(), ended: make(chan error, 8)}
+		t.verbosity.configure(t.c.Log.Level)
 		t.budget.Store(t.c.Data.MaxBytes)
 		t.applyLimits()
 		if err := t.open(); err != nil {
@@ -258,13 +262,15 @@ func (t *terminal) openUplink() (err error) {
 	}
 	t.heart = newHeart(t)
 	t.heart.config = t.pushed
+	t.creds = t.credential("hub.creds", h.Credentials)
 	t.uplink, err = uplink.New(uplink.Options{
 		Journal: t.journal, URLs: h.URLs, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
 		Shard: h.Shard, Stream: h.Stream, Fallback: h.Fallback, CAFile: h.CAFile,
 		CertFile: t.credential("hub.crt", h.CertFile), KeyFile: t.credential("hub.key", h.KeyFile),
-		Credentials: t.credential("hub.creds", h.Credentials), TokenFile: t.credential("hub.token", h.TokenFile),
+		Credentials: t.creds, TokenFile: t.credential("hub.token", h.TokenFile),
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
-		Heartbeat: t.heart.beat, Lost: t.lost, OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected},
+		Heartbeat: t.heart.beat, Lost: t.lost,
+		OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected, t.downlink.Commands},
 	})
 	return err
 }

@@ -139,7 +139,7 @@ func TestProbe(t *testing.T) {
 
 func TestLogIsBounded(t *testing.T) {
 	var out strings.Builder
-	log, _ := newLogger(&out, config.Log{Format: "text"})
+	log := newLogger(&out, config.Log{Format: "text"})
 	at := time.Now()
 	log.Handler().(bounded).b.now = func() time.Time { return at }
 	for range 10_000 {

@@ -121,6 +121,11 @@ func (o *object) texts(name string, v []string) {
 }
 
 func (s *Server) status(w http.ResponseWriter) int {
+	return writeJSON(w, http.StatusOK, s.StatusJSON())
+}
+
+// StatusJSON is what GET /v1/status answers.
+func (s *Server) StatusJSON() []byte {
 	var o object
 	t := &s.o.Terminal
 	o.open("")
@@ -156,7 +161,7 @@ func (s *Server) status(w http.ResponseWriter) int {
 	o.close()
 	s.pressureStatus(&o)
 	o.close()
-	return writeJSON(w, http.StatusOK, append(o.b, '\n'))
+	return append(o.b, '\n')
 }
 
 // load is what was last found, nothing where nobody watches.
