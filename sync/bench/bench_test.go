@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
+
+var herdSize = flag.Int("herd", 50, "terminals in the herd")
 
 // TestMain lets the test binary be its own child, as the program is.
 func TestMain(m *testing.M) {
@@ -67,7 +72,7 @@ func TestLandedSeesWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "journal")
-	if err := newJournal(path, terminal, 0, shapes[2], 1000, 1); err != nil {
+	if err := newJournal(path, store, terminal, 0, shapes[2], 1000, 1); err != nil {
 		t.Fatal(err)
 	}
 	c, err := startCluster(ctx, program, filepath.Join(dir, "cluster"), 1, false)
@@ -107,5 +112,69 @@ func TestMaker(t *testing.T) {
 	}
 	if len(seen) != 1000 {
 		t.Errorf("%d different events of 1000", len(seen))
+	}
+}
+
+// Many real terminals come at once, in two ways; the ledger has all of theirs, or the
+// run fails. -args -herd=3000 is what "make bench-hub" does.
+func TestHerd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs nats-server and poshub")
+	}
+	ctx, dir := t.Context(), t.TempDir()
+	r := &hubRun{options: hubOptions{dir: dir, terminals: *herdSize, each: 20}, server: filepath.Join(dir, "nats-server")}
+	if err := buildProgram(ctx, r.server, natsPackage); err != nil {
+		t.Fatal(err)
+	}
+	for _, outage := range []time.Duration{0, time.Second} {
+		res, err := r.herd(ctx, boltStore, outage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := uint64(*herdSize); res.Events < 20*n || res.Connected.Last == 0 || res.Settled.Last < res.Connected.P50 || res.PerTerminal <= 0 || res.Hub.Anon == 0 {
+			t.Errorf("%+v", res)
+		}
+	}
+}
+
+// A ledger that does not have what the terminals have ends the run.
+func TestHerdSeesWhatIsMissing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs nats-server and poshub")
+	}
+	ctx, dir := t.Context(), t.TempDir()
+	server, poshub := filepath.Join(dir, "nats-server"), filepath.Join(dir, "poshub")
+	if err := errors.Join(buildProgram(ctx, server, natsPackage), buildProgram(ctx, poshub, "posd/cmd/poshub")); err != nil {
+		t.Fatal(err)
+	}
+	o, err := startOffice(ctx, server, poshub, filepath.Join(dir, "office"), "0", "", 0, herdTerminals(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := o.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	h := &herd{office: o}
+	if err := h.check(ctx, &herdResult{}); err != nil {
+		t.Error(err)
+	}
+	if err := h.check(ctx, &herdResult{Terminals: 1, Events: 20}); err == nil {
+		t.Error("an empty ledger was taken for one with 20 events")
+	}
+}
+
+func TestCounts(t *testing.T) {
+	m := map[string]int{"a": 1, "b": 3}
+	for i := range 10 {
+		m[fmt.Sprint("x", i)] = 2
+	}
+	got := counts(m)
+	if len(got) != 9 || got[0] != "  3 × b" || got[1] != "  2 × x0" || got[8] != "  and 4 kinds more" {
+		t.Errorf("%q", got)
+	}
+	if a, b := kind("10.0.0.1:4222: terminal t77 is late"), kind("10.0.0.2:4222: terminal t5 is late"); a != b {
+		t.Errorf("%q %q", a, b)
 	}
 }

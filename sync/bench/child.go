@@ -14,16 +14,19 @@ import (
 
 // task is what one child process does.
 type task struct {
-	Kind    string
-	Procs   int    // GOMAXPROCS, 0 = Go's own choice
-	Journal string // folder
-	Cold    bool   // the kernel has to read it from the device
-	Dir     string // for state files
-	URLs    []string
-	Limit   time.Duration // of a contender that would take too long
-	Pending int           // publishes in flight; of the hub, messages in the stream
-	Ledger  string        // of the hub: URL of a database, "" = bbolt
-	Profile string        // write a CPU profile here
+	Kind        string
+	Procs       int    // GOMAXPROCS, 0 = Go's own choice
+	Journal     string // folder
+	Cold        bool   // the kernel has to read it from the device
+	Dir         string // for state files
+	URLs        []string
+	CA          string // PEM file
+	Credentials string
+	Limit       time.Duration // of a contender that would take too long
+	Pending     int           // publishes in flight; of the hub, messages in the stream
+	From, To    int           // of a herd: these terminals
+	Ledger      string        // of the hub: URL of a database, "" = bbolt
+	Profile     string        // write a CPU profile here
 }
 
 // kinds are the tasks by name.
@@ -34,6 +37,9 @@ var kinds = map[string]func(context.Context, task) (any, error){
 	"s2":      compressOnly,
 	"fill":    fillStream,
 	"hub":     runHub,
+	"each":    fillEach,
+	"consume": consumeEach,
+	"herd":    runTerminals,
 }
 
 // childFlag is followed by a task; no user types it.

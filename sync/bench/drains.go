@@ -63,7 +63,7 @@ func shipJournal(ctx context.Context, t task) (any, error) {
 		return nil, err
 	}
 	defer j.Close()
-	u, err := uplink.New(uplink.Options{Journal: j, URLs: t.URLs, Store: store, Terminal: terminal, StatePath: filepath.Join(t.Dir, "uplink.state")})
+	u, err := uplink.New(uplink.Options{Journal: j, URLs: t.URLs, Credentials: t.Credentials, CAFile: t.CA, Store: store, Terminal: terminal, StatePath: filepath.Join(t.Dir, "uplink.state")})
 	if err != nil {
 		return nil, err
 	}
@@ -167,29 +167,7 @@ func publishAsync(ctx context.Context, t task) (any, error) {
 		return nil, err
 	}
 	defer nc.Close()
-	var s sample
-	var w stopwatch
-	subject := wire.UpPrefix(0) + store + "." + terminal + ".async"
-	err = events(t.Journal, func(id chain.ID, rec chain.Record) (bool, error) {
-		if s.Events == 0 {
-			w = start()
-		}
-		// The client keeps the message until it is acknowledged; the map's page may go before.
-		_, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: slices.Clone(rec.Payload)},
-			jetstream.WithMsgID(msgID(t, id, rec.Seq)), jetstream.WithStallWait(30*time.Second))
-		s.Events++
-		s.Wire += uint64(len(rec.Payload))
-		return time.Since(w.at) < t.Limit, err
-	})
-	if err == nil {
-		select {
-		case <-js.PublishAsyncComplete():
-		case <-time.After(giveUp):
-			err = fmt.Errorf("%d publishes were not acknowledged", js.PublishAsyncPending())
-		}
-	}
-	w.stop(&s)
-	s.Raw, s.Sent = s.Wire, s.Events
+	s, err := publishAll(ctx, t, js, wire.UpPrefix(0)+store+"."+terminal+".async", t.Limit)
 	me, err2 := selfUsage()
 	s.Peak = me.anon
 	return s, errors.Join(err, err2)

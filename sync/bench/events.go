@@ -105,10 +105,14 @@ const (
 // made describes a journal that an earlier run made.
 type made struct{ Events int }
 
-// makeJournal makes a journal with so many events below dir, or takes the one that
+// makeJournal makes a journal of the seed with so many events below dir, or takes the one that
 // is there. It is never settled, so no run changes what the next one reads.
-func makeJournal(dir string, s shape, n int) (string, error) {
-	dir = filepath.Join(dir, fmt.Sprintf("journal-%s-%d", s.name, n))
+func makeJournal(dir string, s shape, n int, seed uint64) (string, error) {
+	name := fmt.Sprintf("journal-%s-%d", s.name, n)
+	if seed > 1 {
+		name += fmt.Sprint("-", seed)
+	}
+	dir = filepath.Join(dir, name)
 	path, note := filepath.Join(dir, "journal"), filepath.Join(dir, "made.json")
 	if b, err := os.ReadFile(note); err == nil {
 		var was made
@@ -119,7 +123,7 @@ func makeJournal(dir string, s shape, n int) (string, error) {
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o750)); err != nil {
 		return "", err
 	}
-	if err := newJournal(path, terminal, 0, s, n, 1); err != nil {
+	if err := newJournal(path, store, terminal, 0, s, n, seed); err != nil {
 		return "", err
 	}
 	b, err := json.Marshal(made{n})
@@ -130,7 +134,7 @@ func makeJournal(dir string, s shape, n int) (string, error) {
 }
 
 // newJournal makes one and closes it.
-func newJournal(path, terminal string, segment int64, s shape, n int, seed uint64) error {
+func newJournal(path, store, terminal string, segment int64, s shape, n int, seed uint64) error {
 	if _, err := journal.Create(path, journal.CreateOptions{Identity: journal.Identity{Store: store, Terminal: terminal}, SegmentSize: segment}); err != nil {
 		return err
 	}

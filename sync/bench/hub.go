@@ -4,122 +4,149 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
-	"posd/sync/hub"
 	"posd/sync/ledger/pgtest"
 )
 
-// ledgerKinds are the two stores.
-var ledgerKinds = []string{"bbolt", "postgresql"}
-
-// hubCommand lets a hub take in a stream that is there already, into each ledger.
-func hubCommand(ctx context.Context, args []string) (err error) {
-	o, err := parse("hub", args)
-	if err != nil {
-		return err
-	}
-	program := filepath.Join(o.dir, "nats-server")
-	if err := buildProgram(ctx, program, natsPackage); err != nil {
-		return err
-	}
-	path, err := makeJournal(o.dir, shapes[1], o.events)
-	if err != nil {
-		return err
-	}
-	c, err := startCluster(ctx, program, filepath.Join(o.dir, "cluster"), 1, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.stop()) }()
-	dir, err := os.MkdirTemp(o.dir, "hub")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	var shipped sample
-	if err := do(ctx, task{Kind: "uplink", Journal: path, URLs: c.urls, Dir: dir}, &shipped); err != nil {
-		return err
-	}
-	pg, err := pgtest.New()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, pg.Close()) }()
-	m, samples := begin(), make(map[string][]sample)
-	for round := range o.rounds {
-		for _, kind := range ledgerKinds {
-			t := task{Kind: "hub", URLs: c.urls, Dir: filepath.Join(dir, fmt.Sprintf("%s-%d", kind, round)), Pending: int(shipped.Sent)}
-			if kind == "postgresql" {
-				if t.Ledger, err = pg.Create(ctx); err != nil {
-					return err
-				}
-			}
-			var s sample
-			if err := do(ctx, t, &s); err != nil {
-				return err
-			}
-			if s.Events != shipped.Events {
-				return fmt.Errorf("%s: the ledger has %d records of %d", kind, s.Events, shipped.Events)
-			}
-			samples[kind] = append(samples[kind], s)
-		}
-	}
-	m.end()
-	fmt.Printf("%s\n%s\n\n", &m, m.Load())
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "ledger\trecords/s\tmin..max\thub CPU µs\town MB\t")
-	for _, kind := range ledgerKinds {
-		r := row{rounds: samples[kind]}
-		fmt.Fprintf(w, "%s\t%.0f\t%s\t%.2f\t%.1f\t\n", kind, r.over(sample.rate), r.spread(), r.over(sample.cpuEach), r.over(peak)/1e6)
-	}
-	return w.Flush()
+// hubOptions of the command line.
+type hubOptions struct {
+	dir       string
+	markdown  string
+	parts     []string
+	rounds    int
+	events    int // of the ledgers' journal; a backlog has as many twice
+	terminals int // of the herd
+	each      int // events of each of them
+	rate      int // of handshakes that its server lets in, 0: no limit
+	quick     bool
 }
 
-// runHub takes the stream in with the real hub, until its position is at the end.
-func runHub(ctx context.Context, t task) (_ any, err error) {
-	h, err := hub.Open(hub.Options{Dir: t.Dir, LedgerURL: t.Ledger, NATSURL: strings.Join(t.URLs, ",")})
-	if err != nil {
-		return nil, err
+// parts of "bench hub". What is not run is taken from the last run's results.
+var hubParts = []string{"ledger", "latency", "herd", "outage"}
+
+func parseHub(args []string) (o hubOptions, err error) {
+	f := flag.NewFlagSet("bench hub", flag.ContinueOnError)
+	f.StringVar(&o.dir, "dir", ".tools/bench.d", "`folder` for journals, servers' files and results; journals are kept for the next run")
+	f.StringVar(&o.markdown, "md", "", "write the document to this `file`")
+	parts := f.String("parts", strings.Join(hubParts, ","), "run these `parts`; of the others the last results are shown")
+	f.IntVar(&o.rounds, "rounds", 3, "`number` of rounds of the ledgers")
+	f.IntVar(&o.events, "events", 400_000, "`number` of events in a journal")
+	f.IntVar(&o.terminals, "terminals", 3000, "`number` of terminals in the herd")
+	f.IntVar(&o.each, "each", 1000, "`number` of events of each terminal in the herd")
+	f.IntVar(&o.rate, "rate", 0, "TLS handshakes that the herd's server lets in, `number` a second; 0: all")
+	f.BoolVar(&o.quick, "quick", false, "one round of everything, short, with 50 terminals, for a first look")
+	if err := f.Parse(args); err != nil {
+		return o, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, giveUp)
-	done := make(chan error, 1)
-	defer func() { cancel(); err = errors.Join(err, <-done, h.Close()) }()
-	token, err := os.ReadFile(filepath.Join(t.Dir, "api.token"))
-	if err != nil {
-		done <- nil
-		return nil, err
+	if o.quick {
+		o.rounds, o.events, o.terminals, o.each = 1, 50_000, 50, 200
 	}
-	w := start()
-	go func() { done <- h.Run(ctx) }()
-	var st struct {
-		Position, Records uint64
-		LastError         string `json:"last_error"`
-	}
-	for st.Position < uint64(t.Pending) {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the hub is at message %d of %d: %s", st.Position, t.Pending, st.LastError)
-		case <-time.After(20 * time.Millisecond):
-		}
-		r := httptest.NewRequest(http.MethodGet, "/v1/status", nil)
-		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-		answer := httptest.NewRecorder()
-		h.Handler().ServeHTTP(answer, r)
-		if err := json.Unmarshal(answer.Body.Bytes(), &st); err != nil {
-			return nil, fmt.Errorf("status: %w: %s", err, answer.Body)
+	o.parts = strings.Split(*parts, ",")
+	for _, p := range o.parts {
+		if !slices.Contains(hubParts, p) {
+			return o, fmt.Errorf("bench hub: there is no part %q; there are %s", p, strings.Join(hubParts, ", "))
 		}
 	}
-	s := sample{Events: st.Records}
-	w.stop(&s)
-	me, err := selfUsage()
-	s.Peak = me.anon
-	return s, err
+	if f.NArg() > 0 || o.rounds < 1 || o.events < 1000 || o.terminals < 1 || o.each < 1 {
+		return o, errors.New("bench hub: at least 1 round, 1,000 events, 1 terminal with 1 event, and no other arguments")
+	}
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return o, err
+	}
+	return o, os.MkdirAll(o.dir, 0o750)
+}
+
+// hubRun is a run of "bench hub".
+type hubRun struct {
+	options hubOptions
+	server  string // nats-server
+	pg      *pgtest.Server
+
+	Ledger  *ledgerResult
+	Latency *latencyResult
+	Herd    *herdResult
+	Outage  *herdResult
+}
+
+func hubCommand(ctx context.Context, args []string) (err error) {
+	o, err := parseHub(args)
+	if err != nil {
+		return err
+	}
+	r := &hubRun{options: o, server: filepath.Join(o.dir, "nats-server")}
+	if err := buildProgram(ctx, r.server, natsPackage); err != nil {
+		return err
+	}
+	if r.pg, err = pgtest.New(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.pg.Close()) }()
+	for _, p := range []struct {
+		name string
+		to   any
+		run  func(context.Context) error
+	}{
+		{"ledger", &r.Ledger, r.runLedgers},
+		{"latency", &r.Latency, r.runLatency},
+		{"herd", &r.Herd, r.runHerd},
+		{"outage", &r.Outage, r.runOutage},
+	} {
+		file := filepath.Join(o.dir, "result-"+p.name+".json")
+		if !slices.Contains(o.parts, p.name) {
+			if err := restore(file, p.to); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "bench: %s\n", p.name)
+		if err := p.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if err := save(file, p.to); err != nil {
+			return err
+		}
+	}
+	r.print(os.Stdout)
+	if o.markdown != "" {
+		return r.writeDocument(o.markdown)
+	}
+	return nil
+}
+
+// save keeps a part's result for a later run's document, restore takes it; one that was
+// never made is left out.
+func save(file string, result any) error {
+	b, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
+}
+
+func restore(file string, result any) error {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, result)
+	}
+	if err != nil {
+		return fmt.Errorf("result of an earlier run: %w; remove it", err)
+	}
+	return nil
+}
+
+func (r *hubRun) print(w io.Writer) {
+	for _, p := range []interface{ text() string }{r.Ledger, r.Latency, r.Herd, r.Outage} {
+		fmt.Fprint(w, p.text())
+	}
+	fmt.Fprintln(w, strings.Join(r.Ratios(), "\n"))
 }

@@ -128,7 +128,7 @@ func (r *uplinkRun) prepare(ctx context.Context) (err error) {
 		if s.name == "single" {
 			n /= 4 // a page each
 		}
-		if r.journals[s.name], err = makeJournal(r.options.dir, s, n); err != nil {
+		if r.journals[s.name], err = makeJournal(r.options.dir, s, n, 1); err != nil {
 			return err
 		}
 	}

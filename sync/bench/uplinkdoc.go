@@ -176,8 +176,11 @@ func (r *uplinkRun) Tables() string {
 //go:embed uplink.md.tmpl
 var uplinkText string
 
-func (r *uplinkRun) writeDocument(path string) error {
-	t, err := template.New("document").Parse(uplinkText)
+func (r *uplinkRun) writeDocument(path string) error { return writeTemplate(path, uplinkText, r) }
+
+// writeTemplate writes a document whose words are a template's and whose figures are v's.
+func writeTemplate(path, text string, v any) error {
+	t, err := template.New("document").Parse(text)
 	if err != nil {
 		return err
 	}
@@ -188,7 +191,7 @@ func (r *uplinkRun) writeDocument(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.Execute(f, r); err != nil {
+	if err := t.Execute(f, v); err != nil {
 		f.Close()
 		return err
 	}

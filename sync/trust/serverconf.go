@@ -44,7 +44,15 @@ type Server struct {
 
 // TLS names PEM files on the servers' machines. CA is of the clients' certificates and,
 // in a cluster, of the other servers'.
-type TLS struct{ Cert, Key, CA string }
+type TLS struct {
+	Cert, Key, CA string
+
+	// Rate is how many clients a second are let into a handshake, 0: all. One that would
+	// be too many is refused before it costs anything, and comes again after a pause
+	// of its own. Without it a fleet that comes back at once makes each wait for all,
+	// until it has given up and begins anew: nobody gets in.
+	Rate int
+}
 
 var errCluster = errors.New("configuration of NATS servers")
 
@@ -143,6 +151,10 @@ func (c *Cluster) writeTLS(b *bytes.Buffer) {
 		fmt.Fprintf(b, "  ca_file: %q\n  verify_and_map: true\n", c.TLS.CA)
 	case c.TLS.CA != "":
 		fmt.Fprintf(b, "  ca_file: %q\n  verify: true\n", c.TLS.CA)
+	}
+	if c.TLS.Rate > 0 {
+		fmt.Fprintf(b, "  # A fleet that comes back at once would keep this server busy with handshakes that\n"+
+			"  # nobody waits for any more. Who is refused comes again after a pause.\n  connection_rate_limit: %d\n", c.TLS.Rate)
 	}
 	fmt.Fprintf(b, "  min_version: \"1.3\"\n  timeout: 10\n}\n")
 }
