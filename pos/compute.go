@@ -254,6 +254,13 @@ func mulDiv(a, b int64, c uint64) (result int64, ok bool) {
 	return int64(q), true
 }
 
+// Part is amount × n / of, rounded half away from zero: what n of so many cost.
+// 0 ≤ n ≤ of, of > 0, amount within MaxAmount.
+func Part(amount Money, n, of Qty) Money {
+	m, _ := mulDiv(int64(amount), int64(n), uint64(of))
+	return Money(m)
+}
+
 func magnitude(n int64) uint64 {
 	if n < 0 {
 		return -uint64(n)

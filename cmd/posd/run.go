@@ -219,7 +219,7 @@ func (t *terminal) open() (err error) {
 	if t.register, err = register.Open(t.journal, t.view, register.Options{
 		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Operator: c.Terminal.Operator,
 		Currency: c.Terminal.Currency, Settings: settingsOf(c), TimeZone: c.Terminal.TimeZone,
-		Release: releaseName(), Opener: &opener, Log: t.log,
+		Release: releaseName(), Opener: &opener, Segment: c.Data.Segment, Log: t.log,
 	}); err != nil {
 		return err
 	}

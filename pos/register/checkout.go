@@ -41,16 +41,18 @@ type Answer struct {
 }
 
 type command struct {
-	ctx  context.Context
-	ping bool
-	id   keyID
-	h    event.Header
-	e    event.SaleCompleted
-	size int
-	set  *Settings    // that the sale was prepared with, or that a note puts into force
-	note Appender     // nil: a sale
-	held atomic.Int32 // free, taken by the loop, or given up by its caller
-	done chan result
+	ctx    context.Context
+	ping   bool
+	id     keyID
+	h      event.Header
+	e      event.SaleCompleted
+	size   int
+	set    *Settings // that the sale was prepared with, or that a note puts into force
+	note   Appender  // nil: a sale, or what decide says
+	decide Decision
+	hash   [32]byte
+	held   atomic.Int32 // free, taken by the loop, or given up by its caller
+	done   chan result
 }
 
 const (
@@ -62,6 +64,8 @@ const (
 type result struct {
 	seq    uint64
 	replay bool
+	soon   bool   // the event need not be durable before it is answered
+	event  []byte // of a decision
 	err    error
 }
 
@@ -159,7 +163,7 @@ func (r *Register) submit(cmd *command) (result, error) {
 
 func (r *Register) recycle(cmd *command, res result) result {
 	cmd.ctx, cmd.ping, cmd.h, cmd.e = nil, false, event.Header{}, event.SaleCompleted{}
-	cmd.set, cmd.note = nil, nil
+	cmd.set, cmd.note, cmd.decide = nil, nil, nil
 	cmd.held.Store(free)
 	r.pool.Put(cmd)
 	return res
@@ -220,6 +224,9 @@ func (r *Register) handle(c *command) result {
 	}
 	if c.note != nil {
 		return r.handleNote(c)
+	}
+	if c.decide != nil {
+		return r.handleStep(c)
 	}
 	if c.h.Key != "" {
 		seq, ok, err := r.find(c.h.Key, c.id)

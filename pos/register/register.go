@@ -29,6 +29,7 @@ type Options struct {
 	TimeZone        *time.Location // nil: UTC
 	Release         string         // for terminal.started
 	Queue           int            // sales that may wait for the loop, default 256
+	Segment         int64          // bytes of one journal file; 0: the journal's default
 	Opener          *Opener        // the one whose method the journal was opened with
 	Log             *slog.Logger
 
@@ -57,7 +58,8 @@ type Register struct {
 	record  record // reused by the loop
 	receipt []byte
 
-	turns atomic.Uint64 // of the loop
+	turns    atomic.Uint64 // of the loop
+	mostOpen int           // bytes of all baskets in an opening state
 
 	bugDropKey bool // a mistake that the tests plant and must see
 }
@@ -69,6 +71,7 @@ func Open(j *journal.Journal, v *view.View, o Options) (*Register, error) {
 	r := &Register{j: j, v: v, o: o, queue: make(chan *command, o.Queue), bugDropKey: planted("dropped-key")}
 	r.set.Store(&o.Settings)
 	r.record.id, r.record.start = j.ID(), j.Incarnation()
+	r.mostOpen = mostOpen(o.Segment)
 	r.pool.New = func() any { return &command{done: make(chan result, 1)} }
 	if err := r.load(); err != nil {
 		return nil, fmt.Errorf("read the terminal's state from its journal: %w", err)
@@ -81,6 +84,15 @@ func Open(j *journal.Journal, v *view.View, o Options) (*Register, error) {
 		o.Opener.r.Store(r)
 	}
 	return r, nil
+}
+
+// mostOpen leaves room in each file for what it is there for, and in the opening state's
+// record for all else that stands in it.
+func mostOpen(segment int64) int {
+	if segment <= 0 {
+		segment = journal.DefaultSegmentSize
+	}
+	return int(min(segment/4, 96<<10))
 }
 
 func (o *Options) fill() {

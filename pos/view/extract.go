@@ -3,6 +3,8 @@ package view
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -27,11 +29,22 @@ func extract(r chain.Record) (e entry, ok bool, err error) {
 	if err != nil {
 		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
 	}
-	if h.Type != event.TypeSaleCompleted {
-		return e, false, nil
-	}
 	e.seq = r.Seq
-	if e.sale, e.receipt, err = saleNames(data); err != nil {
+	switch h.Type {
+	case event.TypeSaleCompleted:
+		if e.sale, e.receipt, err = saleNames(data); err == nil {
+			e.back, err = backOf(r.Seq, data)
+		}
+	case event.TypeTraining:
+		e.sale, e.receipt, err = saleNames(data)
+	case event.TypeShiftClosed:
+		e.receipt, err = reportName(data)
+	default:
+		if h.Key == "" || slices.Contains(event.BasketTypes[:], h.Type) { // a basket keeps its keys itself
+			return e, false, nil
+		}
+	}
+	if err != nil {
 		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
 	}
 	if h.Key != "" {
@@ -40,7 +53,18 @@ func extract(r chain.Record) (e entry, ok bool, err error) {
 		}
 		e.keyed, e.key = true, idOf(h.Key)
 	}
-	return e, true, nil
+	return e, e.keyed || e.receipt != "", nil
+}
+
+// ReportName is under what ByReceipt finds a Z report. No receipt has a slash.
+func ReportName(z uint64) string { return "Z/" + strconv.FormatUint(z, 10) }
+
+func reportName(data []byte) (string, error) {
+	e, err := event.ParseShiftClosed(data)
+	if err != nil || e.Z == 0 {
+		return "", err
+	}
+	return ReportName(e.Z), nil
 }
 
 // saleNames returns the sale id and the receipt of a sale's data. They are its

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -104,7 +105,7 @@ type mark struct {
 func (f *file) readMark() (m mark, ok bool, err error) {
 	err = f.read(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketMeta)
-		for _, name := range [][]byte{bucketSale, bucketReceipt, bucketKey, bucketSeq} {
+		for _, name := range [][]byte{bucketSale, bucketReceipt, bucketKey, bucketSeq, bucketBack} {
 			if tx.Bucket(name) == nil {
 				return nil
 			}
@@ -154,14 +155,14 @@ func (f *file) commit(m mark, entries []entry, oldest uint64, freeMost int) erro
 }
 
 type buckets struct {
-	sale, receipt, key, seq *bolt.Bucket
-	buf                     []byte
+	sale, receipt, key, seq, back *bolt.Bucket
+	buf                           []byte
 }
 
 func (b *buckets) open(tx *bolt.Tx) (err error) {
 	for name, to := range map[string]**bolt.Bucket{
 		string(bucketSale): &b.sale, string(bucketReceipt): &b.receipt,
-		string(bucketKey): &b.key, string(bucketSeq): &b.seq,
+		string(bucketKey): &b.key, string(bucketSeq): &b.seq, string(bucketBack): &b.back,
 	} {
 		if *to, err = tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 			return err
@@ -173,14 +174,38 @@ func (b *buckets) open(tx *bolt.Tx) (err error) {
 
 // put stores e. bbolt keeps the value slices until the commit: each is its own.
 func (b *buckets) put(e *entry) error {
-	err := errors.Join(
-		b.sale.Put([]byte(e.sale), appendSeq(nil, e.seq)),
-		b.receipt.Put([]byte(e.receipt), appendSeq(nil, e.seq)),
-		b.seq.Put(appendSeq(nil, e.seq), e.appendSeqValue(nil)))
+	err := b.seq.Put(appendSeq(nil, e.seq), e.appendSeqValue(nil))
+	if err == nil && e.sale != "" {
+		err = b.sale.Put([]byte(e.sale), appendSeq(nil, e.seq))
+	}
+	if err == nil && e.receipt != "" {
+		err = b.receipt.Put([]byte(e.receipt), appendSeq(nil, e.seq))
+	}
 	if err == nil && e.keyed {
 		err = b.key.Put(e.key[:], e.appendKeyValue(nil))
 	}
+	for _, l := range e.back {
+		if err == nil {
+			k := l.of.bytes()
+			err = b.back.Put(k, backBytes(parseBack(b.back.Get(k)).Plus(l.Back)))
+		}
+	}
 	return err
+}
+
+// dropBack drops what is known of returns of a sale that the journal no longer holds.
+func (b *buckets) dropBack(sale []byte) error {
+	if len(sale) == 0 {
+		return nil
+	}
+	prefix := append(append([]byte(nil), sale...), 0)
+	c := b.back.Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && len(k) == len(prefix)+4; k, _ = c.Seek(prefix) {
+		if err := b.back.Delete(append([]byte(nil), k...)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // free drops the entries of records that the journal no longer holds.
@@ -193,7 +218,7 @@ func (b *buckets) free(oldest uint64, most int) error {
 		}
 		if sale, receipt, key, ok := parseSeqValue(v); ok {
 			err := errors.Join(
-				deleteOf(b.sale, sale, seq), deleteOf(b.receipt, receipt, seq), deleteOf(b.key, key, seq))
+				deleteOf(b.sale, sale, seq), deleteOf(b.receipt, receipt, seq), deleteOf(b.key, key, seq), b.dropBack(sale))
 			if err != nil {
 				return err
 			}

@@ -8,7 +8,7 @@ import (
 
 // schema is the version of the layout below. Another one is not converted: the
 // index is built again.
-const schema = 1
+const schema = 2
 
 // Buckets of the file, all numbers big-endian, so that by-seq keys sort:
 //
@@ -16,6 +16,7 @@ const schema = 1
 //	sale     sale id → seq u64
 //	receipt  receipt → seq u64
 //	key      first 16 bytes of SHA-256(idempotency key) → seq u64 · SHA-256 of the body, 32 B
+//	back     sale id · 0 · line u32 → quantity i64 · amount i64 that came back
 //	seq      seq u64 → sale length u8 · receipt length u8 · sale · receipt · [key 16 B]
 //
 // The last bucket exists to find the others' entries when the journal frees a
@@ -25,6 +26,7 @@ var (
 	bucketSale    = []byte("sale")
 	bucketReceipt = []byte("receipt")
 	bucketKey     = []byte("key")
+	bucketBack    = []byte("back")
 	bucketSeq     = []byte("seq")
 
 	metaSchema  = []byte("schema")
@@ -47,6 +49,7 @@ type entry struct {
 	keyed         bool
 	key           keyID
 	hash          bodyHash
+	back          []backLine
 }
 
 func idOf(key string) keyID {

@@ -199,7 +199,13 @@ func (v *View) apply(g journal.Group) {
 	defer v.mu.Unlock()
 	for i := range v.late[first:] {
 		e := &v.late[first+i]
-		v.sales[e.sale], v.papers[e.receipt] = e.seq, e.seq
+		if e.sale != "" {
+			v.sales[e.sale] = e.seq
+		}
+		if e.receipt != "" {
+			v.papers[e.receipt] = e.seq
+		}
+		v.backs = append(v.backs, e.back...)
 		if e.keyed {
 			v.keys[e.key] = keyed{e.seq, e.hash}
 		}
@@ -221,6 +227,7 @@ func (v *View) commit() error {
 	clear(v.sales)
 	clear(v.papers)
 	clear(v.keys)
+	v.backs = nil
 	clear(v.late)
 	v.late, v.due, v.refused = v.late[:0], time.Time{}, false
 	return nil

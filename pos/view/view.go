@@ -58,6 +58,7 @@ type View struct {
 	sales   map[string]uint64
 	papers  map[string]uint64
 	keys    map[keyID]keyed
+	backs   []backLine
 }
 
 type keyed struct {
@@ -199,7 +200,7 @@ func (v *View) install(f *file, m mark) {
 	v.file, v.applied = f, m
 	v.damaged.Store(nil)
 	v.late, v.due, v.refused = nil, time.Time{}, false
-	v.sales, v.papers, v.keys = map[string]uint64{}, map[string]uint64{}, map[keyID]keyed{}
+	v.sales, v.papers, v.keys, v.backs = map[string]uint64{}, map[string]uint64{}, map[keyID]keyed{}, nil
 }
 
 // Applied is the last record that lookups know of.

@@ -1,0 +1,266 @@
+package register
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"posd/journal"
+	"posd/journal/chain"
+	"posd/pos"
+	"posd/pos/event"
+	"posd/pos/till"
+)
+
+// Call is one request that changes something.
+type Call struct {
+	Key   string   // idempotency key
+	Hash  [32]byte // SHA-256 of what was asked for
+	Front string   // who asks
+	Trace string   // W3C traceparent
+}
+
+// Turn is what a decision may look at: the state as it is now, which it must not
+// change, and the moment.
+type Turn struct {
+	State    *till.State
+	Rules    till.Rules
+	Settings *Settings
+	Currency pos.Currency
+	Now      time.Time
+	Date     string // the business date of a shift that is opened now
+	r        *Register
+	trust    event.Clock
+}
+
+// Shift makes sure that a shift is open, as a sale does.
+func (t *Turn) Shift(operator string) error { return t.r.roll(t.Now, t.trust, operator) }
+
+// Decision says what a call makes of the state: an event that is to be journaled, or
+// why not. It runs in the loop, so it neither waits nor computes for long.
+type Decision func(t *Turn) (Appender, error)
+
+// Outcome is the event that a call has made.
+type Outcome struct {
+	Seq      uint64
+	Replayed bool   // by an earlier call with this key
+	Event    []byte // the event as it stands in the journal
+	Journal  chain.ID
+}
+
+// Do has the loop decide, and returns when the event is as durable as its kind asks:
+// steps of a basket that move no money within two seconds, everything else before Do
+// returns. A call with a key takes effect once, as a checkout does; for the steps of a
+// basket as long as the basket is open. Errors: as Checkout.
+func (r *Register) Do(ctx context.Context, c Call, d Decision) (Outcome, error) {
+	if err := r.awaitIndex(ctx); err != nil {
+		return Outcome{}, err
+	}
+	cmd := r.pool.Get().(*command)
+	cmd.ctx, cmd.decide = ctx, d
+	cmd.h = event.Header{Key: c.Key, Front: c.Front, Trace: c.Trace}
+	if c.Key != "" {
+		cmd.id, cmd.hash = idOf(c.Key), c.Hash
+		cmd.h.Hash = hex.EncodeToString(c.Hash[:])
+	}
+	res, err := r.submit(cmd)
+	if err == nil {
+		err = res.err
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	if res.replay {
+		return r.again(ctx, res.seq, c)
+	}
+	if res.soon {
+		return Outcome{Seq: res.seq, Event: res.event, Journal: r.j.ID()}, nil
+	}
+	if err := r.j.Wait(ctx, res.seq); err != nil {
+		return Outcome{}, fmt.Errorf("event is not known to be durable: %w", err)
+	}
+	return Outcome{Seq: res.seq, Event: res.event, Journal: r.j.ID()}, nil
+}
+
+// again answers with the event that a key has made before.
+func (r *Register) again(ctx context.Context, seq uint64, c Call) (Outcome, error) {
+	if err := r.j.Wait(ctx, seq); err != nil {
+		return Outcome{}, fmt.Errorf("event is not known to be durable: %w", err)
+	}
+	o := Outcome{Seq: seq, Replayed: true}
+	err := r.j.Read(seq, func(rec chain.Record) error {
+		named, err := chain.Named(r.j.ID(), rec)
+		if err != nil {
+			return err
+		}
+		o.Journal, o.Seq = named.Journal, named.Record.Seq
+		h, _, err := event.Parse(named.Record.Payload)
+		if err == nil && (h.Key != c.Key || h.Hash != hex.EncodeToString(c.Hash[:])) {
+			err = ErrKeyReused
+		}
+		o.Event = append([]byte(nil), named.Record.Payload...)
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrKeyReused):
+		return Outcome{}, ErrKeyReused
+	case err != nil:
+		return Outcome{}, fmt.Errorf("%w: event %d: %w", ErrUnreadable, seq, err)
+	}
+	return o, nil
+}
+
+// handleStep is one turn of the loop for Do.
+func (r *Register) handleStep(c *command) result {
+	if c.h.Key != "" {
+		if k, ok := r.state.FindKey(c.id); ok {
+			if k.Hash != c.hash {
+				return result{err: ErrKeyReused}
+			}
+			return result{seq: k.Seq, replay: true}
+		}
+		seq, ok, err := r.find(c.h.Key, c.id)
+		if err != nil || ok {
+			return result{seq: seq, replay: ok, err: err}
+		}
+	}
+	now, trust := r.lookAtClock()
+	set := r.Settings()
+	e, err := c.decide(&Turn{
+		State: &r.state, Rules: r.rules(set), Settings: set, Currency: r.o.Currency,
+		Now: now, Date: r.businessDate(now, trust), r: r, trust: trust,
+	})
+	if err != nil {
+		return result{err: refusal(err, "")}
+	}
+	return r.take(c, e, now, trust)
+}
+
+// take journals what was decided and folds it.
+func (r *Register) take(c *command, e Appender, now time.Time, trust event.Clock) result {
+	c.h.Time, c.h.Clock = now, trust
+	class, size := journal.Durable, 1024
+	switch e := e.(type) {
+	case *event.SaleCompleted:
+		if !r.state.Room(e.Total) {
+			return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
+		}
+		if err := r.roll(now, trust, e.Operator); err != nil {
+			return result{err: err}
+		}
+		r.number(e)
+		size = sizeOf(e, &c.h)
+	case *event.Basket:
+		if !movesMoney(e.Type) {
+			class = journal.Soon
+		}
+	case *event.ShiftClosed:
+		class, size = journal.Finishing, size+160*len(e.Totals.Taxes)
+	}
+	r.record.e, r.record.h, r.record.keep = e, c.h, true
+	seq, err := r.j.Append(event.RecordType, class, size, &r.record)
+	r.record.e, r.record.keep = nil, false
+	if err != nil {
+		return result{err: refusal(err, "")}
+	}
+	kept := append([]byte(nil), r.record.kept...)
+	r.apply(&c.h, seq, e)
+	switch e.(type) {
+	case *event.Basket: // keeps its keys itself
+	default:
+		r.keep(&c.h, c.id, seq)
+	}
+	if _, ok := e.(*event.ShiftClosed); ok {
+		r.sign()
+	}
+	return result{seq: seq, event: kept, soon: class == journal.Soon}
+}
+
+// movesMoney says that a step of a basket must be durable before anybody hears of it.
+func movesMoney(kind string) bool {
+	switch kind {
+	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed,
+		event.TypeBasketVoided, event.TypeBasketParked:
+		return true
+	}
+	return false
+}
+
+func (r *Register) rules(set *Settings) till.Rules {
+	return till.Rules{Rounding: set.Rounding, Coin: set.Coin, MostOpen: r.mostOpen}
+}
+
+// Look lets fn read the state; it must keep nothing of it.
+func (r *Register) Look(fn func(*till.State)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn(&r.state)
+}
+
+// Rules are those in force.
+func (r *Register) Rules() till.Rules { return r.rules(r.Settings()) }
+
+// Sold is a sale of this terminal's journal, and what has come back of it.
+type Sold struct {
+	Sale  event.SaleCompleted
+	Back  map[int]till.Back // by line
+	Until uint64            // the last record that Back knows of
+}
+
+// ErrNoSale: the journal does not hold the sale, or not any more.
+var ErrNoSale = errors.New("no such sale in this terminal's journal")
+
+// Sold finds a sale by its id, or by its receipt. Errors: ErrNoSale, ErrIndex.
+func (r *Register) Sold(ctx context.Context, sale, receipt string) (s Sold, err error) {
+	floor, _ := r.j.Floor()
+	ctx, cancel := context.WithTimeout(ctx, indexWait)
+	defer cancel()
+	if err := r.v.WaitApplied(ctx, floor); err != nil {
+		return s, fmt.Errorf("%w: %v", ErrIndex, err)
+	}
+	s.Until = r.v.Applied()
+	seq, ok, err := r.v.BySale(sale)
+	if sale == "" {
+		seq, ok, err = r.v.ByReceipt(receipt)
+	}
+	if err != nil {
+		return s, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	if !ok {
+		return s, ErrNoSale
+	}
+	err = r.j.Read(seq, func(rec chain.Record) error {
+		named, err := chain.Named(r.j.ID(), rec)
+		if err != nil {
+			return err
+		}
+		h, data, err := event.Parse(named.Record.Payload)
+		if err != nil {
+			return err
+		}
+		if h.Type != event.TypeSaleCompleted {
+			return ErrNoSale // a sale in training, or a report
+		}
+		s.Sale, err = event.ParseSale(data)
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNoSale), errors.Is(err, journal.ErrFreed):
+		return s, ErrNoSale
+	case err != nil:
+		return s, err
+	}
+	if s.Back, err = r.v.Returned(s.Sale.Sale); err != nil {
+		return s, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	return s, nil
+}
+
+// Current says that nothing has come back of any sale since s was read. A decision that
+// depends on s asks this, and is made anew where it is not so (ErrStale).
+func (s *Sold) Current(t *Turn) bool { return t.State.Returned <= s.Until }
+
+// ErrStale: something came back between reading and deciding. Nothing happened.
+var ErrStale = errors.New("something came back meanwhile")
