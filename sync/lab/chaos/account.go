@@ -72,23 +72,36 @@ type truth struct {
 	ends   map[string]chainEnd // by journal: last record and head
 	counts map[string]uint64   // events of a journal
 	money  int64
-	forked map[string]bool   // journals with two histories: the end of neither is the ledger's alone
-	limits map[string]uint64 // by journal: what was written after all was settled does not count
+	forked map[string]bool // journals with two histories: the end of neither is the ledger's alone
+	gone   map[string]span // by journal: what no terminal holds any more, and the ledger never had
+	limit  place           // of the journal that is being read: what was written after all was settled does not count
 }
 
+// span is some records of a journal that follow each other.
+type span struct{ first, last uint64 }
+
+func (s span) count() uint64 {
+	if s.last < s.first || s.first == 0 {
+		return 0
+	}
+	return s.last - s.first + 1
+}
+
+func (s span) has(seq uint64) bool { return seq >= s.first && seq <= s.last }
+
 func newTruth() *truth {
-	return &truth{events: map[name]string{}, ends: map[string]chainEnd{}, counts: map[string]uint64{}, forked: map[string]bool{}, limits: map[string]uint64{}}
+	return &truth{events: map[name]string{}, ends: map[string]chainEnd{}, counts: map[string]uint64{}, forked: map[string]bool{}, gone: map[string]span{}}
 }
 
 // add takes one record of a journal. Copies tell nothing new: their origin was kept.
 func (t *truth) add(l line) error {
-	if limit := t.limits[l.Journal]; limit > 0 && l.Seq > limit {
+	if t.limit.journal == l.Journal && l.Seq > t.limit.seq {
 		return nil
 	}
 	if end := t.ends[l.Journal]; l.Seq > end.Last {
 		t.ends[l.Journal] = chainEnd{Journal: l.Journal, Last: l.Seq, Head: l.Head}
 	}
-	if l.Type != "event" {
+	if l.Type != "event" || t.gone[l.Journal].has(l.Seq) {
 		return nil
 	}
 	n := name{l.Journal, l.Seq, l.Head}
@@ -174,14 +187,14 @@ func (k *takings) done(ends map[string]chainEnd) error {
 		case k.t.forked[id]:
 		case !ok:
 			return found(lost, "head office does not know journal %s, which has %d records", id, want.Last)
-		case got.Lost > 0:
-			return found(lost, "head office says that %d records of journal %s were declared lost", got.Lost, id)
+		case got.Lost != k.t.gone[id].count():
+			return found(lost, "head office says that %d records of journal %s were declared lost, %d are gone", got.Lost, id, k.t.gone[id].count())
 		case got.Last != want.Last || got.Head != want.Head:
 			return found(lost, "head office has journal %s up to %d with head %s, it ends at %d with %s", id, got.Last, got.Head, want.Last, want.Head)
-		case got.Records > got.Last || got.Events > k.counts[id]:
-			return found(twice, "head office has counted %d records and %d events of journal %s, there are %d and %d", got.Records, got.Events, id, got.Last, k.counts[id])
-		case got.Records < got.Last || got.Events < k.counts[id]:
-			return found(lost, "head office has counted %d records and %d events of journal %s, there are %d and %d", got.Records, got.Events, id, got.Last, k.counts[id])
+		case got.Records > got.Last-got.Lost || got.Events > k.counts[id]:
+			return found(twice, "head office has counted %d records and %d events of journal %s, there are %d and %d", got.Records, got.Events, id, got.Last-got.Lost, k.counts[id])
+		case got.Records < got.Last-got.Lost || got.Events < k.counts[id]:
+			return found(lost, "head office has counted %d records and %d events of journal %s, there are %d and %d", got.Records, got.Events, id, got.Last-got.Lost, k.counts[id])
 		}
 	}
 	return nil

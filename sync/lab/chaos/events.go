@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,13 @@ func entryOf(l line) entry {
 		e.in = place{l.Copy.Journal, l.Copy.Seq}
 	}
 	return e
+}
+
+// list is all that the ledger has.
+func (o *office) list(ctx context.Context) (map[name]entry, error) {
+	k := newTruth().against()
+	k.more = true
+	return k.ledger, o.events(ctx, k.add)
 }
 
 // cloudEvent is a message of the stream of events.
@@ -141,15 +149,15 @@ func parseID(id string) (n name, err error) {
 }
 
 // compareEvents waits until the last event of each journal is published, and compares
-// the stream of events with the ledger.
-func (w *world) compareEvents(ctx context.Context) error {
-	k := newTruth().against()
-	k.more = true
-	if err := w.hubs[0].events(ctx, k.add); err != nil {
+// the stream of events with the ledger, and what an earlier one had.
+func (w *world) compareEvents(ctx context.Context, before map[name]entry) error {
+	all, err := w.hubs[0].list(ctx)
+	if err != nil {
 		return err
 	}
-	p := newPublished(k.ledger)
-	err := w.readStream(ctx, outbox.Stream, func(m jetstream.Msg, at uint64) error {
+	maps.Copy(all, before)
+	p := newPublished(all)
+	err = w.readStream(ctx, outbox.Stream, func(m jetstream.Msg, at uint64) error {
 		return p.add(at, m.Subject(), m.Data())
 	}, p.enough)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {

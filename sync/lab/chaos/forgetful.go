@@ -81,19 +81,8 @@ func removeBlock(ctx context.Context, w *world, _ string) error {
 // forgetful has a server acknowledge so many events while head office is away, and lose
 // them in each of the ways. All that is missing must be sent again, and be in the ledger
 // once.
-func (b *bench) forgetful(ctx context.Context, seed uint64, events int) (err error) {
-	w, err := b.newWorld(ctx, "forgetful", seed, 1, "always")
-	if w == nil {
-		return err
-	}
-	defer func() {
-		w.close()
-		err = errors.Join(err, b.clear(w.dir, err))
-	}()
-	if err != nil {
-		return err
-	}
-	rng := rand.New(rand.NewPCG(seed, 1))
+func forgetful(ctx context.Context, w *world, events int) error {
+	rng := rand.New(rand.NewPCG(w.seed, 1))
 	o, t, err := w.opened(ctx, rng)
 	if err != nil {
 		return err
@@ -105,7 +94,7 @@ func (b *bench) forgetful(ctx context.Context, seed uint64, events int) (err err
 	if err != nil {
 		return err
 	}
-	if err := t.sellMany(ctx, events, seed); err != nil {
+	if err := t.sellMany(ctx, events, w.seed); err != nil {
 		return err
 	}
 	if err := t.allSent(ctx); err != nil {
@@ -115,7 +104,7 @@ func (b *bench) forgetful(ctx context.Context, seed uint64, events int) (err err
 		return err
 	}
 	w.servers.servers[0].kill()
-	b.say("forgetful: %d sales are acknowledged by the server, and not read by head office", t.book.sales())
+	w.b.say("forgetful: %d sales are acknowledged by the server, and not read by head office", t.book.sales())
 	parts := map[string]string{"till": t.data(), "hub": o.dir, "nats": w.servers.store(0)}
 	for name, dir := range parts {
 		if err := os.CopyFS(filepath.Join(w.dir, "base", name), os.DirFS(dir)); err != nil {
@@ -139,7 +128,7 @@ func (b *bench) forgetful(ctx context.Context, seed uint64, events int) (err err
 		if err := w.judge(ctx, false); err != nil {
 			return fmt.Errorf("forgetful server, %s: %w", h.name, err)
 		}
-		b.say("forgetful server, %s: all is at head office, once, after %.1f s", h.name, time.Since(begin).Seconds())
+		w.b.say("forgetful server, %s: all is at head office, once, after %.1f s", h.name, time.Since(begin).Seconds())
 		if err := o.stop(); err != nil {
 			return err
 		}

@@ -16,9 +16,10 @@ func main() {
 	flag.IntVar(&o.cuts, "cuts", 60, "cuts of connections")
 	flag.Uint64Var(&o.seed, "seed", 0, "of loads and cuts, 0 = from the clock; what real processes interleave does not repeat")
 	flag.BoolVar(&o.mutants, "mutants", true, "plant bugs and see them caught")
-	flag.StringVar(&o.scene, "scene", "", "play only this: forgetful")
+	flag.StringVar(&o.scene, "scene", "", "play only this: "+actNames()+", or all")
+	flag.StringVar(&o.store, "store", "", "on which a scene is played: bbolt or PostgreSQL (default both)")
 	flag.StringVar(&o.only, "only", "", "plant only the bugs whose names contain this; makes no history")
-	flag.IntVar(&o.events, "events", 100_000, "of a scene")
+	flag.IntVar(&o.events, "events", 0, "sales of a scene, 0 = as many as it is meant for")
 	flag.StringVar(&o.folder, "dir", ".tools/chaos", "work folder; what failed is kept in it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -41,6 +42,7 @@ type options struct {
 	seed    uint64
 	mutants bool
 	scene   string
+	store   string
 	only    string
 	events  int
 	folder  string
@@ -55,7 +57,8 @@ func chaos(ctx context.Context, o options) (ok bool, err error) {
 	defer func() { err = errors.Join(err, b.close()) }()
 	b.say("programs built")
 	if o.scene != "" {
-		return o.playScene(ctx, b)
+		err := b.perform(ctx, o)
+		return err == nil, err
 	}
 	v := &verdicts{b: b}
 	if o.only != "" {
@@ -76,14 +79,6 @@ func chaos(ctx context.Context, o options) (ok bool, err error) {
 		v.tally.all(), v.tally.leaders, v.kinds[lost], v.kinds[twice], v.kinds[disorder], v.kinds[stuck], v.kinds[phantom]+v.kinds[falseAlarm],
 		caught, planted, time.Since(b.begin).Seconds())
 	return err == nil && v.wrong() == 0 && caught == planted, err
-}
-
-func (o *options) playScene(ctx context.Context, b *bench) (bool, error) {
-	if o.scene != "forgetful" {
-		return false, fmt.Errorf("there is no scene %q: there is forgetful", o.scene)
-	}
-	err := b.forgetful(ctx, o.seed, o.events)
-	return err == nil, err
 }
 
 // verdicts sums up.

@@ -22,6 +22,7 @@ type till struct {
 	b      *bench
 	id     string
 	shard  int
+	parts  string // size of its segments
 	dir    string // of its data and configuration
 	web    string
 	token  string
@@ -37,7 +38,7 @@ func (t *till) data() string { return filepath.Join(t.dir, "data") }
 
 // newTill sets a terminal up. Its segments are small, so that there are many.
 func (b *bench) newTill(ctx context.Context, dir, id, build string, shard int, servers *cluster, seed uint64, env ...string) (*till, error) {
-	t := &till{b: b, id: id, shard: shard, dir: filepath.Join(dir, id), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: time.Minute}}
+	t := &till{b: b, id: id, shard: shard, parts: "64KiB", dir: filepath.Join(dir, id), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: time.Minute}}
 	t.process = &process{name: "posd " + id, log: t.dir + ".log", path: b.path(build), args: []string{"--config", t.conf()}, env: env}
 	if err := os.MkdirAll(t.data(), 0o750); err != nil {
 		return nil, err
@@ -79,7 +80,8 @@ listen = %q
 rate = 100000
 [data]
 dir = %q
-segment = "64KiB"
+segment = %q
+max_bytes = "16GiB"
 [hub]
 urls = ["nats://%s"]
 token_file = %q
@@ -87,7 +89,7 @@ shard = %d
 [limits]
 expect_cpu = "0%%"
 expect_memory = "0B"
-`, t.id, t.web, t.data(), strings.Join(t.link.addrs, `", "nats://`), secret, t.shard)
+`, t.id, t.web, t.data(), t.parts, strings.Join(t.link.addrs, `", "nats://`), secret, t.shard)
 	return errors.Join(os.WriteFile(secret, []byte(token), 0o600), os.WriteFile(t.conf(), []byte(text), 0o600))
 }
 
@@ -275,8 +277,8 @@ func (t *till) drained(ctx context.Context) error {
 	})
 }
 
-// dump reads the journal, and those that it has replaced, with posctl.
-func (t *till) dump(ctx context.Context, to *truth) error {
+// dump reads the journal up to a limit, and those that it has replaced, with posctl.
+func (t *till) dump(ctx context.Context, to *truth, limit place) error {
 	folders, err := filepath.Glob(filepath.Join(t.data(), "journal*"))
 	if err != nil {
 		return err
@@ -288,6 +290,9 @@ func (t *till) dump(ctx context.Context, to *truth) error {
 		out, err := run(ctx, t.b.path("posctl"), "dump", "-journal", dir)
 		if err != nil {
 			return found(falseAlarm, "%v", err)
+		}
+		if to.limit = (place{}); filepath.Base(dir) == "journal" {
+			to.limit = limit
 		}
 		if err := lines(strings.NewReader(string(out)), to.add); err != nil {
 			return err

@@ -402,40 +402,50 @@ func (w *world) judge(ctx context.Context, faithful bool) error {
 			return err
 		}
 	}
+	sent, err := w.settled(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.compareLedger(ctx); err != nil {
+		return err
+	}
+	return errors.Join(w.compareStream(ctx, faithful, sent), w.compareEvents(ctx, nil))
+}
+
+// settled waits until what was asked for is answered, and head office has it. It returns
+// how far each journal says that it was sent.
+func (w *world) settled(ctx context.Context) (sent map[string]uint64, err error) {
 	rng := rand.New(rand.NewPCG(w.seed, 999))
 	for _, t := range w.tills {
 		if err := t.ready(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		for pending := true; pending; { // what was asked for is asked for until there is an answer
 			if err := t.sellMore(ctx, 1, rng); err != nil {
-				return err
+				return nil, err
 			}
 			t.book.mu.Lock()
 			pending = len(t.book.open) > 0
 			t.book.mu.Unlock()
 		}
 	}
-	sent := map[string]uint64{}
+	sent = map[string]uint64{}
 	for _, t := range w.tills {
 		if err := t.drained(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		s, err := t.status(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		sent[s.Journal.ID] = s.Uplink.Sent
 		n, err := t.metric(ctx, "posd_uplink_rewinds_total")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		w.tally.rewinds += n
 	}
-	if err := w.compareLedger(ctx); err != nil {
-		return err
-	}
-	return errors.Join(w.compareStream(ctx, faithful, sent), w.compareEvents(ctx))
+	return sent, nil
 }
 
 // compareLedger stops the terminals and compares their journals with the ledger, and
@@ -456,26 +466,41 @@ func (w *world) compareLedger(ctx context.Context) error {
 // journals stops the terminals in order and reads all that they hold.
 func (w *world) journals(ctx context.Context) (*truth, error) {
 	t := newTruth()
+	return t, w.readJournals(ctx, t)
+}
+
+func (w *world) readJournals(ctx context.Context, t *truth) error {
 	for _, till := range w.tills {
 		st, err := till.status(ctx)
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if err := till.stop(); err != nil {
+			return err
 		}
 		// The stop adds to the journal; that goes out at the next start.
-		t.limits[st.Journal.ID] = st.Journal.Floor
-		if err := till.stop(); err != nil {
-			return nil, err
-		}
-		if err := till.dump(ctx, t); err != nil {
-			return nil, err
+		if err := till.dump(ctx, t, place{st.Journal.ID, st.Journal.Floor}); err != nil {
+			return err
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // audit compares one hub's word with the truth.
 func (w *world) audit(ctx context.Context, o *office, t *truth) error {
 	k := t.against()
+	if err := w.auditEvents(ctx, o, k); err != nil {
+		return err
+	}
+	s, err := o.status(ctx)
+	if err == nil && (s.Quarantined > 0 || s.Held > 0 || s.Waiting > 0 || s.Collisions > 0) {
+		err = found(falseAlarm, "%s says: %+v", o.name, s)
+	}
+	return err
+}
+
+// auditEvents compares all but the alarms.
+func (w *world) auditEvents(ctx context.Context, o *office, k *takings) error {
 	if err := o.events(ctx, k.add); err != nil {
 		return err
 	}
@@ -491,11 +516,7 @@ func (w *world) audit(ctx context.Context, o *office, t *truth) error {
 			return err
 		}
 	}
-	s, err := o.status(ctx)
-	if err == nil && (s.Quarantined > 0 || s.Held > 0 || s.Waiting > 0 || s.Collisions > 0) {
-		err = found(falseAlarm, "%s says: %+v", o.name, s)
-	}
-	return err
+	return nil
 }
 
 // compareStream reads the stream past all links. Each record must be in it, once and in
