@@ -269,6 +269,7 @@ func (t *terminal) openUplink() (err error) {
 		CertFile: t.credential("hub.crt", h.CertFile), KeyFile: t.credential("hub.key", h.KeyFile),
 		Credentials: t.creds, TokenFile: t.credential("hub.token", h.TokenFile),
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
+		Now:       func() time.Time { return t.register.Status().Past },
 		Heartbeat: t.heart.beat, Lost: t.lost,
 		OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected, t.downlink.Commands},
 	})

@@ -220,8 +220,9 @@ type Status struct {
 	Totals          event.ShiftTotals
 	Clock           event.Clock
 	Now             time.Time
-	Waiting         int // sales in the queue
-	Baskets         int // open and parked
+	Past            time.Time // over, though the wall clock may say otherwise
+	Waiting         int       // sales in the queue
+	Baskets         int       // open and parked
 	Z               uint64
 }
 
@@ -235,6 +236,9 @@ func (r *Register) Status() Status {
 		Branch: s.Branch, Receipt: s.Receipt, Perpetual: s.Perpetual, Currency: r.o.Currency,
 		Shift: s.Shift.Number, Open: s.Shift.Open, Implicit: s.Shift.Implicit, Operator: s.Shift.Operator, BusinessDate: s.Date,
 		Totals: s.Shift.Totals, Clock: r.trust(now), Now: now, Waiting: len(r.queue), Baskets: len(s.Baskets), Z: s.Z,
+	}
+	if st.Past = now; now.Before(buildFloor) { // a clock that was reset: the journal has seen later times
+		st.Past = time.UnixMilli(max(buildFloor.UnixMilli(), s.Wall))
 	}
 	st.Totals.Taxes = append([]pos.TaxTotal(nil), s.Shift.Totals.Taxes...)
 	return st

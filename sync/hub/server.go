@@ -129,7 +129,9 @@ func (h *Hub) dial() (*nats.Conn, error) {
 // way is where and how this hub connects, but for who it is.
 func (h *Hub) way() (url string, opts []nats.Option, err error) {
 	if h.srv != nil {
-		return h.srv.ClientURL(), []nats.Option{nats.InProcessServer(h.srv)}, nil
+		// Not tls://: what does not leave the process needs no certificate, and would not
+		// trust the one that terminals do.
+		return "nats://" + h.srv.Addr().String(), []nats.Option{nats.InProcessServer(h.srv)}, nil
 	}
 	cfg, err := ClientConfig(h.opt.NATSCA, h.opt.NATSCert, h.opt.NATSKey)
 	// Also without tls:// in the address the server may ask for TLS.

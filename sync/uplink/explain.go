@@ -103,7 +103,6 @@ func (u *Uplink) explainTLS(err error) string {
 		host      x509.HostnameError
 		authority x509.UnknownAuthorityError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
 	)
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
@@ -122,8 +121,9 @@ func (u *Uplink) explainTLS(err error) string {
 		return "the server's certificate is from an authority that is not trusted: a captive portal stands between, or hub.ca_file is not the hub's"
 	case errors.As(err, &record):
 		return "the server does not speak TLS where it should"
-	case errors.As(err, &alert):
-		return fmt.Sprintf("the server refuses our TLS: %v (is hub.cert_file the one it knows, and TLS 1.3 switched on there?)", alert)
+	case strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls keeps the type to itself
+		_, alert, _ := strings.Cut(err.Error(), "remote error: tls: ")
+		return fmt.Sprintf("the server refuses our TLS: %s (is hub.cert_file the one it knows, and TLS 1.3 switched on there?)", alert)
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "the server offers no TLS, and the address asks for it"
 	case errors.Is(err, nats.ErrTLS):

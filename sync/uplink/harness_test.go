@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,6 +136,7 @@ func (s *hubServer) get(path string) []byte {
 	s.t.Helper()
 	r := httptest.NewRequest("GET", path, nil)
 	r.Header.Set("Authorization", "Bearer "+readToken(s.t, filepath.Join(s.dir, "api.token")))
+	r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{}}}} // where certificates are asked for
 	w := httptest.NewRecorder()
 	s.h.Handler().ServeHTTP(w, r)
 	if w.Code != 200 {
@@ -252,6 +255,7 @@ type till struct {
 	t0   times          // zero: quick
 	pace Pacer          // nil: none
 	more func(*Options) // nil: nothing
+	pre  func(*Uplink)  // before it runs; nil: nothing
 	keep time.Duration  // settled records
 	sold []row          // what was sold, as the ledger must have it
 }
@@ -320,6 +324,9 @@ func (tl *till) link(addr, tokenFile string, b bug) *till {
 		tl.t.Fatal(err)
 	}
 	tl.u = u
+	if tl.pre != nil {
+		tl.pre(u)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- u.Run(ctx) }()

@@ -179,23 +179,18 @@ func (n *names) write() {
 			b = append(b, ',')
 		}
 		b, _ = jsontext.AppendQuote(b, h)
-		b = append(b, ':')
+		b = append(b, ':', '[')
 		for j, a := range n.hosts[h] {
-			b = append(b, ",["[btoi(j == 0)], '"')
-			b = append(a.AppendTo(b), '"')
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = append(a.AppendTo(append(b, '"')), '"')
 		}
 		b = append(b, ']')
 	}
 	if err := writeState(n.path, append(b, "}}"...)); err != nil {
 		n.log.Warn("uplink: what is known about the network is not written", "file", n.path, "error", err)
 	}
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (n *names) parse(b []byte) error {

@@ -36,7 +36,11 @@ func (u *Uplink) session(ctx context.Context, s *server, limit time.Duration) er
 	var once sync.Once
 	nc, l, err := u.connect(ctx, s, limit,
 		nats.ClosedHandler(func(*nats.Conn) { once.Do(func() { cancel(errLost); close(done) }) }),
-		nats.LameDuckModeHandler(func(*nats.Conn) { u.leave(errLameDuck) }),
+		nats.LameDuckModeHandler(func(*nats.Conn) {
+			if u.opt.bug != bugStay {
+				u.leave(errLameDuck)
+			}
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { u.natsError(err) }))
 	if err != nil {
 		return err

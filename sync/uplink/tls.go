@@ -14,7 +14,7 @@ import (
 // TLS 1.3 is the least: every NATS server of the last years has it.
 func (u *Uplink) tlsConfig(d *dialer) (*tls.Config, error) {
 	least := u.names.now(u.opt.Now())
-	cfg := &tls.Config{MinVersion: tls.VersionTLS13, ClientSessionCache: sessions{u.tickets, d}}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS13, ClientSessionCache: sessions{u.tickets, d, fmt.Sprint(u.stamps())}}
 	if u.opt.CAFile != "" {
 		pool, newest, err := readCA(u.opt.CAFile)
 		if err != nil {
@@ -73,13 +73,16 @@ func readCA(path string) (pool *x509.CertPool, newest time.Time, err error) {
 }
 
 // sessions keeps the tickets of each address apart: servers behind one name do
-// not take each other's.
+// not take each other's. And those of each state of the files: a session that is
+// resumed is the one of the certificate that it began with.
 type sessions struct {
 	tickets tls.ClientSessionCache
 	d       *dialer
+	files   string
 }
 
 func (c sessions) key(name string) string {
+	name += c.files
 	if c.d.line == nil {
 		return name
 	}

@@ -130,6 +130,7 @@ const (
 	bugMsgID          // the server's duplicate window instead of the fence
 	bugFixedLimit     // the same wait for every acknowledgement
 	bugNoHole         // damage ends the session, as if it were a fault of the link
+	bugStay           // a server that is about to stop is not left
 	bugHastyHole      // records are declared lost at the first look that fails
 )
 
