@@ -21,6 +21,8 @@ type Config struct {
 	Terminal Terminal
 	Taxes    []pos.Tax // ordered by code
 	Items    Items
+	Receipt  Receipt
+	Printer  Printer
 	HTTP     HTTP
 	Data     Data
 	Hub      Hub
@@ -44,6 +46,25 @@ type Terminal struct {
 // Items is how codes of items are read.
 type Items struct {
 	Patterns []string // of variable-measure codes, in the order in which they are tried
+}
+
+// Receipt is what all receipts have in common.
+type Receipt struct {
+	Header, Footer []string
+	TaxNumber      string
+	Language       string
+	DecimalComma   bool
+	Barcode        bool
+}
+
+// Printer is the receipt printer; without an Address there is none.
+type Printer struct {
+	Address string // a device's path, or host:port
+	Profile string
+	Columns int
+	Charset string
+	Status  bool // it answers questions
+	Drawer  bool // a drawer is connected to it
 }
 
 // HTTP is the interface for front ends. At least one of Listen and Socket is set.

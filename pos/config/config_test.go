@@ -54,12 +54,14 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Terminal: Terminal{Store: "s1", ID: "t1", Operator: "0", Currency: pos.Currency{Code: "EUR", Exponent: 2},
 			Prices: pos.Inclusive, Rounding: pos.PerDocument, TimeZone: time.UTC, DayStart: 4 * time.Hour},
-		HTTP:   HTTP{Listen: "127.0.0.1:8080", MaxBody: 64 << 10},
-		Data:   Data{Dir: "/var/lib/posd", MaxBytes: 4 << 30, Retention: 30 * day, Segment: 4 << 20},
-		Hub:    Hub{Stream: "POS_UP_0"},
-		Limits: Limits{Memory: 20 << 20, ExpectCPU: 10, ExpectMemory: 32 << 20},
-		Log:    Log{Level: slog.LevelInfo, Format: "text"},
-		Taxes:  []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 72500}},
+		HTTP:    HTTP{Listen: "127.0.0.1:8080", MaxBody: 64 << 10},
+		Data:    Data{Dir: "/var/lib/posd", MaxBytes: 4 << 30, Retention: 30 * day, Segment: 4 << 20},
+		Hub:     Hub{Stream: "POS_UP_0"},
+		Limits:  Limits{Memory: 20 << 20, ExpectCPU: 10, ExpectMemory: 32 << 20},
+		Log:     Log{Level: slog.LevelInfo, Format: "text"},
+		Taxes:   []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 72500}},
+		Receipt: Receipt{Language: "en"},
+		Printer: Printer{Profile: "epson", Columns: 42, Charset: "cp858", Status: true, Drawer: true},
 	}
 	want.sources = c.sources // TestSources has them
 	if got, want := fmt.Sprintf("%+v", *c), fmt.Sprintf("%+v", want); got != want {
@@ -99,6 +101,10 @@ func TestRefusals(t *testing.T) {
 		{"stream", "[hub]\nstream = \"A.B\"", `"A.B" is not a name`},
 		{"origin with path", "[http]\norigins = [\"https://a.example/\"]", `is not an origin; write scheme and host only`},
 		{"pattern", "[items]\npatterns = [\"02IIIIIVPPPPC\", \"2IIIIVPPPC\"]", `"2IIIIVPPPC" is not a pattern: character 6: V goes with four or five P, W or N; write one such as "02IIIIIVPPPPC"`},
+		{"printer without port", "[printer]\naddress = \"printer.example\"", `"printer.example" is neither a device nor host:port; write one such as "/dev/usb/lp0"`},
+		{"narrow paper", "[printer]\ncolumns = 20", `20 is out of range; give 24 to 64`},
+		{"charset", "[printer]\ncharset = \"latin1\"", `"latin1" is unknown; write "cp437" or `},
+		{"line break", "[receipt]\nheader = [\"a\\nb\"]", `"a\nb" is not a line`},
 		{"any origin", "[http]\norigins = [\"*\"]", `is not an origin`},
 		{"heap above the slice", "[limits]\nmemory = \"64MiB\"", `leaves nothing of limits.expect_memory`},
 		{"duplicate key", "[log]\nlevel = \"info\"\nlevel = \"warn\"", `FILE:11: log.level: is already set on line 10; remove one`},
@@ -309,7 +315,9 @@ func TestHashSeesEveryKey(t *testing.T) {
 	changed := map[string]string{
 		"terminal.store": `"s2"`, "terminal.id": `"t2"`, "terminal.operator": `"7"`, "terminal.currency": `"JPY"`, "terminal.prices": `"exclusive"`,
 		"terminal.rounding": `"line"`, "terminal.time_zone": `"Europe/Berlin"`, "terminal.day_start": `"00:30"`, "tax.*": `"1"`,
-		"items.patterns": `["02IIIIIVPPPPC"]`, "http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
+		"items.patterns": `["02IIIIIVPPPPC"]`, "receipt.header": `["Shop"]`, "receipt.footer": `["Bye"]`, "receipt.tax_number": `"DE1"`, "receipt.language": `"de"`,
+		"receipt.decimal_comma": "true", "receipt.barcode": "true", "printer.address": `"/dev/usb/lp0"`, "printer.profile": `"generic"`, "printer.columns": "48",
+		"printer.charset": `"utf-8"`, "printer.status": "false", "printer.drawer": "false", "http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
 		"http.static": `"/srv"`, "http.max_body": `"32KiB"`, "http.rate": "7", "data.dir": `"/data"`, "data.max_bytes": `"1GiB"`, "data.retention": `"1d12h"`,
 		"data.segment": `"64KiB"`, "hub.urls": `["tls://h:4222"]`, "hub.credentials": `"/c"`, "hub.token_file": `"/t"`, "hub.ca_file": `"/ca"`,
 		"hub.fallback_urls": `["tls://other:4222"]`, "hub.cert_file": "\"/crt\"\nkey_file = \"/key\"", "hub.key_file": "\"/key\"\ncert_file = \"/crt\"",

@@ -15,6 +15,7 @@ import (
 
 	"posd/pos"
 	"posd/pos/itemcode"
+	"posd/pos/receipt"
 )
 
 // owner says who may decide a value.
@@ -77,6 +78,44 @@ var keys = []key{
 	{"items.patterns", "[]", "", ownHeadOffice,
 		"Codes of scales and packers that carry a weight, price or number, at most 32; the first\nthat fits decides. A pattern has a character for each digit of the code: digits stand for\nthemselves, I for the item's number, P for a price, W for a weight or measure, N for pieces,\nV for the verifier digit of a P or W of 4 or 5 digits, C for the check digit, X for any digit.\nA point shows where the decimals of P or W begin (else: those of the currency; three). A unit\nother than kg follows W after a blank. For example [\"02IIIIIVPPPPC\", \"28IIIIIWW.WWWC\",\n\"29IIIIIWWW.WWC l\"]; the country's GS1 organisation says which it uses.",
 		list(func(c *Config) *[]string { return &c.Items.Patterns }, 32, checkPattern)},
+
+	{"receipt.header", "[]", "", ownHeadOffice,
+		"First lines of every receipt, at most 8: the shop's name, which is printed large, and address.",
+		list(func(c *Config) *[]string { return &c.Receipt.Header }, 8, checkLine)},
+	{"receipt.footer", "[]", "", ownHeadOffice,
+		"Last lines of every receipt, at most 16.",
+		list(func(c *Config) *[]string { return &c.Receipt.Footer }, 16, checkLine)},
+	{"receipt.tax_number", `""`, "", ownHeadOffice,
+		"The shop's tax number, as the law wants it on receipts. Empty: none.",
+		text("text", func(c *Config) *string { return &c.Receipt.TaxNumber }, checkLine)},
+	{"receipt.language", `"en"`, "", ownHeadOffice,
+		"Language of a receipt's own words, such as Total.",
+		choice(func(c *Config) *string { return &c.Receipt.Language }, receipt.Languages(), receipt.Languages())},
+	{"receipt.decimal_comma", "false", "", ownHeadOffice,
+		"Write amounts as 1,99 instead of 1.99.",
+		boolean(func(c *Config) *bool { return &c.Receipt.DecimalComma })},
+	{"receipt.barcode", "false", "", ownHeadOffice,
+		"Print the receipt's number as a bar code (CODE128) too, for scanners that read no QR codes.",
+		boolean(func(c *Config) *bool { return &c.Receipt.Barcode })},
+
+	{"printer.address", `""`, "", ownFile,
+		"The receipt printer: its device, such as \"/dev/usb/lp0\" or \"/dev/ttyS0\" (stty or udev sets\nthe speed), or host:port, mostly port 9100. Empty: none.",
+		text("address", func(c *Config) *string { return &c.Printer.Address }, checkPrinter)},
+	{"printer.profile", `"epson"`, "", ownFile,
+		"What it understands beside plain ESC/POS. epson: QR codes, and feeding to its knife; so do\nmost printers of today. generic: neither; QR codes are sent as pictures.",
+		choice(func(c *Config) *string { return &c.Printer.Profile }, []string{"epson", "generic"}, []string{"epson", "generic"})},
+	{"printer.columns", "42", "", ownFile,
+		"Characters in a line: mostly 32 on paper of 58 mm; 42 or 48 on 80 mm.",
+		number(func(c *Config) *int { return &c.Printer.Columns }, 24, 64)},
+	{"printer.charset", `"cp858"`, "", ownFile,
+		"Its character set. cp437, cp850, cp858 (with the euro), wpc1252: Western Europe;\ncp852: Central Europe; cp866: Cyrillic; utf-8: printers that can. What a set lacks is\nprinted with other letters.",
+		choice(func(c *Config) *string { return &c.Printer.Charset }, receipt.Charsets(), receipt.Charsets())},
+	{"printer.status", "true", "", ownFile,
+		"Whether it answers questions. Without its answers nobody knows that it is out of paper.",
+		boolean(func(c *Config) *bool { return &c.Printer.Status })},
+	{"printer.drawer", "true", "", ownFile,
+		"Whether a cash drawer is connected to it.",
+		boolean(func(c *Config) *bool { return &c.Printer.Drawer })},
 
 	{"http.listen", `"127.0.0.1:8080"`, "", ownFile,
 		"Where front ends connect, as host:port. Port 0 picks a free one. Empty: only http.socket.",
@@ -257,6 +296,28 @@ func formatTaxes(c *Config) string {
 func checkPattern(s string) *fault {
 	if err := itemcode.CheckPattern(s); err != nil {
 		return &fault{fmt.Sprintf("%q is not a pattern: %v", s, err), `write one such as "02IIIIIVPPPPC"`}
+	}
+	return nil
+}
+
+// checkLine is for a line on paper: any text without control characters.
+func checkLine(s string) *fault {
+	if !plainText(s, 200) {
+		return &fault{fmt.Sprintf("%q is not a line", s), "give at most 200 bytes without control characters"}
+	}
+	return nil
+}
+
+func checkPrinter(s string) *fault {
+	if s == "" || strings.HasPrefix(s, "/") && plainText(s, 4096) {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || host == "" || !plainText(s, 255) {
+		return &fault{fmt.Sprintf("%q is neither a device nor host:port", s), `write one such as "/dev/usb/lp0" or "192.168.1.50:9100"`}
 	}
 	return nil
 }

@@ -33,6 +33,15 @@ var pages = [...]page{
 // utf8Page is the name of the mode in which the printer takes UTF-8.
 const utf8Page = "utf-8"
 
+// Charsets are the names of character sets that ProfileOf takes.
+func Charsets() []string {
+	names := make([]string, 0, len(pages)+1)
+	for i := range pages {
+		names = append(names, pages[i].name)
+	}
+	return append(names, utf8Page)
+}
+
 func pageOf(name string) *page {
 	for i := range pages {
 		if pages[i].name == name {

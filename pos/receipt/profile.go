@@ -3,6 +3,7 @@ package receipt
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrProfile means that no such printer, paper or character set is known.
@@ -40,7 +41,7 @@ func ProfileOf(kind string, columns int, set string) (Profile, error) {
 	p.dots = columns * 12 // font A
 	if set != utf8Page {
 		if p.page = pageOf(set); p.page == nil {
-			return Profile{}, fmt.Errorf("%w: character set %q; give cp437, cp850, cp852, cp858, cp866, wpc1252 or utf-8", ErrProfile, set)
+			return Profile{}, fmt.Errorf("%w: character set %q; give one of %s", ErrProfile, set, strings.Join(Charsets(), ", "))
 		}
 	}
 	return p, nil
