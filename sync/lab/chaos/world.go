@@ -330,7 +330,8 @@ func (w *world) killBase(ctx context.Context, rng *rand.Rand, mean time.Duration
 		}
 		w.tallyUp(&w.tally.baseKills)
 		sleep(ctx, time.Duration(rng.IntN(1500))*time.Millisecond)
-		if err := w.b.base.Start(); err != nil {
+		// What served connections outlives the kill for a moment, and holds the shared memory.
+		if err := await(context.WithoutCancel(ctx), "PostgreSQL", w.b.base.Start); err != nil {
 			return err
 		}
 	}
