@@ -33,8 +33,11 @@ type Loss struct {
 // SalvageOptions say what Salvage does on the way.
 type SalvageOptions struct {
 	// From skips older records; segments wholly before it are not read. 0 = all.
-	From     uint64
-	Each     func(chain.ID, chain.Record, chain.Head) error // valid within the call only
+	From uint64
+	Each func(chain.ID, chain.Record, chain.Head) error // valid within the call only
+	// Group, if set, is called before the records of each group with the number of the
+	// first one and the head before it.
+	Group    func(first uint64, prev chain.Head)
 	Progress func(done, total int64)
 }
 
@@ -236,6 +239,9 @@ func (s *salvager) group(g *group, b []byte, file string, off int64) error {
 		return nil
 	}
 	s.endLoss()
+	if s.o.Group != nil {
+		s.o.Group(g.firstSeq, g.prev)
+	}
 	err := eachRecord(b[groupHeader:groupHeader+g.bodyLen], g.prev, func(rec chain.Record, head chain.Head) error {
 		if rec.Seq < s.o.From {
 			return nil

@@ -37,6 +37,7 @@ Usage:
   poshub fleet --data DIR [flags]    show the terminals, the worst first
   poshub quarantine list|show|accept|reject [flags]
                                      decide about what was set aside
+  poshub import DIR --why TEXT       bring in the journal of a till that is no more
   poshub audit --data DIR [flags]    show what people have decided, and why
   poshub enrol STORE TERMINAL        let a terminal in: prints its one-time token
   poshub keys show|push              the keys of NATS and of head office
@@ -78,6 +79,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return fleetCommand(args[1:], stdout, stderr)
 	case "quarantine":
 		return quarantineCommand(args[1:], stdout, stderr)
+	case "import":
+		return importCommand(args[1:], stdout, stderr)
 	case "audit":
 		return auditCommand(args[1:], stdout, stderr)
 	case "enrol":
@@ -129,6 +132,7 @@ func serveCommand(args []string, stdout, stderr io.Writer) int {
 	f.IntVar(&o.Replicas, "replicas", 1, "copies that a NATS cluster keeps of the stream, `number`")
 	f.DurationVar(&o.MaxAge, "max-age", 400*24*time.Hour, "how long the stream keeps parcels; longer than any terminal's time offline and than your backups")
 	f.Int64Var(&o.MaxBytes, "max-bytes", 0, "how many `bytes` the stream may take before it refuses more (default: no limit)")
+	f.BoolVar(&o.NoEvents, "no-events", false, "publish no events: the hubs of another region on the same ledger do")
 	quarantine := f.Int64("quarantine-mib", 1024, "how many `MiB` may wait in the quarantine for a decision; more is left in the stream until there is room")
 	if code, ok := f.parse(args); !ok {
 		return code

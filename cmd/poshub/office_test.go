@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 	"posd/journal/chain"
 	"posd/sync/hub"
+	"posd/sync/outbox"
 	"posd/sync/wire"
 )
 
@@ -57,6 +60,78 @@ func newOffice(t *testing.T, o hub.Options) *office {
 		h.Close()
 	})
 	return &office{t, o.Dir, srv.URL, h, nc}
+}
+
+// ledger is how often each event is listed, by name.
+func (o *office) ledger() map[string]int {
+	o.t.Helper()
+	all := make(map[string]int)
+	c := client{hub: o.url, data: o.dir}
+	if err := c.lines(o.t.Context(), "/v1/events", nil, func(b []byte) error {
+		var e struct {
+			Journal, Head string
+			Seq           uint64
+		}
+		err := json.Unmarshal(b, &e)
+		all[fmt.Sprintf("%s:%d:%s", e.Journal, e.Seq, e.Head)]++
+		return err
+	}); err != nil {
+		o.t.Fatal(err)
+	}
+	return all
+}
+
+// published are the names in the stream of events, in order.
+func (o *office) published() (all []string) {
+	o.t.Helper()
+	js, err := jetstream.New(o.nc)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	s, err := js.Stream(o.t.Context(), outbox.Stream)
+	if err != nil {
+		return nil
+	}
+	cons, err := js.OrderedConsumer(o.t.Context(), outbox.Stream, jetstream.OrderedConsumerConfig{HeadersOnly: true})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for range s.CachedInfo().State.Msgs {
+		m, err := cons.Next()
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		all = append(all, m.Headers().Get("Pos-Name"))
+	}
+	return all
+}
+
+// has waits until the ledger has exactly those events, each once, and the stream of events
+// has them once and in that order.
+func (o *office) has(want []string) {
+	o.t.Helper()
+	o.eventually("all is published", func() bool { return len(o.published()) >= len(want) })
+	all := o.ledger()
+	for _, name := range want {
+		if all[name] != 1 {
+			o.t.Errorf("%s is listed %d times", name, all[name])
+		}
+	}
+	if len(all) != len(want) {
+		o.t.Errorf("%d events, want %d", len(all), len(want))
+	}
+	if got := o.published(); !slices.Equal(got, want) {
+		o.t.Errorf("%d events are published, or in another order than the %d of the journal", len(got), len(want))
+	}
+}
+
+func (o *office) eventually(what string, ok func() bool) {
+	o.t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			o.t.Fatalf("never happened: %s", what)
+		}
+	}
 }
 
 func (o *office) run(args ...string) (code int, out, errs string) {

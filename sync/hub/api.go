@@ -45,6 +45,7 @@ func (h *Hub) Handler() http.Handler {
 		"GET /v1/quarantine/{key}/body":    h.quarantineBody,
 		"POST /v1/quarantine/{key}/accept": h.decideHandler(verdictAccepted),
 		"POST /v1/quarantine/{key}/reject": h.decideHandler(verdictRejected),
+		"POST /v1/import":                  h.importParcels,
 		"GET /v1/collisions":               h.collisions,
 		"GET /v1/enrol":                    h.listTokens,
 		"POST /v1/enrol/tokens":            h.makeToken,

@@ -47,6 +47,7 @@ type Options struct {
 	TerminalURLs []string
 	TerminalCA   string
 
+	NoEvents bool          // leave publishing events to the hubs of another region
 	Region   string        // set where several regions, each with its own streams, feed one ledger
 	Shards   []int         // the shards to take in; none = 0
 	Stream   string        // the one shard's stream, if not POS_UP_<shard>

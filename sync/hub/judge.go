@@ -112,7 +112,10 @@ type judge struct {
 	bug     bug
 	tally   tally
 
-	out      []ledger.Name // events that took effect, in order
+	history bool // office: what follows a gap belongs to another history
+
+	last     ledger.Quarantined // set aside last
+	out      []ledger.Name      // events that took effect, in order
 	receipts []ledger.Receipt
 	after    []barrier
 }
@@ -262,6 +265,8 @@ func (g *judge) admit(tx ledger.Tx, c *ledger.Chain, m *message) (*refusal, erro
 func (g *judge) enter(tx ledger.Tx, c *ledger.Chain, m *message) (verdict, *refusal, error) {
 	p := &m.parcel
 	switch {
+	case p.First > c.Last+1 && g.history:
+		return aside, refuse(CauseFork, "continues another history of the journal, of which the ledger has records up to %d", c.Last), nil
 	case p.First > c.Last+1:
 		c.Want = c.Last + 1
 		return gap, nil, nil
@@ -299,8 +304,21 @@ func (g *judge) compare(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (*refusal
 		return refuse(CauseFork, "record %d has head %s here and %s in the parcel: a copied or restored journal", p.Last, h, p.Head), nil
 	case !ok && !p.Hole:
 		return refuse(CauseHole, "records %d to %d had been declared lost, and come now", p.First, p.Last), nil
+	case g.office && c.Lost > 0 && !p.Hole:
+		return g.bringsLost(tx, c, p)
 	}
 	return nil, nil
+}
+
+// bringsLost: of a parcel whose last record is known others may have been declared lost.
+func (g *judge) bringsLost(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (r *refusal, err error) {
+	for seq := p.First; seq <= p.Last && r == nil && err == nil; seq++ {
+		var ok bool
+		if _, ok, err = tx.Head(c.Journal, seq); !ok {
+			r = refuse(CauseHole, "record %d, of %d to %d, had been declared lost, and comes now", seq, p.First, p.Last)
+		}
+	}
+	return r, err
 }
 
 func (g *judge) enterHole(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (verdict, *refusal, error) {

@@ -70,6 +70,7 @@ func putDoc(tx ledger.Tx, kind, key string, v any) error {
 // quarantine keeps a message that was refused, if there is room.
 func (g *judge) quarantine(tx ledger.Tx, m *message, r *refusal) error {
 	q := g.quarantined(m, r)
+	g.last = q
 	size, err := readSize(tx)
 	if err != nil {
 		return err

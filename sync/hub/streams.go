@@ -50,8 +50,12 @@ func (h *Hub) prepareEvents(ctx context.Context) error {
 	return nil
 }
 
-// publishEvents runs the outbox until ctx ends.
+// publishEvents runs the outbox until ctx ends, if it is this hub's to publish.
 func (h *Hub) publishEvents(ctx context.Context) error {
+	if h.opt.NoEvents {
+		<-ctx.Done()
+		return nil
+	}
 	return h.outbox.Run(ctx)
 }
 
