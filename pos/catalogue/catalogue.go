@@ -59,7 +59,7 @@ func Open(path string) *Catalogue {
 	return c
 }
 
-// Lookup finds an item by its code. Errors: ErrCorrupt for this item or page,
+// Lookup finds an item by its code, a GTIN in any of its forms. Errors: ErrCorrupt for this item or page,
 // ErrClosed; the catalogue stays usable for other items.
 func (c *Catalogue) Lookup(code string) (Item, bool, error) {
 	c.refresh()
@@ -192,6 +192,7 @@ func (c *Catalogue) release(s *snapshot) {
 
 // snapshotInfo is what the meta bucket says.
 type snapshotInfo struct {
+	schema   string
 	version  string
 	currency string
 	count    int
@@ -202,6 +203,8 @@ type snapshot struct {
 	snapshotInfo
 	db   *bolt.DB
 	stat fs.FileInfo
+
+	known, unknown cache // of this version only
 
 	// users and retired belong to Catalogue.mu.
 	users   int
@@ -226,7 +229,7 @@ func sameFile(a, b fs.FileInfo) bool {
 
 // openSnapshot opens the file and reads its meta bucket.
 func openSnapshot(path string) (*snapshot, error) {
-	s := &snapshot{}
+	s := &snapshot{known: cache{most: cacheBytes}, unknown: cache{most: unknownBytes}}
 	err := s.open(path)
 	if err == nil {
 		if err = s.readMetaGuarded(); err != nil {
@@ -271,13 +274,13 @@ func (s *snapshot) readMetaGuarded() (err error) {
 	return s.db.View(s.readMeta)
 }
 
-func (s *snapshot) readMeta(tx *bolt.Tx) error {
+func (s *snapshotInfo) readMeta(tx *bolt.Tx) error {
 	meta, items := tx.Bucket(bucketMeta), tx.Bucket(bucketItems)
 	if meta == nil || items == nil {
 		return fmt.Errorf("%w: not a complete catalogue", ErrCorrupt)
 	}
-	if got := string(meta.Get(keySchema)); got != schema {
-		return fmt.Errorf("schema is %q, this release reads %q; import the catalogue again with this release's posctl", clip(got), schema)
+	if s.schema = string(meta.Get(keySchema)); s.schema != schema && s.schema != schemaOne {
+		return fmt.Errorf("schema is %q, this release reads %q; import the catalogue again with this release's posctl", clip(s.schema), schema)
 	}
 	n, used := binary.Uvarint(meta.Get(keyCount))
 	if used <= 0 || n > 1<<31 {
@@ -298,10 +301,35 @@ func guard(err *error) {
 	}
 }
 
+// lookup asks the caches before the file.
 func (s *snapshot) lookup(code string) (it Item, ok bool, err error) {
 	if len(code) == 0 || len(code) > maxCode {
 		return it, false, nil
 	}
+	var room [maxCode]byte
+	key := appendKey(room[:0], code)
+	if s.schema == schemaOne {
+		key = append(key[:0], code...)
+	}
+	if it, ok = s.known.get(key); ok {
+		return it, true, nil
+	}
+	if _, missing := s.unknown.get(key); missing {
+		return it, false, nil
+	}
+	if it, ok, err = s.read(key); err != nil {
+		return it, false, err
+	}
+	if ok {
+		s.known.put(key, &it)
+	} else {
+		s.unknown.put(key, &it)
+	}
+	return it, ok, nil
+}
+
+// read looks an item up in the file.
+func (s *snapshot) read(key []byte) (it Item, ok bool, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer guard(&err)
 	r, err := s.begin()
@@ -309,28 +337,32 @@ func (s *snapshot) lookup(code string) (it Item, ok bool, err error) {
 		return it, false, err
 	}
 	defer s.end(r)
-	var key [maxCode]byte
-	n := copy(key[:], code)
-	value := r.items.Get(key[:n])
+	value := r.items.Get(key)
+	if value == nil && s.schema == schemaOne {
+		key, value = readForms(r.items, key)
+	}
 	if value == nil {
-		g, err := itemcode.ParseGTIN(code)
-		if err != nil {
-			return it, false, nil
-		}
-		for _, digits := range [...]int{13, 14, 12, 8} { // the file has the number in one form, the label in another
-			if digits >= g.Digits() && value == nil {
-				n = len(g.Append(key[:0], digits))
-				value = r.items.Get(key[:n])
+		return it, false, nil
+	}
+	it, err = decodeItem(value, key)
+	return it, err == nil, err
+}
+
+// readForms tries the forms of a GTIN in a file that has them as they were imported.
+func readForms(items *bolt.Bucket, key []byte) (form, value []byte) {
+	g, ok := itemcode.Normal(string(key))
+	if !ok {
+		return nil, nil
+	}
+	for _, digits := range [...]int{13, 14, 12, 8} {
+		if digits >= g.Digits() {
+			form = g.Append(form[:0], digits)
+			if value = items.Get(form); value != nil {
+				return form, value
 			}
 		}
-		if value == nil {
-			return it, false, nil
-		}
-		code = string(key[:n])
 	}
-	it, _, err = decodeItem(value)
-	it.Code = code
-	return it, err == nil, err
+	return nil, nil
 }
 
 func (s *snapshot) begin() (r reader, err error) {

@@ -2,19 +2,29 @@ package catalogue
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"posd/pos"
+	"posd/pos/itemcode"
 )
 
-// columns of the CSV file, all required, in any order.
-var columns = []string{"code", "description", "department", "unit", "price", "tax"}
+// columns of the CSV file, all required, in any order; and those that may be there.
+var (
+	columns  = []string{"code", "description", "department", "unit", "price", "tax"}
+	optional = []string{"age", "decimals", "next_price", "next_from"}
+)
+
+// columnOp is in a delta, and may be: "delete" takes the item of the line away.
+const columnOp = "op"
 
 const (
 	// maxRecord bounds the memory that one record can take: without it an unclosed
@@ -88,10 +98,12 @@ type scanner struct {
 	last     int // line of the record read last
 	currency pos.Currency
 	taxes    map[string]bool
+	delta    bool
 	index    map[string]int // column → position
 	ignored  []string
 	problems []Problem
 	more     bool
+	gone     bool // the item read last is to be taken away
 }
 
 func newScanner(r io.Reader, o ImportOptions) *scanner {
@@ -102,7 +114,7 @@ func newScanner(r io.Reader, o ImportOptions) *scanner {
 		skipped, _ = b.Discard(3)
 	}
 	l.read -= int64(skipped)
-	s := &scanner{csv: csv.NewReader(b), limit: l, currency: o.Currency, taxes: o.Taxes}
+	s := &scanner{csv: csv.NewReader(b), limit: l, currency: o.Currency, taxes: o.Taxes, delta: o.Delta}
 	s.csv.ReuseRecord = true
 	return s
 }
@@ -150,7 +162,7 @@ func (s *scanner) header() bool {
 			s.problem(1, "remove one of the two", "column %s is there twice", clip(name))
 		}
 		s.index[name] = i
-		if !slices.Contains(columns, name) {
+		if !slices.Contains(columns, name) && !slices.Contains(optional, name) && !(s.delta && name == columnOp) {
 			s.ignored = append(s.ignored, strings.ToValidUTF8(clip(name), "\ufffd"))
 		}
 	}
@@ -168,57 +180,131 @@ func (s *scanner) header() bool {
 }
 
 // next reads one item. ok is false at the end of the file or when there is no
-// point in going on; good is false when the line had a problem.
+// point in going on; good is false when the line had a problem. Of an item that is
+// taken away only the code is read.
 func (s *scanner) next() (it Item, line int, good, ok bool) {
+	s.gone = false
 	record, err := s.record()
 	if err != nil {
 		return it, 0, false, s.readError(err)
 	}
 	line = s.last
 	before := len(s.problems)
-	field := func(name string, most int) string {
-		v := strings.TrimSpace(record[s.index[name]])
-		switch {
-		case !utf8.ValidString(v):
-			s.problem(line, "save the file as UTF-8", "%s is not valid UTF-8: %q", name, clip(v))
-		case strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f }):
-			s.problem(line, "remove tabs, line feeds and the like", "%s holds a control character: %q", name, clip(v))
-		case len(v) > most:
-			s.problem(line, "shorten it", "%s has %d bytes, at most %d fit: %q", name, len(v), most, clip(v))
-		}
-		return v
-	}
-	it = Item{Code: field("code", maxCode), Description: field("description", maxDescription), Department: field("department", maxDepartment),
-		Unit: field("unit", maxUnit), Tax: field("tax", maxTax)}
+	it.Code = s.field(record, line, "code", maxCode)
 	if it.Code == "" {
 		s.problem(line, "give each item a code", "the code is empty")
 	}
+	if s.delta {
+		switch op := strings.ToLower(s.optional(record, line, columnOp)); op {
+		case "", "set":
+		case "delete":
+			s.gone = true
+		default:
+			s.problem(line, `write set or delete, or leave it empty for set`, "op %q of item %s", clip(op), clip(it.Code))
+		}
+	}
+	if !s.gone {
+		s.rest(record, line, &it, before)
+	}
+	return it, line, len(s.problems) == before && !s.more, !s.more
+}
+
+// rest reads all but the code.
+func (s *scanner) rest(record []string, line int, it *Item, before int) {
+	it.Description = s.field(record, line, "description", maxDescription)
+	it.Department = s.field(record, line, "department", maxDepartment)
+	it.Unit = s.field(record, line, "unit", maxUnit)
+	it.Tax = s.field(record, line, "tax", maxTax)
 	if it.Description == "" {
 		s.problem(line, "give the text for the receipt", "the description of %s is empty", clip(it.Code))
 	}
 	if len(s.problems) == before && !s.taxes[it.Tax] {
 		s.problem(line, "use one of the configured codes, or add it under [tax] in posd.toml", "tax code %q of item %s is unknown", it.Tax, clip(it.Code))
 	}
-	s.price(&it, line, strings.TrimSpace(record[s.index["price"]]))
-	return it, line, len(s.problems) == before && !s.more, !s.more
+	if text := strings.TrimSpace(record[s.index["price"]]); text == "" {
+		it.Open = true
+	} else {
+		it.Price = s.price(it, line, "price", text)
+	}
+	it.Decimals = maxDecimals
+	if it.Unit == "" || it.Unit == "pc" {
+		it.Decimals = 0
+	}
+	s.small(record, line, it, "age", maxAge, &it.Age)
+	s.small(record, line, it, "decimals", maxDecimals, &it.Decimals)
+	s.nextPrice(record, line, it)
 }
 
-func (s *scanner) price(it *Item, line int, text string) {
+// field reads a text of at most so many bytes.
+func (s *scanner) field(record []string, line int, name string, most int) string {
+	v := strings.TrimSpace(record[s.index[name]])
+	switch {
+	case !utf8.ValidString(v):
+		s.problem(line, "save the file as UTF-8", "%s is not valid UTF-8: %q", name, clip(v))
+	case strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		s.problem(line, "remove tabs, line feeds and the like", "%s holds a control character: %q", name, clip(v))
+	case len(v) > most:
+		s.problem(line, "shorten it", "%s has %d bytes, at most %d fit: %q", name, len(v), most, clip(v))
+	}
+	return v
+}
+
+// optional reads a column that need not be there.
+func (s *scanner) optional(record []string, line int, name string) string {
+	if _, ok := s.index[name]; !ok {
+		return ""
+	}
+	return s.field(record, line, name, maxCode)
+}
+
+// small reads a number from 0 to most; an empty field leaves to as it is.
+func (s *scanner) small(record []string, line int, it *Item, name string, most uint8, to *uint8) {
+	text := s.optional(record, line, name)
 	if text == "" {
-		it.Open = true
 		return
 	}
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || n > uint64(most) {
+		s.problem(line, fmt.Sprintf("give 0 to %d, or leave it empty", most), "%s %q of item %s", name, clip(text), clip(it.Code))
+		return
+	}
+	*to = uint8(n)
+}
+
+// nextPrice reads the price that comes, and when.
+func (s *scanner) nextPrice(record []string, line int, it *Item) {
+	price, from := s.optional(record, line, "next_price"), s.optional(record, line, "next_from")
+	if price == "" && from == "" {
+		return
+	}
+	day, err := time.Parse(time.DateOnly, from)
+	switch {
+	case price == "" || from == "":
+		s.problem(line, "give both, or none", "item %s has one of next_price and next_from", clip(it.Code))
+		return
+	case it.Open:
+		s.problem(line, "remove next_price, or give a price", "item %s has an open price and a next one", clip(it.Code))
+		return
+	case err != nil || day.Year() < 1:
+		s.problem(line, "write a day such as 2026-11-21", "next_from %q of item %s", clip(from), clip(it.Code))
+		return
+	}
+	it.From = itemcode.Date{Year: int16(day.Year()), Month: uint8(day.Month()), Day: uint8(day.Day())}
+	it.Next = s.price(it, line, "next_price", price)
+}
+
+func (s *scanner) price(it *Item, line int, name, text string) pos.Money {
 	price, err := pos.ParseMoney(text, s.currency)
 	switch {
 	case err != nil && strings.Contains(text, ","):
-		s.problem(line, `write a decimal point and no thousands separator, such as "1.99"`, "price %q of item %s", clip(text), clip(it.Code))
+		s.problem(line, `write a decimal point and no thousands separator, such as "1.99"`, "%s %q of item %s", name, clip(text), clip(it.Code))
 	case err != nil:
 		s.problem(line, fmt.Sprintf("write %s with at most %d decimals and nothing else, or leave it empty for an open price",
-			s.currency.Code, s.currency.Exponent), "price %q of item %s: %v", clip(text), clip(it.Code), err)
+			s.currency.Code, s.currency.Exponent), "%s %q of item %s: %v", name, clip(text), clip(it.Code), err)
 	case price < 0:
-		s.problem(line, "give a price of 0 or more", "price %q of item %s is negative", clip(text), clip(it.Code))
+		s.problem(line, "give a price of 0 or more", "%s %q of item %s is negative", name, clip(text), clip(it.Code))
 	}
-	it.Price = price
+	return price
 }
 
 // readError notes why a record could not be read, and reports whether to go on.
@@ -245,6 +331,7 @@ func (s *scanner) err() error {
 	if len(s.problems) == 0 {
 		return nil
 	}
+	slices.SortStableFunc(s.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 	return &ImportError{Problems: s.problems, More: s.more}
 }
 

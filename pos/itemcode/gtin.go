@@ -49,6 +49,15 @@ func parseGTIN(s string) (GTIN, *Error) {
 	return g, nil
 }
 
+// Normal is the GTIN that s spells, if it does; s may be anything.
+func Normal(s string) (GTIN, bool) {
+	if !gtinLength(len(s)) || notDigit(s) >= 0 || s[len(s)-1] != checkDigit(s[:len(s)-1]) {
+		return 0, false
+	}
+	g := GTIN(number(s))
+	return g, g != 0
+}
+
 func gtinLength(n int) bool { return n == 8 || n >= 12 && n <= 14 }
 
 // checkLast tells whether the last digit is the check digit of those before it.
