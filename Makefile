@@ -24,7 +24,7 @@ HOST    := posd posctl poshub posdemo
 DEVICE  := posd posctl
 
 .DELETE_ON_ERROR:
-.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-uplink bench-hub bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos short-chaos peers receipt-peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
+.PHONY: all build build-arm64 size demo test race race-short fuzz bench bench-journal bench-uplink bench-hub bench-slice test-slice lab-neighbours stress lab-model lab-ext4 lab-faults lab-guest labs chaos chaos-scenes short-chaos peers receipt-peers lint cover arm64-checkout verify-units packages packages-reproducible test-packages image image-reproducible test-guest short-guest short-demo unit reference clean help
 
 all: build build-arm64
 
@@ -54,7 +54,7 @@ demo: build
 	bin/posdemo run -posd bin/posd -posctl bin/posctl -poshub bin/poshub
 
 ## test            everything that must pass before a change goes in
-test: lint build build-arm64 size unit race-short labs peers arm64-checkout verify-units test-packages packages-reproducible short-guest short-demo
+test: lint build build-arm64 size unit race-short labs peers arm64-checkout verify-units test-packages packages-reproducible short-guest short-chaos short-demo
 	@echo "make test: all passed"
 
 unit:
@@ -143,10 +143,19 @@ lab-guest: build build-arm64
 
 ## chaos           cuts the links between real terminals, NATS servers and hubs, kills all of them, compares (CUTS=2000 LAB_SEED=)
 chaos:
+	@packaging/tools/need.sh postgres
 	@mkdir -p .tools
 	go build -o .tools/chaos-lab ./sync/lab/chaos
 	.tools/chaos-lab -cuts $(CUTS) $(if $(LAB_SEED),-seed $(LAB_SEED))
 
+## chaos-scenes    servers that forget, restored ledgers, copied disks, 30 days offline, a drain of 1,000,000 events (SCENE=all STORE= EVENTS=)
+chaos-scenes:
+	@packaging/tools/need.sh postgres
+	@mkdir -p .tools
+	go build -o .tools/chaos-lab ./sync/lab/chaos
+	.tools/chaos-lab -scene $(or $(SCENE),all) -store '$(STORE)' -events $(or $(EVENTS),0)
+
+# The short form of chaos: every planted bug must be seen.
 short-chaos:
 	$(MAKE) chaos CUTS=12
 

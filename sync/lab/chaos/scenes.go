@@ -20,7 +20,7 @@ type act struct {
 
 var acts = []act{
 	{"forgetful", "servers acknowledge, and lose it", 100_000, 1_000, []string{bbolt}, forgetful},
-	{"restored-ledger", "an older backup of the ledger is put back", 2_000, 1_200, []string{bbolt, postgres}, restoredLedger},
+	{"restored-ledger", "an older backup of the ledger is put back", 2_000, 800, []string{bbolt, postgres}, restoredLedger},
 	{"cloned-disk", "two terminals run on copies of one disk", 500, 300, []string{bbolt, postgres}, clonedDisk},
 	{"restored-till", "an older backup of a terminal's disk is put back", 500, 300, []string{bbolt, postgres}, restoredDisk},
 	{"offline", "a terminal sells for 30 days without a link", 12_000, 2_000, []string{bbolt, postgres}, offline},
