@@ -21,8 +21,8 @@ type scanned struct {
 	// does not carry is 0.
 	qty           pos.Qty
 	price, amount pos.Money
-	priced, fixed bool // whether the code carries a price per unit, and one of the whole
-	today         itemcode.Date
+	priced, fixed bool          // whether the code carries a price per unit, and one of the whole
+	today, day    itemcode.Date // the calendar's, and the business day that prices hold for
 }
 
 // fills tells whether the code says how much it is, or what it costs: then it is one
@@ -36,7 +36,7 @@ func (f *scanned) expired() bool {
 // scan finds the item that a scanned or typed code means. In the problem a pointer is
 // missing, which the caller knows.
 func (s *Server) scan(text string, set *register.Settings) (f scanned, bad *problem) {
-	f.today = s.today()
+	f.today, f.day = s.days(set)
 	rules := set.Codes
 	if rules == nil {
 		rules = s.codes
@@ -91,8 +91,8 @@ func (f *scanned) carried() *problem {
 	}
 	f.amount, f.fixed = c.Amount, c.Priced
 	f.price, f.priced = c.UnitPrice, c.UnitPriced && !c.Priced
-	if f.fixed && f.qty == 0 && f.item.Price > 0 && measured(unit) {
-		f.qty = weightOf(f.amount, f.item.Price)
+	if price := f.item.PriceOn(f.day); f.fixed && f.qty == 0 && price > 0 && measured(unit) {
+		f.qty = weightOf(f.amount, price)
 	}
 	return nil
 }
@@ -109,14 +109,17 @@ func weightOf(amount, price pos.Money) pos.Qty {
 	return pos.Qty((amount*1000 + price/2) / price)
 }
 
-// today is the calendar's day in the shop.
-func (s *Server) today() itemcode.Date {
+// days are the calendar's day in the shop, and the business day.
+func (s *Server) days(set *register.Settings) (today, business itemcode.Date) {
 	now := time.Now()
 	if zone := s.o.Terminal.TimeZone; zone != nil {
 		now = now.In(zone)
 	}
-	year, month, day := now.Date()
-	return itemcode.Date{Year: int16(year), Month: uint8(month), Day: uint8(day)}
+	date := func(t time.Time) itemcode.Date {
+		year, month, day := t.Date()
+		return itemcode.Date{Year: int16(year), Month: uint8(month), Day: uint8(day)}
+	}
+	return date(now), date(now.Add(-set.DayStart))
 }
 
 // fromCatalogue fills in what the request leaves open.
@@ -134,6 +137,9 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register
 			"; do not sell it. If the label is wrong, send the item's own number"), "item")
 	case f.fills() && r.counted && l.Qty != 1000 && l.Qty != f.qty:
 		return at(refuse("label-quantity", "the label of "+strconv.Quote(f.item.Code)+" is that of one piece, which says how much it is; leave quantity out, and scan each piece"), "quantity")
+	case f.qty == 0 && r.counted && !f.item.Takes(l.Qty):
+		return at(refuse("quantity-invalid", "item "+strconv.Quote(f.item.Code)+" is sold with at most "+strconv.Itoa(int(f.item.Decimals))+
+			" decimals, not "+l.Qty.String()), "quantity")
 	}
 	if l.Item = f.item.Code; r.item != l.Item {
 		l.Code = r.item
@@ -155,7 +161,7 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register
 	case f.item.Open:
 		return at(refuse("price-required", "item "+strconv.Quote(f.item.Code)+" has no fixed price; send price or amount"), "price")
 	default:
-		l.Price = f.item.Price
+		l.Price = f.item.PriceOn(f.day)
 	}
 	return nil
 }
@@ -163,22 +169,68 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register
 const (
 	itemsPath = "/v1/items"
 	itemPath  = itemsPath + "/"
+
+	usualFound = 20 // items by name, if nobody says how many
 )
 
-// items answers GET /v1/items/{code} and GET /v1/items?code=.
+// items answers GET /v1/items/{code}, /v1/items?code= and /v1/items?name=.
 func (s *Server) items(w http.ResponseWriter, r *http.Request) int {
-	code := ""
 	if len(r.URL.Path) > len(itemPath) {
 		if r.URL.RawQuery != "" {
 			return s.refused(w, refuse("query-invalid", "this resource takes no query; a code with a question mark has to be escaped"))
 		}
-		code = r.URL.Path[len(itemPath):]
-	} else {
-		q, err := url.ParseQuery(r.URL.RawQuery)
-		if code = q.Get("code"); err != nil || len(q) != 1 || len(q["code"]) != 1 || code == "" {
-			return s.refused(w, refuse("query-invalid", "name one code: /v1/items?code=4006381333931"))
+		return s.byCode(w, r.URL.Path[len(itemPath):])
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	for _, v := range q {
+		if len(v) != 1 || v[0] == "" {
+			err = strconv.ErrSyntax
 		}
 	}
+	code, name, limit := q.Get("code"), q.Get("name"), q.Get("limit")
+	switch {
+	case err == nil && code != "" && len(q) == 1:
+		return s.byCode(w, code)
+	case err == nil && name != "" && (len(q) == 1 || len(q) == 2 && limit != ""):
+		return s.byName(w, name, limit)
+	}
+	return s.refused(w, refuse("query-invalid", "name one code, /v1/items?code=4006381333931, or a name and perhaps a limit, /v1/items?name=choc+milk&limit=10"))
+}
+
+// byName answers with the items whose names have words that begin so.
+func (s *Server) byName(w http.ResponseWriter, name, limit string) int {
+	most := usualFound
+	if limit != "" {
+		n, err := strconv.Atoi(limit)
+		if err != nil || n < 1 || n > catalogue.MaxFound {
+			return s.refused(w, refuse("query-invalid", "limit goes from 1 to "+strconv.Itoa(catalogue.MaxFound)))
+		}
+		most = n
+	}
+	if len(name) > maxText {
+		return s.refused(w, refuse("query-invalid", "a name has at most "+strconv.Itoa(maxText)+" bytes"))
+	}
+	found, more, err := s.o.Catalogue.Find(name, most)
+	if err != nil {
+		s.o.Log.Error("catalogue cannot be searched", "error", err)
+		return s.refused(w, refuse("internal", "the catalogue cannot be searched by name; import it again with posctl catalogue import"))
+	}
+	_, day := s.days(s.o.Register.Settings())
+	x := s.exchange()
+	defer s.done(x)
+	x.out = append(x.out, `{"items":[`...)
+	for i := range found {
+		if i > 0 {
+			x.out = append(x.out, ',')
+		}
+		x.out = appendItem(x.out, &found[i], day)
+	}
+	x.out = append(strconv.AppendBool(append(x.out, `],"more":`...), more), "}\n"...)
+	return writeJSON(w, http.StatusOK, x.out)
+}
+
+// byCode answers with the item that a code means, and what the code says besides.
+func (s *Server) byCode(w http.ResponseWriter, code string) int {
 	f, bad := s.scan(code, s.o.Register.Settings())
 	if bad != nil {
 		if bad.kind.slug == "unknown-item" {
@@ -188,22 +240,31 @@ func (s *Server) items(w http.ResponseWriter, r *http.Request) int {
 	}
 	x := s.exchange()
 	defer s.done(x)
-	x.out = append(appendItem(append(x.out, `{"item":`...), &f.item), ',')
+	x.out = append(appendItem(append(x.out, `{"item":`...), &f.item, f.day), ',')
 	x.out = append(f.append(append(x.out, `"code":`...), code), "}\n"...)
 	return writeJSON(w, http.StatusOK, x.out)
 }
 
-// appendItem appends an item as the catalogue has it.
-func appendItem(b []byte, it *catalogue.Item) []byte {
+// appendItem appends an item as the catalogue has it, with its price on a day.
+func appendItem(b []byte, it *catalogue.Item, day itemcode.Date) []byte {
 	b = event.AppendString(append(b, `{"item":`...), it.Code)
 	b = event.AppendString(append(b, `,"description":`...), it.Description)
 	b = appendSome(b, "department", it.Department)
 	b = appendSome(b, "unit", it.Unit)
+	b = strconv.AppendInt(append(b, `,"decimals":`...), int64(it.Decimals), 10)
 	b = event.AppendString(append(b, `,"tax":`...), it.Tax)
+	if it.Age > 0 {
+		b = strconv.AppendInt(append(b, `,"age":`...), int64(it.Age), 10)
+	}
 	if it.Open {
 		return append(b, `,"open":true}`...)
 	}
-	return append(strconv.AppendInt(append(b, `,"price":`...), int64(it.Price), 10), '}')
+	b = strconv.AppendInt(append(b, `,"price":`...), int64(it.PriceOn(day)), 10)
+	if it.From.Number() > day.Number() {
+		b = strconv.AppendInt(append(b, `,"next_price":`...), int64(it.Next), 10)
+		b = appendSome(b, "next_from", it.From.String())
+	}
+	return append(b, '}')
 }
 
 // append appends what the code says.

@@ -87,6 +87,7 @@ func TestCheckoutRefusesCodes(t *testing.T) {
 		{"unknown label", `{"item":"` + withCheck("280999900750") + `"}`, "unknown-item", "/lines/0/item", `no item \"09999\"`},
 		{"unit", `{"item":"]C101` + "04006381333931" + `3103001750"}`, "unit-mismatch", "/lines/0/item", `is sold by \"pc\", its label says how many kg`},
 		{"three labels at once", `{"item":"` + withCheck("280401100750") + `","quantity":3}`, "label-quantity", "/lines/0/quantity", "scan each piece"},
+		{"half a pen", `{"item":"4006381333931","quantity":"0.5"}`, "quantity-invalid", "/lines/0/quantity", "at most 0 decimals, not 0.5"},
 		{"expired", `{"item":"]C101` + "04006381333931" + `17200131"}`, "item-expired", "/lines/0/item", "use by 2020-01-31"},
 		{"control character", `{"item":"40\u000711"}`, "text-invalid", "/lines/0/item", ""},
 		{"separator in a plain code", `{"item":"40\u001d11"}`, "code-invalid", "/lines/0/item", ""},
@@ -114,8 +115,8 @@ func TestItemByCode(t *testing.T) {
 		return a, doc
 	}
 	for code, want := range map[string]string{
-		"4011": `{"item":{"item":"4011","description":"Banana","department":"Fruit","unit":"kg","tax":"B","price":199`,
-		"200":  `{"item":{"item":"200","description":"Gift card","department":"Service","unit":"pc","tax":"A","open":true`,
+		"4011": `{"item":{"item":"4011","description":"Banana","department":"Fruit","unit":"kg","decimals":3,"tax":"B","price":199}`,
+		"200":  `{"item":{"item":"200","description":"Gift card","department":"Service","unit":"pc","decimals":0,"tax":"A","open":true}`,
 		"]C101" + "04006381333931" + "17200131" + "10A/7": `"code":{"text":"]C101040063813339311720013110A/7","gtin":"04006381333931","batch":"A/7","use_by":"2020-01-31","expired":true}}`,
 		withCheck("280401100750"):                         `"quantity":"0.75"`,
 		withCheck("021234592875"):                         `"quantity":"2.229","amount":2875}`,
@@ -144,5 +145,36 @@ func TestItemByCode(t *testing.T) {
 	}
 	if a := g.do("POST", "/v1/items/4011", "{}"); a.StatusCode != 405 {
 		t.Errorf("POST: %d", a.StatusCode)
+	}
+}
+
+func TestItemsByName(t *testing.T) {
+	g := newRig(t)
+	g.importItems("code,description,department,unit,price,tax,age,next_price,next_from\n1,Rotwein Spätburgunder,Wein,pc,7.99,A,18,6.99,2999-01-01\n" +
+		"2,Weißwein,Wein,pc,5.99,A,18,4.99,2020-01-01\n3,Rote Bete,Obst,kg,1.99,B,,,\n")
+	g.start()
+	for query, want := range map[string]string{
+		"name=spatb":                             `{"items":[{"item":"1","description":"Rotwein Spätburgunder","department":"Wein","unit":"pc","decimals":0,"tax":"A","age":18,"price":799,"next_price":699,"next_from":"2999-01-01"}],"more":false}`,
+		"name=WEISS":                             `{"items":[{"item":"2","description":"Weißwein","department":"Wein","unit":"pc","decimals":0,"tax":"A","age":18,"price":499}],"more":false}`,
+		"name=bete+rot":                          `{"items":[{"item":"3","description":"Rote Bete","department":"Obst","unit":"kg","decimals":3,"tax":"B","price":199}],"more":false}`,
+		"name=nothing":                           `{"items":[],"more":false}`,
+		"name=rot&limit=1":                       `"more":true}`,
+		"name=rot&limit=0":                       `query-invalid`,
+		"name=rot&limit=51":                      `query-invalid`,
+		"name=rot&x=1":                           `query-invalid`,
+		"name=rot&code=1":                        `query-invalid`,
+		"name=rot&name=wein":                     `query-invalid`,
+		"name=":                                  `query-invalid`,
+		"limit=3":                                `query-invalid`,
+		"name=" + strings.Repeat("x", maxText+1): `query-invalid`,
+	} {
+		if a := g.do("GET", "/v1/items?"+query, ""); !strings.Contains(string(a.body), want) {
+			t.Errorf("%s: %d %s\nwant %s", query, a.StatusCode, a.body, want)
+		}
+	}
+	// The price that has come into force is that of a sale.
+	a := g.do("POST", "/v1/checkout", `{"lines":[{"item":"2"},{"item":"1"}],"tenders":[{"kind":"cash","amount":10000}]}`)
+	if a.StatusCode != 201 || !strings.Contains(string(a.body), `"price":499`) || !strings.Contains(string(a.body), `"price":799`) {
+		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
