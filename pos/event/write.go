@@ -118,6 +118,10 @@ func (t *ShiftTotals) AppendData(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// AppendTaxes appends the member "taxes" as it stands in the totals, with a comma
+// before it.
+func (t *ShiftTotals) AppendTaxes(dst []byte) []byte { return appendTaxes(dst, t.Taxes) }
+
 // more are the sums that are left out where they are zero.
 func (t *ShiftTotals) more() [20]sum {
 	return [...]sum{

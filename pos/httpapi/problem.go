@@ -26,6 +26,9 @@ type problem struct {
 
 const urn = "urn:posd:problem:"
 
+// Error lets a problem travel as the error of an action.
+func (p *problem) Error() string { return p.detail }
+
 // kinds holds all problems. Their order is that of the document.
 var kinds = []kind{
 	{"malformed-json", 400, "Body is not JSON", "The body cannot be parsed, or something follows it. Correct the front end."},
@@ -42,8 +45,17 @@ var kinds = []kind{
 	{"not-found", 404, "No such resource", "There is nothing at this path."},
 	{"sale-not-found", 404, "No such sale", "This terminal's journal holds no such sale (any more)."},
 	{"item-not-found", 404, "No such item", "The catalogue of this terminal has no item with this code. The detail says whether the code was misread."},
+	{"report-not-found", 404, "No such report", "This terminal's journal holds no such Z report (any more)."},
+	{till.CodeNoBasket, 404, "No such basket", "No basket of that id is open or parked: it may be a sale by now, or void."},
+	{till.CodeNoLine, 404, "No such line", "The basket, or the sale, has no line of that number."},
+	{till.CodeNoTender, 404, "No such tender", "The basket has no tender of that id."},
 	{"method-not-allowed", 405, "Method not allowed", "The Allow header lists the methods."},
 	{"idempotency-key-reused", 409, "Idempotency-Key reused", "The key belongs to a request with another body. A new sale needs a new key; a repeated one the same bytes."},
+	{till.CodeState, 409, "Basket is not in the state for this", "It is parked, or being paid for, or a tender's outcome is not known. The detail says what comes first."},
+	{till.CodeShift, 409, "Shift is not in the state for this", "No shift is open, or one is, or it cannot end yet. The detail says what comes first."},
+	{till.CodeAlreadyOut, 409, "Sale was taken back", "The sale, or a part of it, has come back already."},
+	{till.CodeFull, 409, "Too many open baskets", "The open and parked baskets take all the room that they may take together. Complete or void some."},
+	{till.CodeVersion, 412, "Basket has changed", "If-Match names an older version. Read the basket again."},
 	{"body-too-large", 413, "Body too large", "The body is larger than http.max_body. Split the sale."},
 	{"unsupported-media-type", 415, "Content type not supported", "Send application/json, without a content encoding."},
 	{"no-lines", 422, "Sale without lines", "A sale has at least one line."},
@@ -70,6 +82,10 @@ var kinds = []kind{
 	{till.CodeTender, 422, "Tender not acceptable", "A tender is cash or card, above zero, and a card needs the reference of its slip, which is not a card number."},
 	{till.CodeUnderpaid, 422, "Tenders below the total", "Add a tender for the rest."},
 	{till.CodeOverpaid, 422, "Change without cash", "Change comes from cash only. Lower the card's amount."},
+	{till.CodeDiscount, 422, "Discount not possible", "A discount is a percentage up to 100 or an amount up to what it is taken off, and none is taken off goods that come back."},
+	{till.CodeReturn, 422, "Return not possible", "More would come back than was sold, or it is not goods that were sold."},
+	{till.CodeAge, 422, "Age not checked", "A line may be sold to older buyers only. Make sure of the buyer's age and set it."},
+	{till.CodeDrawer, 422, "Not so much in the drawer", "As far as the till knows, the drawer holds less. Count it, or correct the amount."},
 	{"busy", 429, "Too much at once", "Too many sales wait, or memory is short for a large one. Nothing happened. Try again after Retry-After with the same key."},
 	{"too-many-requests", 429, "Requests too fast", "Nothing happened. The terminal takes http.rate sales a second from each front end, and four times as many other requests. Try again after Retry-After, with the same key."},
 	{"internal", 500, "Internal error", "The log says more. Try again with the same key."},

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -204,12 +206,30 @@ func TestProblemTable(t *testing.T) {
 	for _, slug := range used {
 		delete(seen, slug)
 	}
-	for _, k := range []string{"negative-amount", "number-too-large", "tender-invalid", "underpaid", "change-without-cash", "sale-too-large"} {
-		delete(seen, k) // codes of the register
+	for _, slug := range tillCodes(t) {
+		if kindOf(slug).slug != slug {
+			t.Errorf("%q is a refusal of the till and not in the table", slug)
+		}
+		delete(seen, slug)
 	}
 	if len(seen) > 0 {
 		t.Errorf("never used: %v", seen)
 	}
+}
+
+// tillCodes are the refusals of package till.
+func tillCodes(t *testing.T) (codes []string) {
+	text, err := os.ReadFile("../till/refusal.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`Code\w+ += "([a-z-]+)"`).FindAllSubmatch(text, -1) {
+		codes = append(codes, string(m[1]))
+	}
+	if len(codes) < 20 {
+		t.Fatalf("only %v", codes)
+	}
+	return codes
 }
 
 // problemsDoc is docs/problems.md.

@@ -31,6 +31,10 @@ type request struct {
 	prices   string
 	lines    []requestLine
 	tenders  []pos.Tender
+
+	discounts      []pos.Discount
+	customer, note string
+	age            int
 }
 
 type requestLine struct {
@@ -39,6 +43,8 @@ type requestLine struct {
 	counted                                  bool // qty was given
 	price, amount                            pos.Money
 	priced, fixed                            bool // whether price and amount were given
+	note                                     string
+	discounts                                []pos.Discount
 }
 
 func (r *request) reset() {
@@ -58,6 +64,11 @@ type decoder struct {
 // decode fills req from body. Strings are copies. It is pure.
 func (d *decoder) decode(body []byte, req *request) *problem {
 	req.reset()
+	return d.document(body, func(name []byte) bool { return d.member(req, name) })
+}
+
+// document reads one object that stands alone.
+func (d *decoder) document(body []byte, member func(name []byte) bool) *problem {
 	if i := invalidAt(body); i >= 0 {
 		return refuse("invalid-utf8", "byte "+strconv.Itoa(i)+" of the body is not UTF-8; send UTF-8")
 	}
@@ -68,7 +79,7 @@ func (d *decoder) decode(body []byte, req *request) *problem {
 		d.d.Reset(in)
 	}
 	d.bad = nil
-	d.object(func(name []byte) bool { return d.member(req, name) })
+	d.object(member)
 	if d.bad == nil {
 		if _, err := d.d.ReadToken(); !errors.Is(err, io.EOF) {
 			d.fail("malformed-json", "something follows the request object; send one object only")
@@ -111,20 +122,33 @@ func (d *decoder) member(req *request, name []byte) bool {
 			d.object(func(name []byte) bool { return d.line(l, name) })
 		})
 	case "tenders":
-		d.array(func() {
-			if len(req.tenders) == maxTenders {
-				d.fail("too-many-tenders", "a sale has at most "+strconv.Itoa(maxTenders)+" tenders")
-				d.bad.pointer = "/tenders"
-				return
-			}
-			req.tenders = append(req.tenders, pos.Tender{})
-			t := &req.tenders[len(req.tenders)-1]
-			d.object(func(name []byte) bool { return d.tender(t, name) })
-		})
+		req.tenders = d.tenders(req.tenders, (*decoder).money)
+	case "discounts":
+		req.discounts = d.discounts()
+	case "customer":
+		req.customer = d.text(maxCode)
+	case "note":
+		req.note = d.text(maxText)
+	case "age":
+		req.age = d.count(150)
 	default:
 		return false
 	}
 	return true
+}
+
+func (d *decoder) tenders(list []pos.Tender, amount func(*decoder) pos.Money) []pos.Tender {
+	d.array(func() {
+		if len(list) == maxTenders {
+			d.fail("too-many-tenders", "a sale has at most "+strconv.Itoa(maxTenders)+" tenders")
+			d.bad.pointer = "/tenders"
+			return
+		}
+		list = append(list, pos.Tender{})
+		t := &list[len(list)-1]
+		d.object(func(name []byte) bool { return d.tender(t, name, amount) })
+	})
+	return list
 }
 
 func (d *decoder) line(l *requestLine, name []byte) bool {
@@ -145,18 +169,22 @@ func (d *decoder) line(l *requestLine, name []byte) bool {
 		l.price, l.priced = d.money(), true
 	case "amount":
 		l.amount, l.fixed = d.money(), true
+	case "note":
+		l.note = d.text(maxText)
+	case "discounts":
+		l.discounts = d.discounts()
 	default:
 		return false
 	}
 	return true
 }
 
-func (d *decoder) tender(t *pos.Tender, name []byte) bool {
+func (d *decoder) tender(t *pos.Tender, name []byte, amount func(*decoder) pos.Money) bool {
 	switch string(name) {
 	case "kind":
 		t.Kind = tenderKind(d.raw('"', maxShort))
 	case "amount":
-		t.Amount = d.money()
+		t.Amount = amount(d)
 	case "reference":
 		t.Reference = d.text(maxCode)
 	default:
@@ -317,8 +345,52 @@ func hasControl(b []byte) bool {
 
 func (d *decoder) text(most int) string { return string(d.raw('"', most)) }
 
+// clearable is text that may be empty, to take back what it was.
+func (d *decoder) clearable(most int) string {
+	if v := d.value('"', '"', "a string"); len(v) == 2 {
+		return ""
+	} else if v == nil {
+		return ""
+	} else if s, err := jsontext.AppendUnquote(nil, v); err != nil || len(s) > most || hasControl(s) {
+		d.fail("text-invalid", "this text may have at most "+strconv.Itoa(most)+" bytes and no control characters")
+		return ""
+	} else {
+		return string(s)
+	}
+}
+
+// flag reads true or false.
+func (d *decoder) flag() bool {
+	v := d.value('t', 'f', "true or false")
+	return len(v) == len("true")
+}
+
+// count reads an integer from 0 to most.
+func (d *decoder) count(most int) int {
+	v := d.value('0', '0', "an integer")
+	if v == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(string(v))
+	if err != nil || n < 0 || n > most {
+		d.fail("value-invalid", string(clip(v))+" is not an integer from 0 to "+strconv.Itoa(most))
+		return 0
+	}
+	return n
+}
+
 // money reads an integer number of minor units, zero or more.
 func (d *decoder) money() pos.Money {
+	m := d.signed()
+	if m < 0 {
+		d.fail("negative-amount", strconv.FormatInt(int64(m), 10)+" is below zero; send zero or more")
+		return 0
+	}
+	return m
+}
+
+// signed reads an integer number of minor units.
+func (d *decoder) signed() pos.Money {
 	v := d.value('0', '0', "money: an integer number of minor units, 299 for 2.99")
 	if v == nil {
 		return 0
@@ -327,12 +399,11 @@ func (d *decoder) money() pos.Money {
 		d.fail("fractional-money", string(clip(v))+" is not an integer number of minor units; send 299 for 2.99")
 		return 0
 	}
-	if v[0] == '-' && !bytes.Equal(v, []byte("-0")) {
-		d.fail("negative-amount", string(clip(v))+" is below zero; send zero or more")
-		return 0
-	}
 	n, err := strconv.ParseInt(string(v), 10, 64)
-	if err != nil || n > int64(pos.MaxAmount) {
+	if err != nil && v[0] == '-' {
+		n = -int64(pos.MaxAmount) - 1
+	}
+	if (err != nil && v[0] != '-') || n > int64(pos.MaxAmount) {
 		d.fail("number-too-large", string(clip(v))+" is more than "+strconv.FormatInt(int64(pos.MaxAmount), 10)+"; correct it")
 		return 0
 	}

@@ -35,7 +35,7 @@ func (s *Server) resolve(dst []pos.Line, req *request, set *register.Settings) (
 func (s *Server) line(l *pos.Line, r *requestLine, i int, set *register.Settings) *problem {
 	*l = pos.Line{
 		Item: r.item, Description: r.description, Department: r.department, Unit: r.unit,
-		Tax: r.tax, Qty: r.qty, Price: r.price, Fixed: r.fixed,
+		Tax: r.tax, Qty: r.qty, Price: r.price, Fixed: r.fixed, Note: r.note, Discounts: r.discounts,
 	}
 	if r.fixed {
 		l.Price = r.amount

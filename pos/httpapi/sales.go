@@ -99,6 +99,7 @@ func (s *Server) sell(ctx context.Context, x *exchange, c register.Checkout) (a 
 			return a, bad, nil
 		}
 		c.Operator, c.Lines, c.Tenders = x.req.operator, x.line, x.req.tenders
+		c.Discounts, c.Customer, c.Note, c.Age = x.req.discounts, x.req.customer, x.req.note, x.req.age
 		a, err = s.o.Register.Checkout(ctx, c)
 	}
 	s.noSpace.Store(errors.Is(err, journal.ErrNoSpace))
@@ -223,7 +224,12 @@ func badBody(err error) *problem {
 // problemOf says what an error of the register means to the caller.
 func (s *Server) problemOf(err error) *problem {
 	var refused *till.RefusalError
+	var bad *problem
 	switch {
+	case errors.As(err, &bad):
+		return bad
+	case errors.Is(err, register.ErrNoSale):
+		return refuse("sale-not-found", "the journal of this terminal holds no such sale; goods of an older one, or of another till's, come back by its receipt with description, tax and price")
 	case errors.As(err, &refused):
 		return refuse(refused.Code, refused.Detail).at(refused.Field)
 	case errors.Is(err, register.ErrKeyReused):

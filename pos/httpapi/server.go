@@ -324,6 +324,10 @@ const (
 	routeSale
 	routeFind
 	routeItems
+	routeStep
+	routeBaskets
+	routeShift
+	routeReport
 	routeStatus
 	routeLive
 	routeReady
@@ -335,7 +339,7 @@ const (
 )
 
 var routeNames = [routeCount]string{
-	"static", "checkout", "sale", "find", "items", "status", "livez", "readyz", "metrics", "schema", "debug", "none",
+	"static", "checkout", "sale", "find", "items", "step", "baskets", "shift", "report", "status", "livez", "readyz", "metrics", "schema", "debug", "none",
 }
 
 const salePath = "/v1/sales/"
@@ -348,6 +352,10 @@ func routeOf(path string) route {
 		return routeFind
 	case itemsPath:
 		return routeItems
+	case basketsPath:
+		return routeBaskets
+	case "/v1/shift":
+		return routeShift
 	case "/v1/status":
 		return routeStatus
 	case "/livez":
@@ -367,6 +375,15 @@ func routeOf(path string) route {
 	if id, ok := strings.CutPrefix(path, salePath); ok && id != "" && !strings.Contains(id, "/") {
 		return routeSale
 	}
+	if id, ok := strings.CutPrefix(path, basketsPath+"/"); ok && id != "" && !strings.Contains(id, "/") {
+		return routeBaskets
+	}
+	if n, ok := strings.CutPrefix(path, reportPath); ok && n != "" && !strings.Contains(n, "/") {
+		return routeReport
+	}
+	if a, _ := match(path); a != nil {
+		return routeStep
+	}
 	if strings.HasPrefix(path, itemPath) && len(path) > len(itemPath) {
 		return routeItems // whatever follows: the code may be a link
 	}
@@ -376,10 +393,18 @@ func routeOf(path string) route {
 	return routeStatic
 }
 
+// needsToken says what only a front end may ask for.
+func (at route) needsToken() bool {
+	switch at {
+	case routeCheckout, routeSale, routeFind, routeItems, routeStep, routeBaskets, routeShift, routeReport, routeStatus, routeDebug:
+		return true
+	}
+	return false
+}
+
 // serve answers one request that the guard let through.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
-	needs := at == routeCheckout || at == routeSale || at == routeFind || at == routeItems || at == routeStatus || at == routeDebug ||
-		(at == routeMetrics || at == routeSchema) && !near(r)
+	needs := at.needsToken() || (at == routeMetrics || at == routeSchema) && !near(r)
 	if !needs && at != routeLive && at != routeReady {
 		if bad := s.admission.read(""); bad != nil {
 			return s.refused(w, bad)
@@ -392,8 +417,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 		return s.refused(w, refuse("not-found", "there is nothing at this path; /debug/schema describes what there is"))
 	}
 	allow := "GET, HEAD"
-	if at == routeCheckout {
+	switch at {
+	case routeCheckout, routeStep:
 		allow = "POST"
+	case routeBaskets:
+		allow = "GET, HEAD, POST"
+		if r.Method == http.MethodPost {
+			at = routeStep
+		}
 	}
 	if !allowed(allow, r.Method) {
 		return notAllowed(w, allow)
@@ -416,6 +447,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 			s.o.Selling()
 		}
 		return s.checkout(w, r, front)
+	case routeStep:
+		return s.act(w, r, front)
+	case routeBaskets:
+		return s.baskets(w, r)
+	case routeShift:
+		return s.shift(w)
+	case routeReport:
+		return s.report(w, r)
 	case routeDebug:
 		return s.debug(w, r)
 	case routeSale:
@@ -438,7 +477,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 }
 
 func allowed(allow, method string) bool {
-	return method == http.MethodPost && allow == "POST" ||
+	return method == http.MethodPost && strings.HasSuffix(allow, "POST") ||
 		(method == http.MethodGet || method == http.MethodHead) && allow != "POST"
 }
 

@@ -27,7 +27,7 @@ func (r *Register) AddReturn(ctx context.Context, c Call, o till.Step, g Goods) 
 			if !sold.Current(t) {
 				return nil, ErrStale
 			}
-			return made(t.State.AddReturn(o, t.Rules, &sold.Sale, g.Line, g.Qty, sold.Back[g.Line]))
+			return Made(t.State.AddReturn(o, t.Rules, &sold.Sale, g.Line, g.Qty, sold.Back[g.Line]))
 		})
 		if !errors.Is(err, ErrStale) {
 			return out, err
@@ -88,7 +88,7 @@ func (r *Register) VoidSale(ctx context.Context, c Call, o till.Step, sale strin
 			if !sold.Current(t) {
 				return nil, ErrStale
 			}
-			return made(till.VoidSale(&sold.Sale, sold.Back, tenders, t.Rules, o))
+			return Made(till.VoidSale(&sold.Sale, sold.Back, tenders, t.Rules, o))
 		})
 		if !errors.Is(err, ErrStale) {
 			return out, err
@@ -102,8 +102,8 @@ func (r *Register) repeated(ctx context.Context, c Call, why error) (Outcome, er
 	return r.Do(ctx, c, func(*Turn) (Appender, error) { return nil, why })
 }
 
-// made keeps a nil event of a type from becoming an Appender that is not nil.
-func made[T any, P interface {
+// Made keeps a nil event of a type from becoming an Appender that is not nil.
+func Made[T any, P interface {
 	*T
 	Appender
 }](e P, err error) (Appender, error) {

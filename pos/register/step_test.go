@@ -32,7 +32,7 @@ func (m *rig) do(key string, d Decision) (event.Header, []byte, error) {
 }
 
 func (m *rig) step(key string, d func(t *Turn) (*event.Basket, error)) (event.Basket, error) {
-	h, data, err := m.do(key, func(t *Turn) (Appender, error) { return made(d(t)) })
+	h, data, err := m.do(key, func(t *Turn) (Appender, error) { return Made(d(t)) })
 	if err != nil {
 		return event.Basket{}, err
 	}
@@ -277,13 +277,13 @@ func TestShiftAndDrawer(t *testing.T) {
 	}
 	cash := func(key, kind string, amount pos.Money, counts ...event.Count) error {
 		_, err := shift(key, func(t *Turn) (Appender, error) {
-			return made(t.State.MoveCash(event.Cash{Type: kind, Operator: "7", Amount: amount, Counts: counts}))
+			return Made(t.State.MoveCash(event.Cash{Type: kind, Operator: "7", Amount: amount, Counts: counts}))
 		})
 		return err
 	}
 	open := func(key string) error {
 		_, err := shift(key, func(t *Turn) (Appender, error) {
-			return made(t.State.OpenShift("7", t.Date, t.Currency, 10000))
+			return Made(t.State.OpenShift("7", t.Date, t.Currency, 10000))
 		})
 		return err
 	}
@@ -305,7 +305,7 @@ func TestShiftAndDrawer(t *testing.T) {
 	}
 	m.stop()
 	m.start()
-	z, err := shift("z", func(t *Turn) (Appender, error) { return made(t.State.CloseShift("7", "")) })
+	z, err := shift("z", func(t *Turn) (Appender, error) { return Made(t.State.CloseShift("7", "")) })
 	if err != nil || z.Z != 1 || z.Expected != 10450 || z.Declared != 10400 || !z.Counted || z.Totals.DrawerOpened != 1 || z.Totals.Sales != 1 {
 		t.Fatalf("%+v, %v", z, err)
 	}
@@ -315,7 +315,7 @@ func TestShiftAndDrawer(t *testing.T) {
 	if err := open("o3"); err != nil {
 		t.Error(err)
 	}
-	if z, err = shift("z2", func(t *Turn) (Appender, error) { return made(t.State.CloseShift("7", "")) }); err != nil || z.Z != 2 || z.Counted {
+	if z, err = shift("z2", func(t *Turn) (Appender, error) { return Made(t.State.CloseShift("7", "")) }); err != nil || z.Z != 2 || z.Counted {
 		t.Errorf("%+v, %v", z, err)
 	}
 }

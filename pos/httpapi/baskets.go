@@ -1,0 +1,142 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"posd/journal"
+	"posd/journal/chain"
+	"posd/pos"
+	"posd/pos/event"
+	"posd/pos/till"
+	"posd/pos/view"
+)
+
+const (
+	basketsPath = "/v1/baskets"
+	reportPath  = "/v1/reports/"
+)
+
+// baskets answers GET /v1/baskets, all that are open or parked, and one of them with
+// its sums.
+func (s *Server) baskets(w http.ResponseWriter, r *http.Request) int {
+	x := s.exchange()
+	defer s.done(x)
+	if r.URL.Path == basketsPath {
+		s.o.Register.Look(func(t *till.State) { x.out = appendBaskets(x.out, t) })
+		return writeJSON(w, http.StatusOK, x.out)
+	}
+	id, found, version := r.URL.Path[len(basketsPath)+1:], false, ""
+	var sums pos.Totals
+	var err error
+	rules := s.o.Register.Rules()
+	s.o.Register.Look(func(t *till.State) {
+		if b := t.Find(id); b != nil {
+			found, version = true, b.Version
+			x.out = b.AppendData(append(x.out, `{"basket":`...))
+			sums, err = b.Sums(rules)
+		}
+	})
+	if !found {
+		return s.refused(w, refuse(till.CodeNoBasket, "there is no basket "+strconv.Quote(id)+" that is open or parked; it may be a sale by now, or void"))
+	}
+	if err != nil {
+		return s.refused(w, s.problemOf(till.Refusal(err, "")))
+	}
+	t := event.ShiftTotals{Taxes: sums.Taxes}
+	x.out = append(t.AppendTaxes(x.out), "}\n"...)
+	w.Header().Set("ETag", `"`+version+`"`)
+	return writeJSON(w, http.StatusOK, x.out)
+}
+
+// appendBaskets lists them without their lines.
+func appendBaskets(dst []byte, t *till.State) []byte {
+	dst = append(dst, `{"baskets":[`...)
+	for i, b := range t.Baskets {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = event.AppendString(append(dst, `{"basket":`...), b.Basket)
+		dst = event.AppendString(append(dst, `,"version":`...), b.Version)
+		dst = strconv.AppendBool(append(dst, `,"parked":`...), b.Parked)
+		dst = appendSome(dst, "name", b.Name)
+		dst = event.AppendString(append(dst, `,"operator":`...), b.Operator)
+		dst = strconv.AppendInt(append(dst, `,"lines":`...), int64(len(b.Lines)), 10)
+		dst = strconv.AppendInt(append(dst, `,"total":`...), int64(b.Total), 10)
+		dst = strconv.AppendInt(append(dst, `,"due":`...), int64(b.Due), 10)
+		dst = append(dst, '}')
+	}
+	return append(dst, "]}\n"...)
+}
+
+// shift answers GET /v1/shift: the X report.
+func (s *Server) shift(w http.ResponseWriter) int {
+	x := s.exchange()
+	defer s.done(x)
+	s.o.Register.Look(func(t *till.State) {
+		sh := &t.Shift
+		x.out = strconv.AppendUint(append(x.out, `{"shift":`...), sh.Number, 10)
+		x.out = strconv.AppendBool(append(x.out, `,"open":`...), sh.Open)
+		x.out = strconv.AppendBool(append(x.out, `,"implicit":`...), sh.Implicit)
+		x.out = appendSome(x.out, "operator", sh.Operator)
+		x.out = appendSome(x.out, "business_date", t.Date)
+		x.out = strconv.AppendUint(append(x.out, `,"last_z":`...), t.Z, 10)
+		x.out = strconv.AppendInt(append(x.out, `,"drawer":`...), int64(sh.Totals.Drawer()), 10)
+		if sh.Counted {
+			x.out = strconv.AppendInt(append(x.out, `,"declared":`...), int64(sh.Declared), 10)
+		}
+		x.out = sh.Totals.AppendData(append(x.out, `,"totals":`...))
+		x.out = append(x.out, "}\n"...)
+	})
+	return writeJSON(w, http.StatusOK, x.out)
+}
+
+// report answers GET /v1/reports/{z}: a Z report as it stands in the journal.
+func (s *Server) report(w http.ResponseWriter, r *http.Request) int {
+	n, err := strconv.ParseUint(r.URL.Path[len(reportPath):], 10, 64)
+	if err != nil || n == 0 {
+		return s.refused(w, refuse("query-invalid", "name a report by its number: /v1/reports/42"))
+	}
+	return s.foundEvent(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(view.ReportName(n)) },
+		refuse("report-not-found", "the journal of this terminal holds no such report; older ones are at head office"))
+}
+
+// foundEvent answers with an event that the index finds.
+func (s *Server) foundEvent(w http.ResponseWriter, r *http.Request, find func() (uint64, bool, error), missing *problem) int {
+	floor, _ := s.o.Journal.Floor()
+	ctx, cancel := context.WithTimeout(r.Context(), answerTime/2)
+	defer cancel()
+	behind := refuse("index-behind", "the index of sales is not up to date yet; try again").retry(1)
+	if err := s.o.View.WaitApplied(ctx, floor); err != nil {
+		return s.refused(w, behind)
+	}
+	seq, ok, err := find()
+	switch {
+	case err != nil:
+		return s.refused(w, behind)
+	case !ok:
+		return s.refused(w, missing)
+	}
+	x := s.exchange()
+	defer s.done(x)
+	err = s.o.Journal.Read(seq, func(rec chain.Record) error {
+		c, err := chain.Named(s.o.Journal.ID(), rec)
+		if err != nil {
+			return err
+		}
+		h, data, err := event.Parse(c.Record.Payload)
+		x.out = append(appendPlace(x.out, c.Journal, c.Record.Seq, h.Type), `,"data":`...)
+		x.out = append(append(x.out, data...), "}\n"...)
+		return err
+	})
+	switch {
+	case errors.Is(err, journal.ErrFreed):
+		return s.refused(w, missing)
+	case err != nil:
+		s.o.Log.Error("an event cannot be read", "seq", seq, "error", err)
+		return s.refused(w, refuse("internal", "the event cannot be read, see posd's log"))
+	}
+	return writeJSON(w, http.StatusOK, x.out)
+}

@@ -1,0 +1,264 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"posd/pos"
+	"posd/pos/event"
+)
+
+type stepAnswer struct {
+	Event struct {
+		Journal string
+		Seq     uint64
+		Type    string
+	}
+	Data struct {
+		Basket, Version, State string
+		Lines                  int
+		Total, Due             pos.Money
+		Z                      uint64
+		Expected, Declared     pos.Money
+		Line                   struct {
+			N      int
+			Amount pos.Money
+		}
+	}
+	Sale struct {
+		Sale, Receipt string
+		Total, Change pos.Money
+	}
+}
+
+// step posts and expects a step to be taken.
+func (g *rig) step(path, body string, change ...func(*http.Request)) (s stepAnswer) {
+	g.t.Helper()
+	a := g.do("POST", path, body, change...)
+	if a.StatusCode != http.StatusCreated && a.StatusCode != http.StatusOK {
+		g.t.Fatalf("%s: %d %s", path, a.StatusCode, a.body)
+	}
+	if err := json.Unmarshal(a.body, &s); err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+func (g *rig) refuses(path, body, slug string, change ...func(*http.Request)) {
+	g.t.Helper()
+	if a := g.do("POST", path, body, change...); a.slug() != slug {
+		g.t.Errorf("%s %s: %d %s, want %s", path, body, a.StatusCode, a.body, slug)
+	}
+}
+
+// A sale step by step as a front end makes it, and everything that may be asked about it.
+func TestStepByStep(t *testing.T) {
+	g := newRig(t).start()
+	b := g.step("/v1/baskets", `{"name":"table 4","operator":"7"}`)
+	at := "/v1/baskets/" + b.Data.Basket
+	l := g.step(at+"/lines", `{"item":"4011","quantity":"1.250"}`)
+	if l.Data.Line.Amount != 249 || l.Data.Total != 249 || l.Data.Lines != 1 {
+		t.Errorf("%+v", l)
+	}
+	g.step(at+"/lines", apple, key("same"))
+	if again := g.do("POST", at+"/lines", apple, key("same")); again.StatusCode != 200 || again.Header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("repeated: %d %s", again.StatusCode, again.body)
+	}
+	g.refuses(at+"/lines", `{"item":"4011"}`, "idempotency-key-reused", key("same"))
+	g.refuses(at+"/lines", apple, "version-conflict", header("If-Match", `"`+l.Data.Version+`"`))
+	two := g.step(at+"/lines/2", `{"quantity":2,"price":450,"discounts":[{"percent":"10","reason":"torn"}],"note":"gift"}`)
+	if two.Data.Line.Amount != 810 || two.Data.Total != 1059 {
+		t.Errorf("%+v", two)
+	}
+	g.step(at+"/lines", `{"item":"100"}`)
+	if v := g.step(at+"/lines/3/void", `{"reason":"not mine"}`); v.Data.Total != 1059 {
+		t.Errorf("%+v", v)
+	}
+	g.refuses(at+"/lines/3", `{"quantity":1}`, "line-not-found")
+	g.step(at, `{"customer":"C-1","note":"x","discounts":[{"amount":59,"reason":"coupon"}]}`)
+	g.step(at+"/park", ``)
+	g.refuses(at+"/lines", apple, "basket-state")
+	g.stop()
+	g.start() // whatever the front end was told survives
+	g.step(at+"/recall", `{}`)
+	a := g.do("GET", at, "")
+	var open struct {
+		Basket struct {
+			Total pos.Money
+			Lines []struct{ Line struct{ N int } }
+			Name  string
+		}
+		Taxes []struct{ Gross pos.Money }
+	}
+	if err := json.Unmarshal(a.body, &open); err != nil || open.Basket.Total != 1000 || len(open.Basket.Lines) != 2 || open.Basket.Name != "table 4" || a.Header.Get("ETag") == "" {
+		t.Errorf("%s, %v", a.body, err)
+	}
+	if sum := open.Taxes[0].Gross + open.Taxes[1].Gross; sum != 1000 {
+		t.Errorf("taxes of %d", sum)
+	}
+	if list := g.do("GET", "/v1/baskets", ""); !strings.Contains(string(list.body), b.Data.Basket) {
+		t.Errorf("%s", list.body)
+	}
+	g.refuses(at+"/complete", ``, "underpaid")
+	g.refuses(at+"/tenders", `{"kind":"card","amount":1001,"reference":"s"}`, "change-without-cash")
+	g.step(at+"/tenders", `{"kind":"card","amount":300,"reference":"slip 1"}`)
+	g.step(at+"/tenders", `{"kind":"voucher","amount":200,"reference":"V-9"}`)
+	g.refuses(at+"/void", ``, "basket-state")
+	g.step(at+"/tenders/2/reverse", `{"reason":"expired"}`)
+	g.refuses(at+"/tenders/2/reverse", ``, "basket-state")
+	g.refuses(at+"/tenders/9/reverse", ``, "tender-not-found")
+	if p := g.step(at+"/tenders", `{"kind":"cash","amount":1000}`); p.Data.Due != -300 {
+		t.Errorf("%+v", p)
+	}
+	done := g.step(at+"/complete", ``, key("done"))
+	if done.Sale.Total != 1000 || done.Sale.Change != 300 || done.Sale.Receipt != "T1-1-1" {
+		t.Errorf("%+v", done)
+	}
+	if again := g.step(at+"/complete", ``, key("done")); again.Sale.Sale != done.Sale.Sale {
+		t.Errorf("repeated: %+v", again)
+	}
+	g.refuses(at+"/complete", ``, "basket-not-found")
+	if a := g.do("GET", at, ""); a.slug() != "basket-not-found" {
+		t.Errorf("%s", a.body)
+	}
+	if a := g.do("GET", "/v1/sales/"+done.Sale.Sale, ""); string(saleData(t, a.body)) == "" || a.StatusCode != 200 {
+		t.Errorf("%s", a.body)
+	}
+}
+
+func TestReturnsOverHTTP(t *testing.T) {
+	g := newRig(t).start()
+	var sold stepAnswer
+	a := g.do("POST", "/v1/checkout", `{"lines":[`+apple+`,{"item":"100","quantity":3}],"discounts":[{"percent":"50","reason":"last day"}],"customer":"C","note":"n","tenders":[{"kind":"cash","amount":1000}]}`)
+	if err := json.Unmarshal(a.body, &sold); err != nil || sold.Sale.Total != 443 {
+		t.Fatalf("%s %v", a.body, err)
+	}
+	b := g.step("/v1/baskets", ``)
+	at := "/v1/baskets/" + b.Data.Basket
+	back := func(line int, qty string) string {
+		return fmt.Sprintf(`{"quantity":%s,"reason":"sour","return":{"receipt":%q,"line":%d}}`, qty, sold.Sale.Receipt, line)
+	}
+	if l := g.step(at+"/lines", back(2, "1")); l.Data.Total != -65 && l.Data.Total != -64 {
+		t.Errorf("%+v", l)
+	}
+	g.refuses(at+"/lines", back(2, "3"), "return-invalid")
+	g.refuses(at+"/lines", back(9, "1"), "line-not-found")
+	g.refuses(at+"/lines", `{"return":{"sale":"00000000-1","line":1}}`, "sale-not-found")
+	if l := g.step(at+"/lines", `{"description":"Chair","tax":"A","price":1000,"reason":"wobbles","return":{"receipt":"T9-1-4"}}`); l.Data.Line.Amount != -1000 {
+		t.Errorf("another till's receipt: %+v", l)
+	}
+	g.step(at+"/lines", apple) // an exchange
+	var open struct{ Basket struct{ Due pos.Money } }
+	if err := json.Unmarshal(g.do("GET", at, "").body, &open); err != nil || open.Basket.Due >= 0 {
+		t.Fatalf("%+v %v", open, err)
+	}
+	g.refuses(at+"/tenders", `{"kind":"cash","amount":5}`, "tender-invalid")
+	g.step(at+"/tenders", fmt.Sprintf(`{"kind":"cash","amount":%d}`, open.Basket.Due))
+	done := g.step(at+"/complete", ``)
+	if done.Sale.Total != open.Basket.Due || done.Sale.Change != 0 {
+		t.Errorf("%+v", done)
+	}
+	g.refuses("/v1/sales/"+sold.Sale.Sale+"/void", ``, "already-voided")
+	g.refuses("/v1/sales/none/void", ``, "sale-not-found")
+	again := g.step("/v1/checkout", good)
+	v := g.step("/v1/sales/"+again.Sale.Sale+"/void", `{"reason":"wrong till"}`)
+	if v.Sale.Total != -500 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestShiftOverHTTP(t *testing.T) {
+	g := newRig(t).start()
+	g.refuses("/v1/shift/close", ``, "shift-state")
+	g.step("/v1/shift/open", `{"float":10000,"operator":"7"}`)
+	g.refuses("/v1/shift/open", ``, "shift-state")
+	g.step("/v1/checkout", good)
+	g.step("/v1/cash/in", `{"amount":500,"reason":"change"}`)
+	g.step("/v1/cash/out", `{"amount":200}`)
+	g.step("/v1/cash/drop", `{"amount":300}`)
+	g.step("/v1/cash/open", `{"reason":"change for a note"}`)
+	g.refuses("/v1/cash/out", `{"amount":99999}`, "drawer-short")
+	g.refuses("/v1/cash/declare", `{"amount":5,"counts":[{"value":1,"pieces":4}]}`, "value-invalid")
+	g.refuses("/v1/shift/hand", `{}`, "value-invalid")
+	g.step("/v1/shift/hand", `{"to":"8"}`)
+	g.step("/v1/cash/declare", `{"amount":10450,"counts":[{"value":5000,"pieces":2},{"value":50,"pieces":9}]}`)
+	var x struct {
+		Drawer, Declared pos.Money
+		Operator         string
+		Totals           struct{ Sales int }
+	}
+	if a := g.do("GET", "/v1/shift", ""); json.Unmarshal(a.body, &x) != nil || x.Drawer != 10500 || x.Declared != 10450 || x.Operator != "8" || x.Totals.Sales != 1 {
+		t.Errorf("%s", a.body)
+	}
+	z := g.step("/v1/shift/close", `{"operator":"8"}`)
+	if z.Data.Z != 1 || z.Data.Expected != 10500 || z.Data.Declared != 10450 {
+		t.Errorf("%+v", z)
+	}
+	if a := g.do("GET", "/v1/reports/1", ""); a.StatusCode != 200 || !strings.Contains(string(a.body), event.TypeShiftClosed) {
+		t.Errorf("%s", a.body)
+	}
+	for path, slug := range map[string]string{"/v1/reports/2": "report-not-found", "/v1/reports/x": "query-invalid"} {
+		if a := g.do("GET", path, ""); a.slug() != slug {
+			t.Errorf("%s: %s", path, a.body)
+		}
+	}
+}
+
+// A basket in training is a sale of another kind: no receipt number, no total of the till.
+func TestTraining(t *testing.T) {
+	g := newRig(t).start()
+	b := g.step("/v1/baskets", `{"training":true}`)
+	at := "/v1/baskets/" + b.Data.Basket
+	g.step(at+"/lines", apple)
+	g.step(at+"/tenders", `{"kind":"cash","amount":500}`)
+	done := g.step(at+"/complete", ``)
+	if done.Sale.Receipt != "T1-1-training-1" {
+		t.Errorf("%+v", done)
+	}
+	g.refuses("/v1/sales/"+done.Sale.Sale+"/void", ``, "sale-not-found")
+	if st := g.r.Status(); st.Perpetual != 0 || st.Totals.Sales != 0 || st.Totals.Trainings != 1 || st.Receipt != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestStepsRefuse(t *testing.T) {
+	g := newRig(t).start()
+	b := g.step("/v1/baskets", ``)
+	at := "/v1/baskets/" + b.Data.Basket
+	for _, c := range []struct{ path, body, slug string }{
+		{"/v1/baskets/none/lines", apple, "basket-not-found"},
+		{at + "/lines", `{}`, "description-required"},
+		{at + "/lines", `{"item":"999999"}`, "unknown-item"},
+		{at + "/lines", `{"item":"4011","quantity":-1}`, "negative-amount"},
+		{at + "/lines", `{"item":"4011","discounts":[{}]}`, "discount-invalid"},
+		{at + "/lines", `{"item":"4011","discounts":[{"percent":"101"}]}`, "discount-invalid"},
+		{at + "/lines", `{"item":"4011","discounts":[{"amount":9999}]}`, "discount-invalid"},
+		{at + "/lines", `{"amount":[1]}`, "wrong-type"},
+		{at + "/lines", `{"float":1}`, "unknown-member"},
+		{at, `{"age":-1}`, "value-invalid"},
+		{at, `{"age":1.5}`, "value-invalid"},
+		{at, `{"discounts":[{"amount":1}]}`, "discount-invalid"},
+		{at + "/tenders", `{"kind":"cash","amount":1}`, "no-lines"},
+		{at + "/complete", ``, "no-lines"},
+		{at + "/recall", ``, "basket-state"},
+		{"/v1/baskets", `{"prices":"free"}`, "value-invalid"},
+		{"/v1/baskets", `{"training":1}`, "wrong-type"},
+		{"/v1/baskets", `[]`, "wrong-type"},
+		{"/v1/cash/in", `{}`, "value-invalid"},
+	} {
+		g.refuses(c.path, c.body, c.slug)
+	}
+	for _, path := range []string{"/v1/baskets/x/y", "/v1/baskets/x/lines/", "/v1/baskets//lines", "/v1/shift/", "/v1/cash/steal", "/v1/baskets/x/lines/1/void/2"} {
+		if a := g.do("POST", path, "{}"); a.slug() != "not-found" {
+			t.Errorf("%s: %s", path, a.body)
+		}
+	}
+	if a := g.do("GET", at+"/lines", ""); a.slug() != "method-not-allowed" || a.Header.Get("Allow") != "POST" {
+		t.Errorf("%s", a.body)
+	}
+	g.refuses("/v1/baskets", ``, "idempotency-key-missing", header("Idempotency-Key", ""))
+	g.refuses("/v1/baskets", ``, "unauthorized", header("Authorization", ""))
+}
