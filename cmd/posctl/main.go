@@ -34,7 +34,8 @@ const usage = `usage: posctl COMMAND [flags] [arguments]
   salvage SRC DST          copy what can be proved of a damaged journal into a new one
   token add NAME           make a token for a front end and print it, once
   token list | revoke NAME
-  catalogue import FILE    replace the catalogue by a CSV file
+  catalogue import FILE    replace the catalogue by a CSV file; -delta: change it by one
+  catalogue look CODE      what a till makes of a scanned or typed code
   unsettled                what has been sold here that head office lacks
   reset -yes               make this terminal empty again, if head office has all sales
   slice apply              make posd.slice and its limits, where there is no systemd

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -20,7 +19,6 @@ import (
 	"time"
 
 	"posd/journal"
-	"posd/pos/catalogue"
 	"posd/pos/config"
 	"posd/pos/register"
 	"posd/pos/support"
@@ -249,38 +247,4 @@ func (t *tool) ownToken(c *config.Config) (string, error) {
 		return "", err
 	}
 	return token, replaceFile(path, []byte(token+"\n"))
-}
-
-func (t *tool) catalogue(args []string) error {
-	if len(args) == 0 || args[0] != "import" {
-		return fmt.Errorf("%w: catalogue import FILE", errUsage)
-	}
-	files, err := t.parse(t.flags("catalogue import"), args[1:], "FILE")
-	if err != nil {
-		return err
-	}
-	c, err := t.load()
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(files[0])
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	rep, err := t.importItems(t.ctx, f, c)
-	if err != nil {
-		return fmt.Errorf("import %s: %w", files[0], err)
-	}
-	fmt.Fprintf(t.out, "%d items imported, version %s; a running posd uses them within a second\n", rep.Items, rep.Version)
-	return nil
-}
-
-func (t *tool) importItems(ctx context.Context, f *os.File, c *config.Config) (catalogue.ImportReport, error) {
-	taxes := map[string]bool{}
-	for _, tax := range c.Taxes {
-		taxes[tax.Code] = true
-	}
-	return catalogue.Import(ctx, f, filepath.Join(c.Data.Dir, "catalogue.db"),
-		catalogue.ImportOptions{Taxes: taxes, Currency: c.Terminal.Currency})
 }
