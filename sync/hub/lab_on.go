@@ -13,7 +13,8 @@ import (
 // and to be killed when it passes for the nth time between one durable step and the next.
 func (o *Options) lab() {
 	if o.bug == noBug {
-		o.bug = map[string]bug{"not-idempotent": bugNotIdempotent, "position-first": bugPositionFirst}[os.Getenv("POSHUB_PLANTED_BUG")]
+		o.bug = map[string]bug{"not-idempotent": bugNotIdempotent, "position-first": bugPositionFirst,
+			"no-names": bugNoNames, "no-heads": bugNoHeads}[os.Getenv("POSHUB_PLANTED_BUG")]
 	}
 	n, err := strconv.ParseInt(os.Getenv("POSHUB_LAB_KILL"), 10, 64)
 	if err != nil {

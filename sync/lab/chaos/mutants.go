@@ -35,6 +35,8 @@ var mutants = []mutant{
 	{"position outside the transaction", "POSHUB_PLANTED_BUG=position-first", lost, killedHub},
 	{"events published without a fence", "POSHUB_PLANTED_BUG=outbox-no-fence", twice, lateEvent},
 	{"events that were sent count as published", "POSHUB_PLANTED_BUG=outbox-sent-is-out", lost, tornEvent},
+	{"a name without its head", "POSHUB_PLANTED_BUG=no-heads", lost, clonedSmall},
+	{"copies and originals not compared", "POSHUB_PLANTED_BUG=no-names", twice, clonedSmall},
 }
 
 // plant runs each scene with its bug, and each once without, two at a time. It returns
@@ -235,6 +237,12 @@ func tornEvent(ctx context.Context, w *world, env ...string) error {
 // hubBack is longer than a hub takes to connect again and to publish what it had under
 // way. Nothing is judged by it: an event that lands before that is no test.
 const hubBack = 5 * time.Second
+
+// clonedSmall is clonedDisk with few sales.
+func clonedSmall(ctx context.Context, w *world, env ...string) error {
+	w.hubEnv = env
+	return clonedDisk(ctx, w, 200)
+}
 
 func (w *world) struckEvent(ctx context.Context, b blow, env ...string) error {
 	rng := rand.New(rand.NewPCG(w.seed, 6))

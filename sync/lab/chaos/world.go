@@ -26,6 +26,7 @@ type world struct {
 	tills   []*till
 	ledger  string // --ledger of the hubs, "" = each its own
 	shards  int    // that the terminals are spread over
+	hubEnv  []string
 
 	tally tally
 }
@@ -90,7 +91,7 @@ func (w *world) keepIn(ctx context.Context, store string) (err error) {
 
 func (w *world) addHub(ctx context.Context, build string, env ...string) (*office, error) {
 	n := fmt.Sprintf("hub%d", len(w.hubs)+1)
-	o, err := w.b.newOffice(w.dir, n, build, w.servers, w.ledger, w.shards, w.seed+uint64(len(w.hubs)+1)*1000, env...)
+	o, err := w.b.newOffice(w.dir, n, build, w.servers, w.ledger, w.shards, w.seed+uint64(len(w.hubs)+1)*1000, append(w.hubEnv, env...)...)
 	if err != nil {
 		return nil, err
 	}
