@@ -2,7 +2,9 @@
 // office's ledger, beside what one would use otherwise, on one machine.
 //
 //	bench uplink   journal to stream: events a second and processor time an event
-//	bench hub      stream to ledger, with bbolt and PostgreSQL
+//	bench hub      stream to ledger, with bbolt and PostgreSQL; sale to watermark;
+//	               thousands of terminals that come at once
+//	bench plan     what a fleet needs of head office, computed
 //
 // Nothing is replaced by something simpler: servers are nats-server processes
 // built from the version in go.mod, journals are folders of mapped segments,

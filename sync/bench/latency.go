@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/journal/chain"
 	"posd/packaging/lab/slicebench/load"
@@ -37,6 +38,7 @@ type latencyRow struct {
 	P50, P99, Most         float64 // from the request to the watermark
 	AnswerP50, AnswerP99   float64 // from the request to the terminal's answer
 	DrainSeconds, DrainEPS float64 // of the backlog, beside the sales
+	Stored                 float64 // bytes in the stream for a sale that goes alone
 }
 
 // Scenes of a run: what another terminal does meanwhile.
@@ -146,16 +148,39 @@ func (l *latency) measure(ctx context.Context, ledger string, res *latencyResult
 		if l.run.options.quick {
 			n /= 4
 		}
+		before, err := stored(ctx, nc, l.shard)
+		if err != nil {
+			return err
+		}
 		if err := l.sell(ctx, "idle", func(i int) bool { return i < n }); err != nil {
 			return err
 		}
-		res.Rows = append(res.Rows, l.row(sceneIdle))
+		after, err := stored(ctx, nc, l.shard)
+		if err != nil {
+			return err
+		}
+		row := l.row(sceneIdle)
+		row.Stored = float64(after-before) / float64(n)
+		res.Rows = append(res.Rows, row)
 	}
 	row, err := l.besideBacklog(ctx, res)
 	if err == nil {
 		res.Rows = append(res.Rows, row)
 	}
 	return err
+}
+
+// stored is what a shard's stream takes on the servers' disks.
+func stored(ctx context.Context, nc *nats.Conn, shard int) (uint64, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return 0, err
+	}
+	s, err := js.Stream(ctx, wire.StreamName(shard))
+	if err != nil {
+		return 0, err
+	}
+	return s.CachedInfo().State.Bytes, nil
 }
 
 // startTill makes a till and starts posd, without a quota.

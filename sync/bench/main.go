@@ -16,9 +16,10 @@ const help = `bench measures the way of an event from a terminal's journal to he
 Usage:
 
   bench uplink [flags]    journal to stream, beside other ways to do it
-  bench hub [flags]       stream to ledger, with bbolt and PostgreSQL
+  bench hub [flags]       head office: ledgers, sale to watermark, a herd of terminals
+  bench plan [flags]      what a fleet needs, computed from what was measured
 
-Run "bench uplink --help" for the flags.
+"bench uplink --help" lists flags, and so on.
 `
 
 func main() {
@@ -30,6 +31,8 @@ func main() {
 		err = runChild(ctx, os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == "hub":
 		err = hubCommand(ctx, os.Args[2:])
+	case len(os.Args) > 1 && os.Args[1] == "plan":
+		err = planCommand(ctx, os.Args[2:])
 	case len(os.Args) > 1 && os.Args[1] == "uplink":
 		err = uplinkCommand(ctx, os.Args[2:])
 	default:
