@@ -24,6 +24,12 @@ type Options struct {
 	Head    [32]byte  // chain head of the event's record; zero: no QR code
 	Barcode bool      // the receipt's number as a bar code, for till scanners
 	Drawer  bool      // opens the drawer, before the paper comes
+
+	// Of what is not a sale, which tells these itself.
+	Store, Terminal, Operator string
+	Currency                  pos.Currency
+	Record                    string // of a report: the id of its record, formed like a sale's
+	Blind                     bool   // of an X report: cash will be counted by somebody who must not know the sum
 }
 
 // Sale is the receipt of a sale, in training or real, with its returns, or of the
@@ -54,7 +60,7 @@ func Sale(e *event.SaleCompleted, o Options) Document {
 		w.row(0, w.say(wChange), w.amount(e.Change))
 	}
 	w.column = 0
-	w.taxes(e)
+	w.taxTable(e.Taxes)
 	w.marks(e, o)
 	w.footer(e, o)
 	return w.doc
@@ -251,14 +257,14 @@ func (w *writer) tender(t *pos.Tender) {
 	}
 }
 
-func (w *writer) taxes(e *event.SaleCompleted) {
-	if len(e.Taxes) == 0 {
+func (w *writer) taxTable(taxes []pos.TaxTotal) {
+	if len(taxes) == 0 {
 		return
 	}
 	w.rule()
 	w.row(0, w.say(wTax), w.say(wNet), w.say(wTax), w.say(wGross))
-	for i := range e.Taxes {
-		t := &e.Taxes[i]
+	for i := range taxes {
+		t := &taxes[i]
 		w.row(0, join([]string{t.Code, w.percent(t.Rate)}), w.plain(t.Net), w.plain(t.Tax), w.plain(t.Gross))
 	}
 }
