@@ -9,7 +9,10 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
+
+	"posd/sync/hub"
 )
 
 // rude listens, and does to each connection what f does.
@@ -60,13 +63,67 @@ func blackHole(t *testing.T) string {
 }
 
 // twin is a second hub that takes the same token.
-func twin(t *testing.T, of *hubServer) *hubServer {
+func twin(t *testing.T, of *hubServer) *hubServer { return twinWith(t, of, func(*hub.Options) {}) }
+
+func twinWith(t *testing.T, of *hubServer, change func(*hub.Options)) *hubServer {
 	s := newHub(t)
+	change(&s.opt)
+	defer func() {
+		_, js := s.client()
+		for _, name := range []string{"POS_UP_0", "KV_pos_cfg"} {
+			eventually(t, name+" is there", func() bool { _, err := js.Stream(t.Context(), name); return err == nil })
+		}
+	}()
 	must(t, os.MkdirAll(s.dir, 0o700))
 	b, err := os.ReadFile(of.tokenFile())
 	must(t, err)
 	must(t, os.WriteFile(s.tokenFile(), b, 0o600))
 	return s.start()
+}
+
+// leaderless is a home whose stream answers questions, and takes nothing: what is
+// published on it has no responder.
+func leaderless(t *testing.T, of *hubServer) string {
+	h := twin(t, of)
+	_, js := h.client()
+	cfg := jetstream.StreamConfig{}
+	eventually(t, "the stream has other subjects", func() bool {
+		st, err := js.Stream(t.Context(), "POS_UP_0")
+		if err != nil {
+			return false
+		}
+		cfg = st.CachedInfo().Config
+		cfg.Subjects = []string{"pos.elsewhere"}
+		_, err = js.UpdateStream(t.Context(), cfg)
+		return err == nil
+	})
+	return h.addr
+}
+
+// TestLongIsNotGood: a home that refuses what is sent gets its turn, and the other
+// region gets its own; who takes a long session for a good one stays at home for ever.
+func TestLongIsNotGood(t *testing.T) {
+	for _, b := range []bug{noBug, bugLongIsGood} {
+		away := newHub(t).start()
+		home := twinWith(t, away, func(o *hub.Options) { o.MaxBytes = 100 })
+		tl := newTill(t, "t1")
+		tl.sell(20, 100)
+		tl.t0 = quick
+		tl.t0.budget, tl.t0.connect = 400*time.Millisecond, 1500*time.Millisecond
+		tl.more = func(o *Options) {
+			o.URLs, o.Fallback = []string{"nats://" + home.addr}, []string{"nats://" + away.addr}
+		}
+		tl.link(away.addr, away.tokenFile(), b)
+		if b == noBug {
+			tl.waitSettled()
+			must(t, away.inLedger(tl))
+			continue
+		}
+		eventually(t, "sessions at home", func() bool { return tl.u.m.connects.Get() > 4 })
+		if st := tl.u.Status(); st.Failovers != 0 {
+			t.Error("the planted bug was not noticed")
+		}
+	}
 }
 
 // TestFailOver: whatever is wrong at home, what was sold reaches the other
@@ -96,10 +153,13 @@ func TestFailOver(t *testing.T) {
 			return ns.ClientURL()
 		}},
 		{"wrong token", "refuses our credentials", func(t *testing.T, s *hubServer) string { return "nats://" + newHub(t).start().addr }},
+		{"stream full", "the server refuses a parcel", func(t *testing.T, s *hubServer) string {
+			h := twinWith(t, s, func(o *hub.Options) { o.MaxBytes = 100 })
+			return "nats://" + h.addr
+		}},
+		{"stream without a leader", "has no leader", func(t *testing.T, s *hubServer) string { return "nats://" + leaderless(t, s) }},
 		{"never acknowledges", "no acknowledgement in time", func(t *testing.T, s *hubServer) string {
 			h := twin(t, s)
-			_, js := h.client()
-			eventually(t, "home has its streams", func() bool { _, err := js.Stream(t.Context(), "KV_pos_cfg"); return err == nil })
 			p := newProxy(t, h.addr)
 			p.lose(`"stream":"POS_UP_0"`)
 			return "nats://" + p.addr()

@@ -124,6 +124,10 @@ func (u *Uplink) step(ctx context.Context) error {
 	if err := u.unstick(ctx); err != nil {
 		return err
 	}
+	patience := u.refusedFor()
+	if patience <= 0 {
+		return u.refusal
+	}
 	probe, wait := u.breaker.ask()
 	if u.state.Held == "" && !u.probed && wait == 0 {
 		p, err := u.fill(ctx, probe)
@@ -135,7 +139,7 @@ func (u *Uplink) step(ctx context.Context) error {
 		}
 	}
 	u.shrink()
-	idle := min(u.opt.t.save, u.stuckWait/2)
+	idle := min(u.opt.t.save, u.stuckWait/2, patience)
 	if wait > 0 {
 		idle = min(idle, wait)
 	}

@@ -379,9 +379,18 @@ func (u *Uplink) wasRefused(err error) error {
 		u.refusals = time.Now()
 		u.log.Warn("uplink: a parcel was refused, will be tried again", "error", err)
 	}
+	u.refusal = err
 	u.note(func(s *Status) { s.LastError = err.Error() })
-	if time.Since(u.refusals) > u.opt.t.refused && len(u.pool.home)+len(u.pool.away) > 1 {
-		return err
-	}
 	return nil
 }
+
+// refusedFor is how long parcels may still be refused before another server is tried;
+// far away if there is no other, or none is refused.
+func (u *Uplink) refusedFor() time.Duration {
+	if u.refusals.IsZero() || len(u.pool.home)+len(u.pool.away) < 2 {
+		return giveIn
+	}
+	return u.opt.t.refused - time.Since(u.refusals)
+}
+
+const giveIn = time.Hour

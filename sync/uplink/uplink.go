@@ -130,6 +130,7 @@ const (
 	bugMsgID          // the server's duplicate window instead of the fence
 	bugFixedLimit     // the same wait for every acknowledgement
 	bugNoHole         // damage ends the session, as if it were a fault of the link
+	bugLongIsGood     // a long session was a good one, whatever it ended with
 	bugStay           // a server that is about to stop is not left
 	bugHastyHole      // records are declared lost at the first look that fails
 )
@@ -160,6 +161,7 @@ type Uplink struct {
 	server     *server // of the present or the last session
 	breaker    breaker
 	refusals   time.Time // since when parcels are refused in this session; zero: they are not
+	refusal    error     // the last one
 	synced     bool      // in this session the place was found
 	shippedAny bool      // in this session a parcel was acknowledged
 	wentHome   time.Time
@@ -320,7 +322,7 @@ func (u *Uplink) moveOn(ctx context.Context, s *server, err error, lasted time.D
 	u.breaker.another()
 	// A server that answers questions and takes no parcel is not good, however long
 	// that took: else home would get a new turn for ever, and no other region one.
-	failed := errors.Is(err, errLate) || errors.Is(err, errRefused)
+	failed := (errors.Is(err, errLate) || errors.Is(err, errRefused)) && u.opt.bug != bugLongIsGood
 	good := u.shippedAny || u.synced && !failed && (lasted > u.opt.t.budget || leaves(err))
 	if good && u.synced {
 		u.pool.proved(s)
