@@ -38,6 +38,7 @@ Usage:
   poshub quarantine list|show|accept|reject [flags]
                                      decide about what was set aside
   poshub import DIR --why TEXT       bring in the journal of a till that is no more
+  poshub collisions list|settle      receipt numbers that several sales have
   poshub audit --data DIR [flags]    show what people have decided, and why
   poshub enrol STORE TERMINAL        let a terminal in: prints its one-time token
   poshub keys show|push              the keys of NATS and of head office
@@ -81,6 +82,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return quarantineCommand(args[1:], stdout, stderr)
 	case "import":
 		return importCommand(args[1:], stdout, stderr)
+	case "collisions":
+		return collisionsCommand(args[1:], stdout, stderr)
 	case "audit":
 		return auditCommand(args[1:], stdout, stderr)
 	case "enrol":

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -45,6 +44,7 @@ func (h *Hub) Handler() http.Handler {
 		"GET /v1/quarantine/{key}/body":    h.quarantineBody,
 		"POST /v1/quarantine/{key}/accept": h.decideHandler(verdictAccepted),
 		"POST /v1/quarantine/{key}/reject": h.decideHandler(verdictRejected),
+		"POST /v1/collisions/settle":       h.settleCollision,
 		"POST /v1/import":                  h.importParcels,
 		"GET /v1/collisions":               h.collisions,
 		"GET /v1/enrol":                    h.listTokens,
@@ -170,7 +170,7 @@ type statusReply struct {
 	Held        int          `json:"held"`    // journals whose parcels are set aside
 	Quarantined uint64       `json:"quarantined"`
 	Copied      uint64       `json:"copied"`     // of events: came first, or only, as copies in another journal
-	Collisions  uint64       `json:"collisions"` // receipt numbers that several sales have
+	Collisions  uint64       `json:"collisions"` // receipt numbers that several sales have, and nobody has seen to
 }
 
 func (h *Hub) status(w http.ResponseWriter, r *http.Request) error {
@@ -188,7 +188,7 @@ func (h *Hub) status(w http.ResponseWriter, r *http.Request) error {
 		if s.Quarantined, err = tx.QuarantineCount(); err != nil {
 			return err
 		}
-		if s.Collisions, err = tx.CollisionCount(); err != nil {
+		if s.Collisions, err = openCollisions(tx); err != nil {
 			return err
 		}
 		return tx.Chains(func(c ledger.Chain) error {
@@ -385,31 +385,4 @@ func appendLine(buf []byte, c *ledger.Chain, e *ledger.Event) []byte {
 		buf = append(buf, e.Payload...)
 	}
 	return append(buf, "}\n"...)
-}
-
-type collisionReply struct {
-	ledger.Receipt
-	Noticed time.Time `json:"noticed"`
-}
-
-// collisions streams one JSON line for each event whose receipt number another
-// event has too; those of one number follow each other.
-func (h *Hub) collisions(w http.ResponseWriter, r *http.Request) error {
-	var after ledger.Receipt
-	return h.stream(w, r, func(buf []byte) (_ []byte, more bool, err error) {
-		seen := 0
-		err = h.ledger.View(r.Context(), func(tx ledger.Tx) error {
-			return tx.Collisions(after, func(r ledger.Receipt, noticed time.Time) (bool, error) {
-				if more = seen == pageEvents; more {
-					return false, nil
-				}
-				line, err := json.Marshal(collisionReply{r, noticed})
-				buf = append(append(buf, line...), '\n')
-				after = r
-				seen++
-				return true, err
-			})
-		})
-		return buf, more, err
-	})
 }

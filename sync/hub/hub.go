@@ -337,7 +337,7 @@ func (h *Hub) quarantineCount() uint64 {
 }
 
 func (h *Hub) collisionCount() uint64 {
-	return h.counted(func(tx ledger.Tx) (uint64, error) { return tx.CollisionCount() })
+	return h.counted(func(tx ledger.Tx) (uint64, error) { return openCollisions(tx) })
 }
 
 // counted asks the ledger for a figure of the metrics, for a short while.

@@ -211,6 +211,9 @@ func (g *judge) finish(tx ledger.Tx, pos *ledger.Position) (err error) {
 		if g.tally.collisions, err = tx.PutReceipts(g.receipts, g.now()); err != nil {
 			return err
 		}
+		if err := unsettle(tx, g.tally.collisions); err != nil {
+			return err
+		}
 	}
 	for _, b := range g.after {
 		if err := outbox.After(tx, g.lane, pos.Out+1+uint64(b.at), b.lane, b.n); err != nil {
