@@ -13,6 +13,7 @@ import (
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos/catalogue"
+	"posd/pos/config"
 	"posd/pos/event"
 )
 
@@ -311,8 +312,14 @@ func (p *patient) pressure() finding {
 	return ok("%s", text)
 }
 
+// alone: no head office is configured, and the terminal has not enrolled at one.
+func (p *patient) alone() bool {
+	_, err := os.Stat(filepath.Join(p.c.Data.Dir, config.EnrolledCreds))
+	return len(p.c.Hub.URLs) == 0 && p.c.Hub.EnrollURL == "" && err != nil
+}
+
 func (p *patient) headOffice() finding {
-	if len(p.c.Hub.URLs) == 0 {
+	if p.alone() {
 		return ok("none is configured (hub.urls): the terminal works alone, and its disk is the only copy")
 	}
 	if p.status == nil {
@@ -338,7 +345,7 @@ func (p *patient) headOffice() finding {
 const backlogAge = 24 * time.Hour
 
 func (p *patient) backlog() finding {
-	if len(p.c.Hub.URLs) == 0 {
+	if p.alone() {
 		return ok("no head office is configured: nothing waits")
 	}
 	if p.status == nil {

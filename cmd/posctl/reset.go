@@ -146,6 +146,7 @@ func ours(e fs.DirEntry) bool {
 		return name == "journal" || strings.HasPrefix(name, "journal-") || strings.HasPrefix(name, "journal.")
 	}
 	for _, base := range []string{config.KeyFile, tokenFile, ownToken, "catalogue.db", "view.db", "uplink.state", "downlink.state", "successor.wanted",
+		config.EnrolledCreds, config.EnrolledCA, config.EnrolledAs, config.EnrollSeed,
 		"removed", "purge-allowed"} { // the last two are the package's
 		if name == base || strings.HasPrefix(name, base+".") || strings.HasPrefix(name, base+"-") {
 			return true

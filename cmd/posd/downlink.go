@@ -4,12 +4,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -27,8 +24,12 @@ const (
 
 // openDownlink finds what head office has configured, before anything else is opened.
 func openDownlink(c *config.Config, log *slog.Logger) *downlink.Downlink {
+	shard := c.Hub.Shard
+	if o := enrolledOffice(c, log); o != nil && c.Hub.Credentials == "" && c.Hub.TokenFile == "" {
+		shard = o.Shard
+	}
 	return downlink.New(downlink.Options{
-		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Shard: c.Hub.Shard, Key: officeKey(c, log), File: c,
+		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Shard: shard, Key: officeKey(c, log), File: c,
 		StatePath: filepath.Join(c.Data.Dir, "downlink.state"), Log: log,
 	})
 }
@@ -37,22 +38,11 @@ func openDownlink(c *config.Config, log *slog.Logger) *downlink.Downlink {
 func officeKey(c *config.Config, log *slog.Logger) ed25519.PublicKey {
 	text := c.Hub.OfficeKey
 	if text == "" {
-		path := filepath.Join(c.Data.Dir, "office.json")
-		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
+		o := enrolledOffice(c, log)
+		if o == nil {
 			return nil
 		}
-		var enrolled struct {
-			OfficeKey string `json:"office_key"`
-		}
-		if err == nil {
-			err = json.Unmarshal(b, &enrolled)
-		}
-		if err != nil {
-			log.Error("head office's key cannot be read: what it pushes is refused", "file", path, "error", err)
-			return nil
-		}
-		text = enrolled.OfficeKey
+		text = o.OfficeKey
 	}
 	key, err := hex.DecodeString(text)
 	if err != nil || len(key) != ed25519.PublicKeySize {

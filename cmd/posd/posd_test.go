@@ -29,7 +29,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("POSD_TEST_MAIN") != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if hub, err := builtHub(); err == nil {
+		os.RemoveAll(filepath.Dir(hub))
+	}
+	os.Exit(code)
 }
 
 const (

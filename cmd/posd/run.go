@@ -53,7 +53,8 @@ type terminal struct {
 	view      *view.View
 	register  *register.Register
 	http      *httpapi.Server
-	uplink    *uplink.Uplink // nil: no hub is configured
+	uplink    *uplink.Uplink                // nil: no hub is configured, or the terminal is not enrolled yet
+	shown     atomic.Pointer[uplink.Uplink] // the same, for other goroutines than the main one
 	downlink  *downlink.Downlink
 	heart     *heart // likewise
 	verbosity verbosity
@@ -62,7 +63,11 @@ type terminal struct {
 	creds     string        // file of the key for the NATS servers, "": there is none
 	newKey    nkeys.KeyPair // was made and is not in use yet, see rotateKey
 
-	stay    bool       // no successor can be begun: what head office says of the journal is not acted upon
+	stay        bool // no successor can be begun: what head office says of the journal is not acted upon
+	enrolls     bool // it has to be let in first
+	letIn       chan struct{}
+	notEnrolled atomic.Pointer[string] // why not yet
+
 	ended   chan error // of a part that ended by itself
 	running []part     // newest last
 }
@@ -101,7 +106,7 @@ func run(c *config.Config, log *logger) (err error) {
 func openTerminal(c *config.Config, log *logger) (*terminal, error) {
 	d := openDownlink(c, log.Logger)
 	open := func() (*terminal, error) {
-		t := &terminal{c: d.Config(), log: log.Logger, last: log.last, verbosity: verbosity{level: log.level}, downlink: d, set: metrics.NewSet(), ended: make(chan error, 8)}
+		t := &terminal{c: d.Config(), log: log.Logger, last: log.last, verbosity: verbosity{level: log.level}, downlink: d, set: metrics.NewSet(), ended: make(chan error, 8), letIn: make(chan struct{}, 1)}
 		t.verbosity.configure(t.c.Log.Level)
 		t.budget.Store(t.c.Data.MaxBytes)
 		t.applyLimits()
@@ -235,7 +240,7 @@ func (t *terminal) open() (err error) {
 	if o.Listeners, err = t.givenListeners(); err != nil {
 		return err
 	}
-	if t.uplink != nil {
+	if t.uplink != nil || t.enrolls {
 		o.Uplink = t.uplinkStatus
 	}
 	if t.http, err = httpapi.New(o); err != nil {
@@ -255,24 +260,28 @@ func (t *terminal) openCatalogue(path string) {
 }
 
 func (t *terminal) openUplink() (err error) {
-	h := &t.c.Hub
-	if len(h.URLs) == 0 {
+	h, w := &t.c.Hub, t.findWay()
+	if t.enrolls = w.enroll; t.enrolls {
+		return nil
+	}
+	if len(w.urls) == 0 {
 		t.log.Info("no hub is configured: the terminal works alone")
 		return nil
 	}
 	t.heart = newHeart(t)
 	t.heart.config = t.pushed
-	t.creds = t.credential("hub.creds", h.Credentials)
+	t.creds = w.creds
 	t.uplink, err = uplink.New(uplink.Options{
-		Journal: t.journal, URLs: h.URLs, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
-		Shard: h.Shard, Stream: h.Stream, Fallback: h.Fallback, CAFile: h.CAFile,
+		Journal: t.journal, URLs: w.urls, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
+		Shard: w.shard, Stream: w.stream, Fallback: h.Fallback, CAFile: w.ca,
 		CertFile: t.credential("hub.crt", h.CertFile), KeyFile: t.credential("hub.key", h.KeyFile),
-		Credentials: t.creds, TokenFile: t.credential("hub.token", h.TokenFile),
+		Credentials: w.creds, TokenFile: w.token,
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
 		Now:       func() time.Time { return t.register.Status().Past },
 		Heartbeat: t.heart.beat, Lost: t.lost,
 		OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected, t.downlink.Commands},
 	})
+	t.shown.Store(t.uplink)
 	return err
 }
 
@@ -286,8 +295,34 @@ func (t *terminal) lost(ctx context.Context, m *journal.MissingError) error {
 	return t.journal.Checkpoint()
 }
 
+// enrolled opens the uplink of a terminal that was let in while it ran.
+func (t *terminal) enrolled() {
+	if o := enrolledOffice(t.c, t.log); o != nil {
+		t.downlink.Enrolled(o.Shard, officeKey(t.c, t.log))
+	}
+	if err := t.openUplink(); err != nil || t.uplink == nil {
+		t.log.Error("nothing is shipped, the next start tries again", "error", err)
+		return
+	}
+	t.ship()
+}
+
+func (t *terminal) ship() {
+	t.goDo("uplink", t.uplink.Run)
+	t.goDo("heart", t.heart.watch)
+}
+
 func (t *terminal) uplinkStatus() httpapi.UplinkStatus {
-	s := t.uplink.Status()
+	u := t.shown.Load()
+	if u == nil {
+		why := "enrolment: not asked yet"
+		if text := t.notEnrolled.Load(); text != nil {
+			why = "enrolment: " + *text
+		}
+		floor, _ := t.journal.Floor()
+		return httpapi.UplinkStatus{Unsettled: floor, LastError: why}
+	}
+	s := u.Status()
 	return httpapi.UplinkStatus{
 		Connected: s.Connected, Server: s.Server, Ledger: s.Ledger, Sent: s.Sent, Settled: s.Settled,
 		Unsettled: s.Unsettled, UnsentAge: s.UnsentAge, UnsettledAge: s.UnsettledAge, Lost: s.Lost, Rot: s.Rot, Held: s.Held, Fork: s.Fork, LastError: s.LastError,
@@ -303,8 +338,10 @@ func (t *terminal) begin() error {
 	t.follow(following)
 	done()
 	if t.uplink != nil {
-		t.goDo("uplink", t.uplink.Run)
-		t.goDo("heart", t.heart.watch)
+		t.ship()
+	}
+	if t.enrolls {
+		t.goDo("enrolment", t.enroll)
 	}
 	t.compareEnd()
 	t.goDo("http", func(context.Context) error { return t.http.Serve() })
@@ -351,6 +388,8 @@ func (t *terminal) wait(signals <-chan os.Signal) (reason string, cause error) {
 				return "storage failed", failed
 			}
 			return "a part ended", err
+		case <-t.letIn:
+			t.enrolled()
 		case <-t.forked():
 			if err := t.wantSuccessor(t.uplink.Status().Fork); err != nil {
 				return "a new journal is needed", err

@@ -54,13 +54,17 @@ func (t *terminal) wantSuccessor(why string) error {
 	return fmt.Errorf("%w: %s", errSuccessor, why)
 }
 
+// writeDurably leaves the old content, or the new, also when it is cut short.
 func writeDurably(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))

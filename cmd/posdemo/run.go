@@ -177,7 +177,7 @@ func (d *demo) startHub() error {
 	}
 	d.hubURL = "http://" + web
 	var err error
-	if d.hub, err = d.child("poshub", "poshub.log", nil, d.hubBin, "serve", "--auth", "token", "--data", d.path("hub"), "--listen", web, "--nats", nats); err != nil {
+	if d.hub, err = d.child("poshub", "poshub.log", nil, d.hubBin, "serve", "--data", d.path("hub"), "--listen", web, "--nats", nats); err != nil {
 		return err
 	}
 	if err := d.waitReady(d.hubURL, d.hub); err != nil {
@@ -209,16 +209,24 @@ dir = "%s"
 
 [hub]
 urls = ["nats://%s"]
-token_file = "%s"
+enroll_url = "%s"
+enroll_token_file = "%s"
 
 [limits]
 expect_cpu = "0%%"
 expect_memory = "0B"
 `
 
-// setUpTerminal does what an installer does: configuration, journal, a front
-// end's token, the catalogue.
+// setUpTerminal does what an installer does: a token of head office's, configuration,
+// journal, a front end's token, the catalogue.
 func (d *demo) setUpTerminal() error {
+	once, err := output("poshub enrol", exec.CommandContext(d.ctx, d.hubBin, "enrol", store, terminal, "--data", d.path("hub"), "--hub", d.hubURL))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.path("enrol.token"), once, 0o600); err != nil {
+		return err
+	}
 	web, err := freeAddress()
 	if err != nil {
 		return err
@@ -228,7 +236,7 @@ func (d *demo) setUpTerminal() error {
 	for _, t := range tradeday.Taxes() {
 		fmt.Fprintf(&taxes, "%s = \"%s\"\n", t.Code, t.Rate)
 	}
-	text := fmt.Sprintf(configText, store, terminal, tradeday.Currency.Code, taxes.String(), web, d.path("terminal"), d.link.address, d.path("hub/nats.token"))
+	text := fmt.Sprintf(configText, store, terminal, tradeday.Currency.Code, taxes.String(), web, d.path("terminal"), d.link.address, d.hubURL, d.path("enrol.token"))
 	if err := os.WriteFile(d.config(), []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -256,13 +264,17 @@ func (d *demo) setUpTerminal() error {
 
 func (d *demo) config() string { return d.path("posd.toml") }
 
-// posctl runs a command to its end and returns its standard output.
+// posctl runs one of its commands.
 func (d *demo) posctl(args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(d.ctx, d.posctlBin, append(args, "--config", d.config())...)
+	return output("posctl "+strings.Join(args, " "), exec.CommandContext(d.ctx, d.posctlBin, append(args, "--config", d.config())...))
+}
+
+// output runs a command to its end and returns its standard output.
+func output(name string, cmd *exec.Cmd) ([]byte, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("posctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+		return nil, fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(errs.String()))
 	}
 	return out.Bytes(), nil
 }

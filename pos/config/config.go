@@ -86,7 +86,16 @@ type Data struct {
 	Segment   int64 // a power of two, 64 KiB to 64 MiB
 }
 
-// Hub is head office. With no URLs the terminal works alone.
+// Files in the data folder that the enrolment makes. The credentials are written last:
+// where they are, the terminal is enrolled.
+const (
+	EnrolledCreds = "hub.creds"
+	EnrolledCA    = "hub.ca"      // PEM, if head office gave one
+	EnrolledAs    = "office.json" // addresses, shard, head office's key
+	EnrollSeed    = "enroll.nk"   // key of a terminal that is being enrolled
+)
+
+// Hub is head office. With no URLs, and without enrolment, the terminal works alone.
 type Hub struct {
 	URLs        []string
 	Credentials string   // path, or empty
@@ -98,6 +107,8 @@ type Hub struct {
 	Shard       int
 	Stream      string // never empty
 	OfficeKey   string // 64 hexadecimal digits, or empty
+	EnrollURL   string // http or https, or empty
+	EnrollToken string // path, or empty
 }
 
 // Limits is what posd may use and what it expects to be given.

@@ -96,6 +96,9 @@ func TestRefusals(t *testing.T) {
 		{"list of numbers", "[hub]\nurls = [1, 2]", `the list holds a whole number, expected strings`},
 		{"hub scheme", "[hub]\nurls = [\"http://h:4222\"]", `scheme "http" is unknown; use tls, nats`},
 		{"hub secret in the address", "[hub]\nurls = [\"nats://token@h:4222\"]", `an address must not hold a secret`},
+		{"enrolment in the clear", "[hub]\nenroll_url = \"http://hub.example:8090\"", `the token would go over the network in the clear`},
+		{"enrolment", "[hub]\nenroll_url = \"hub.example:8090\"", `not an address of HTTP`},
+		{"enrolment without an address", "[hub]\nenroll_token_file = \"/t\"", `there is no hub.enroll_url`},
 		{"shard", "[hub]\nshard = -1", `-1 is out of range; give 0 to 4095`},
 		{"two secrets", "[hub]\ncredentials = \"/a\"\ntoken_file = \"/b\"", `FILE:11: hub.token_file: hub.credentials is set too`},
 		{"stream", "[hub]\nstream = \"A.B\"", `"A.B" is not a name`},
@@ -321,7 +324,8 @@ func TestHashSeesEveryKey(t *testing.T) {
 		"http.static": `"/srv"`, "http.max_body": `"32KiB"`, "http.rate": "7", "data.dir": `"/data"`, "data.max_bytes": `"1GiB"`, "data.retention": `"1d12h"`,
 		"data.segment": `"64KiB"`, "hub.urls": `["tls://h:4222"]`, "hub.credentials": `"/c"`, "hub.token_file": `"/t"`, "hub.ca_file": `"/ca"`,
 		"hub.fallback_urls": `["tls://other:4222"]`, "hub.cert_file": "\"/crt\"\nkey_file = \"/key\"", "hub.key_file": "\"/key\"\ncert_file = \"/crt\"",
-		"hub.shard": "3", "hub.stream": `"X"`, "hub.office_key": `"` + strings.Repeat("ab", 32) + `"`, "limits.memory": `"16MiB"`, "limits.expect_cpu": `"20%"`, "limits.expect_memory": `"64MiB"`,
+		"hub.shard": "3", "hub.stream": `"X"`, "hub.office_key": `"` + strings.Repeat("ab", 32) + `"`, "hub.enroll_url": `"https://h:8090"`,
+		"hub.enroll_token_file": "\"/e\"\nenroll_url = \"https://h\"", "limits.memory": `"16MiB"`, "limits.expect_cpu": `"20%"`, "limits.expect_memory": `"64MiB"`,
 		"log.level": `"debug"`, "log.format": `"json"`,
 	}
 	base := decode("f", []byte(minimal), time.LoadLocation).config.Hash()

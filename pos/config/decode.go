@@ -273,6 +273,9 @@ func (d *decoder) checkTogether() {
 	if at("hub.token_file"); c.Hub.TokenFile != "" && c.Hub.Credentials != "" {
 		d.problem("hub.token_file", "hub.credentials is set too", "give one of the two")
 	}
+	if at("hub.enroll_token_file"); c.Hub.EnrollToken != "" && c.Hub.EnrollURL == "" {
+		d.problem("hub.enroll_token_file", "there is no hub.enroll_url to use the token at", "give both, or none")
+	}
 	if at("hub.cert_file"); (c.Hub.CertFile == "") != (c.Hub.KeyFile == "") {
 		d.problem("hub.cert_file", "hub.cert_file and hub.key_file go together", "give both, or none")
 	}

@@ -33,6 +33,11 @@ func (d *decoder) checkFiles(mode fs.FileMode) {
 			d.checkFile(f.key, f.path, f.secret, true)
 		}
 	}
+	if path := c.Hub.EnrollToken; path != "" {
+		d.line = d.seen["hub.enroll_token_file"]
+		_, err := os.Stat(filepath.Join(c.Data.Dir, EnrolledCreds))
+		d.checkFile("hub.enroll_token_file", path, true, err != nil && c.Hub.Credentials == "" && c.Hub.TokenFile == "")
+	}
 	d.line = d.seen["data.dir"]
 	d.checkDir("data.dir", c.Data.Dir, "mount the data partition, or make the folder for a new terminal")
 	d.checkFile("data.dir", filepath.Join(c.Data.Dir, "tokens"), true, false)

@@ -184,6 +184,13 @@ var keys = []key{
 		"Head office's public key, 64 hexadecimal digits (poshub prints it). Configuration and\ncommands that it has not signed are refused. Empty: the key that came with the enrolment;\nwithout either every one is refused.",
 		text("key", func(c *Config) *string { return &c.Hub.OfficeKey }, checkOfficeKey)},
 
+	{"hub.enroll_url", `""`, "", ownFile,
+		"Address of head office's HTTP interface, such as \"https://hub.example:8090\". With it a till\nthat has no credentials fetches them, once, with a token (poshub enrol), and what else\nit needs: then hub.urls may be empty, and hub.shard does not count.",
+		text("address", func(c *Config) *string { return &c.Hub.EnrollURL }, checkEnrollURL)},
+	{"hub.enroll_token_file", `""`, "", ownFile,
+		"File with that token. Of no use to anybody once it was used.",
+		file(func(c *Config) *string { return &c.Hub.EnrollToken }, true)},
+
 	{"limits.memory", `"20MiB"`, "", ownFile,
 		"Limit of the Go heap. A slice with less memory lowers it.",
 		size(func(c *Config) *int64 { return &c.Limits.Memory }, 8<<20, 1<<40)},
@@ -352,6 +359,23 @@ func checkOrigin(s string) *fault {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != s {
 		return &fault{fmt.Sprintf("%q is not an origin", s), `write scheme and host only, such as "https://till.example"`}
+	}
+	return nil
+}
+
+func checkEnrollURL(s string) *fault {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https":
+		return &fault{"not an address of HTTP", `write one such as "https://hub.example:8090"`}
+	case u.User != nil:
+		return &fault{"an address must not hold a secret", "put the token into the file of hub.enroll_token_file"}
+	case u.Scheme == "http" && !isLoopback(net.JoinHostPort(u.Hostname(), "0")):
+		// Who reads the token on the way can use it first.
+		return &fault{"the token would go over the network in the clear", `use "https://", head office's poshub serve --tls-cert`}
 	}
 	return nil
 }

@@ -128,8 +128,8 @@ func Secrets(c *config.Config, more ...string) (out [][]byte) {
 		return nil
 	}
 	paths := append([]string{filepath.Join(c.Data.Dir, OwnToken), filepath.Join(c.Data.Dir, TokenFile),
-		filepath.Join(c.Data.Dir, config.KeyFile), filepath.Join(c.Data.Dir, "hub.creds"),
-		c.Hub.TokenFile, c.Hub.Credentials, c.Hub.KeyFile}, more...)
+		filepath.Join(c.Data.Dir, config.KeyFile), filepath.Join(c.Data.Dir, config.EnrolledCreds),
+		filepath.Join(c.Data.Dir, config.EnrollSeed), c.Hub.EnrollToken, c.Hub.TokenFile, c.Hub.Credentials, c.Hub.KeyFile}, more...)
 	for _, path := range paths {
 		if path == "" {
 			continue

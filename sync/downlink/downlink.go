@@ -143,6 +143,13 @@ func New(o Options) *Downlink {
 	return d
 }
 
+// Enrolled says what the enrolment brought, before the first connection.
+func (d *Downlink) Enrolled(shard int, key ed25519.PublicKey) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.opt.Shard, d.opt.Key = shard, key
+}
+
 // kept reads the order that is kept, as strictly as when it came.
 func (d *Downlink) kept() (*config.Config, error) {
 	o, err := d.open(d.st.order, isConfig)

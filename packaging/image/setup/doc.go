@@ -3,7 +3,7 @@
 // write, makes journal and keys, and lets posd start.
 //
 //	posd/posd.toml         configuration; without it nothing else is done
-//	posd/hub.token         secret of the hub, or hub.creds: taken over and deleted here
+//	posd/hub.enroll_token  one-time token of the hub, or hub.token, hub.creds: taken over and deleted here
 //	posd/hub-ca.pem        authority of the hub's certificate
 //	posd/items.csv         catalogue
 //	posd/listen.conf       drop-in of posd.socket, to listen elsewhere than 127.0.0.1:8080

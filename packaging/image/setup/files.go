@@ -21,6 +21,7 @@ var inputs = []input{
 	// systemd hands these to posd alone (LoadCredential=), posd.toml does not name them.
 	{name: "hub.token", target: "etc/credstore/posd.hub.token", mode: 0o600, secret: true},
 	{name: "hub.creds", target: "etc/credstore/posd.hub.creds", mode: 0o600, secret: true},
+	{name: "hub.enroll_token", target: "etc/credstore/posd.hub.enroll_token", mode: 0o600, secret: true},
 	{name: "hub-ca.pem", target: "etc/posd/hub-ca.pem", mode: 0o644},
 	{name: "listen.conf", target: "etc/systemd/system/posd.socket.d/listen.conf", mode: 0o644},
 	{name: "network.network", target: "etc/systemd/network/10-terminal.network", mode: 0o644},

@@ -88,7 +88,7 @@ func (d *device) hasJournal() bool {
 var howto = []string{
 	"To set it up: put its first partition (POSD-ESP) into any PC. In the folder posd, copy",
 	"posd.toml.example to posd.toml and change it to your shop; beside it, as far as you have",
-	"them: hub.token or hub.creds, hub-ca.pem, items.csv, listen.conf. Then start again.",
+	"them: hub.enroll_token, hub.token or hub.creds, hub-ca.pem, items.csv, listen.conf. Then start again.",
 }
 
 // takeOver is the work: everything durable first, the partition of the technician last.
