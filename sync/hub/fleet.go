@@ -140,6 +140,8 @@ type member struct {
 	shard  int32
 	first  int64 // heard of
 	seen   int64 // last heartbeat
+	linked int64 // start of the newest connection that a server told of
+	gone   int64 // when the last one ended; a heartbeat makes it 0
 	since  int64 // in the present state
 	saved  int64
 	twin   int64 // when two runs were last heard in turn
@@ -302,7 +304,7 @@ func (f *fleet) take(m *member, shard int, b *wire.Heartbeat, now int64) {
 		m.former = old.Run
 	}
 	news := m.beat == nil || m.beat.Journal != b.Journal || m.beat.Release != b.Release || m.beat.Config != b.Config || m.hub != "" || int(m.shard) != shard
-	m.shard, m.seen, m.heard, m.hub = int32(shard), now, true, ""
+	m.shard, m.seen, m.heard, m.hub, m.gone = int32(shard), now, true, "", 0
 	m.beat = f.intern(m, b)
 	m.dirty = m.dirty || news
 	f.judge(m, now)
@@ -419,6 +421,9 @@ func (f *fleet) isOnline(m *member, now int64) bool {
 		return m.online // nobody can say
 	}
 	if !m.heard && m.seen != 0 && !m.online {
+		return false
+	}
+	if m.gone != 0 && now-m.gone >= offlineGrace.Milliseconds() {
 		return false
 	}
 	if m.online && f.since > seen {

@@ -110,6 +110,43 @@ func (r *fleetRig) is(state string, codes ...string) {
 	}
 }
 
+// server is an event of a NATS server about the terminal t1.
+func (r *fleetRig) server(start time.Time) []byte {
+	return fmt.Appendf(nil, `{"type":"x","client":{"name_tag":"s1.t1","start":%q},"more":1}`, start.Format(time.RFC3339Nano))
+}
+
+// TestPresence: a terminal whose connection has ended is offline before its heartbeats
+// are missed, unless it is there again, or that was not its session.
+func TestPresence(t *testing.T) {
+	r := newFleetRig(t)
+	start := r.at.Add(-time.Minute)
+	r.beat(nil)
+	r.f.went(r.server(start))
+	r.pass(9 * time.Second)
+	r.is(StateOnline) // the grace of a link that flaps
+	r.pass(2 * time.Second)
+	r.is(StateOffline)
+	r.beat(nil)
+	r.is(StateOnline)
+
+	r.f.came(r.server(r.at)) // the new one is there before the old one is known to be dead
+	r.f.went(r.server(start))
+	r.pass(20 * time.Second)
+	r.is(StateOnline)
+
+	probe := r.at // another connection, without a heartbeat, as when it looks whether home is back
+	r.f.went(r.server(probe))
+	r.pass(20 * time.Second)
+	r.is(StateOnline)
+
+	for _, bad := range []string{"", "x", "{}", `{"client":{"name_tag":7}}`, `{"client":{"name_tag":"s1.t9","start":"2026-11-21T09:00:00Z"}}`} {
+		r.f.went([]byte(bad))
+		r.f.came([]byte(bad))
+	}
+	r.pass(time.Second)
+	r.is(StateOnline)
+}
+
 func TestFleetSilence(t *testing.T) {
 	r := newFleetRig(t)
 	r.beat(nil)

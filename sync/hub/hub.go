@@ -213,9 +213,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
-		"shards": h.keepShards,
-		"outbox": h.publishEvents,
-		"fleet":  func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
+		"shards":  h.keepShards,
+		"outbox":  h.publishEvents,
+		"servers": h.watchPresence,
+		"fleet":   func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
 	} {
 		wg.Go(func() {
 			if err := run(ctx); ctx.Err() == nil {
