@@ -143,7 +143,7 @@ func (t *tool) removeAll(data string) error {
 func ours(e fs.DirEntry) bool {
 	name := e.Name()
 	if e.IsDir() {
-		return name == "journal" || strings.HasPrefix(name, "journal-") || strings.HasPrefix(name, "journal.")
+		return name == "journal" || name == catalogueFile+".chunks" || strings.HasPrefix(name, "journal-") || strings.HasPrefix(name, "journal.")
 	}
 	for _, base := range []string{config.KeyFile, tokenFile, ownToken, "catalogue.db", "view.db", "uplink.state", "downlink.state", "successor.wanted",
 		config.EnrolledCreds, config.EnrolledCA, config.EnrolledAs, config.EnrollSeed,

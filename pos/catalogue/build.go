@@ -12,11 +12,9 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
-
-	"posd/pos"
 )
 
-// The database has three buckets. meta holds schema, version, count and currency;
+// The database has three buckets. meta holds schema, version, count, currency and serial;
 // items the items by their keys; words which items have a word (see postings).
 const (
 	schema    = "posd catalogue 2"
@@ -31,6 +29,7 @@ var (
 	keyVersion  = []byte("version")
 	keyCount    = []byte("count")
 	keyCurrency = []byte("currency")
+	keySerial   = []byte("serial")
 )
 
 const (
@@ -52,7 +51,7 @@ type build struct {
 	db    *bolt.DB
 	file  *os.File // the same open file as db's
 	name  string
-	was   snapshotInfo // with delta
+	was   snapshotInfo // what is at path; empty: nothing that can be read
 
 	broken bool
 
@@ -83,6 +82,10 @@ func newBuild(path string, o *ImportOptions) (*build, error) {
 			b.file.Close()
 		}
 		return nil, err
+	}
+	if s, err := openSnapshot(path); err == nil { // an old manifest stays old
+		b.was = s.snapshotInfo
+		s.close()
 	}
 	return b, nil
 }
@@ -336,7 +339,7 @@ func (b *build) lastWord() error {
 
 // finish writes the meta bucket last, so that a file without it is incomplete, and
 // makes the contents durable.
-func (b *build) finish(c pos.Currency, version string) error {
+func (b *build) finish(o *ImportOptions) error {
 	if err := b.begin(); err != nil {
 		return err
 	}
@@ -346,9 +349,10 @@ func (b *build) finish(c pos.Currency, version string) error {
 	}
 	err = errors.Join(
 		meta.Put(keySchema, []byte(schema)),
-		meta.Put(keyVersion, []byte(version)),
+		meta.Put(keyVersion, []byte(o.Version)),
 		meta.Put(keyCount, binary.AppendUvarint(nil, uint64(b.count))),
-		meta.Put(keyCurrency, []byte(c.Code)))
+		meta.Put(keyCurrency, []byte(o.Currency.Code)),
+		meta.Put(keySerial, binary.AppendUvarint(nil, max(o.Serial, b.was.serial))))
 	if err == nil {
 		err = b.commit()
 	}

@@ -196,6 +196,7 @@ type snapshotInfo struct {
 	version  string
 	currency string
 	count    int
+	serial   uint64 // of head office's manifest; 0: none came
 }
 
 // snapshot is one version of the file, open.
@@ -289,6 +290,7 @@ func (s *snapshotInfo) readMeta(tx *bolt.Tx) error {
 	s.count = int(n)
 	s.version = string(meta.Get(keyVersion))
 	s.currency = string(meta.Get(keyCurrency))
+	s.serial, _ = binary.Uvarint(meta.Get(keySerial))
 	return nil
 }
 

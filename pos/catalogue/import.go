@@ -34,6 +34,7 @@ type ImportOptions struct {
 	Delta    bool   // the file changes the catalogue that is there, instead of replacing it
 	Base     string // with Delta: how the version begins that it belongs to; empty: any
 	Version  string // of the result; empty: from the content
+	Serial   uint64 // of head office's manifest; 0: that of the catalogue before stays
 	Pace     func() // called after about a millisecond of work each; nil: an import on its own
 }
 
@@ -88,7 +89,7 @@ func importFile(ctx context.Context, r io.Reader, path string, o ImportOptions) 
 	if o.Version == "" {
 		o.Version = version(sum)
 	}
-	if err := b.finish(o.Currency, o.Version); err != nil {
+	if err := b.finish(&o); err != nil {
 		return report, err
 	}
 	report = ImportReport{Items: b.count, Open: b.open, Set: b.set, Deleted: b.deleted, Ignored: s.ignored, Version: o.Version}
