@@ -40,11 +40,15 @@ type Block struct {
 }
 
 // Add appends a block.
+//
+//go:noinline
 func (d *Document) Add(k Kind, s Style, cells ...string) {
 	d.Blocks = append(d.Blocks, Block{Kind: k, Style: s, Cells: cells})
 }
 
 // Code appends a QR or bar code.
+//
+//go:noinline
 func (d *Document) Code(k Kind, data string) {
 	d.Blocks = append(d.Blocks, Block{Kind: k, Data: data})
 }

@@ -11,7 +11,7 @@ import (
 func Z(e *event.ShiftClosed, o Options) Document {
 	w := newWriter(o.Shop, e.Currency)
 	number := strconv.FormatUint(e.Z, 10)
-	w.doc.Title = join([]string{w.say(wZ), number})
+	w.doc.Title = join(w.say(wZ), number)
 	w.header(o.Shop)
 	w.text(Bold|Double|Center, w.doc.Title)
 	w.shift(e, o)
@@ -44,10 +44,10 @@ func (w *writer) shift(e *event.ShiftClosed, o Options) {
 		operator = o.Operator
 	}
 	w.place(o, operator)
-	w.row(0, join([]string{w.say(wShift), strconv.FormatUint(e.Shift, 10)}), join([]string{w.say(wDay), e.BusinessDate}))
+	w.row(0, join(w.say(wShift), strconv.FormatUint(e.Shift, 10)), join(w.say(wDay), e.BusinessDate))
 	w.rule()
 	w.count(wSales, int64(t.Sales), t.Gross, true)
-	w.row(Bold, join([]string{w.say(wTurnover), e.Currency.Code}), w.plain(t.Gross))
+	w.row(Bold, join(w.say(wTurnover), e.Currency.Code), w.plain(t.Gross))
 	w.count(wRefunds, t.Refunds, -t.Refunded, true)
 	w.count(wVoids, t.PostVoids, 0, false)
 	w.some(wDiscounts, -t.Discounts)
@@ -93,7 +93,7 @@ func (w *writer) money(e *event.ShiftClosed) {
 
 // place says when and where a paper other than a sale was made.
 func (w *writer) place(o Options, operator string) {
-	w.row(0, join([]string{w.say(wTill), o.Store + "/" + o.Terminal}), join([]string{w.say(wOperator), operator}))
+	w.row(0, join(w.say(wTill), o.Store+"/"+o.Terminal), join(w.say(wOperator), operator))
 	if !o.Time.IsZero() {
 		w.text(0, o.Time.Format("2006-01-02 15:04"))
 	}

@@ -39,7 +39,7 @@ func Sale(e *event.SaleCompleted, o Options) Document {
 	for i := range e.Lines {
 		w.column = max(w.column, len(e.Lines[i].Tax))
 	}
-	w.doc.Title = join([]string{w.say(wReceipt), e.Receipt})
+	w.doc.Title = join(w.say(wReceipt), e.Receipt)
 	w.doc.Blocks = make([]Block, 0, 32+2*len(e.Lines))
 	if o.Drawer {
 		w.doc.Add(Drawer, 0)
@@ -104,13 +104,13 @@ func (w *writer) about(e *event.SaleCompleted, o Options) {
 		when = o.Time.Format("2006-01-02 15:04")
 	}
 	w.rule()
-	w.row(0, join([]string{w.say(wReceipt), e.Receipt}), when)
-	w.row(0, join([]string{w.say(wTill), e.Store + "/" + e.Terminal}), join([]string{w.say(wOperator), e.Operator}))
-	shift := join([]string{w.say(wShift), strconv.FormatUint(e.Shift, 10)})
+	w.row(0, join(w.say(wReceipt), e.Receipt), when)
+	w.row(0, join(w.say(wTill), e.Store+"/"+e.Terminal), join(w.say(wOperator), e.Operator))
+	shift := join(w.say(wShift), strconv.FormatUint(e.Shift, 10))
 	if o.Time.IsZero() {
 		w.text(0, shift)
 	} else {
-		w.row(0, shift, join([]string{w.say(wDay), e.BusinessDate}))
+		w.row(0, shift, join(w.say(wDay), e.BusinessDate))
 	}
 	if e.Customer != "" {
 		w.row(0, w.say(wCustomer), e.Customer)
@@ -131,7 +131,7 @@ func (w *writer) line(l *pos.Line) {
 		name = l.Department
 	}
 	if l.Return != nil {
-		name = join([]string{w.say(wReturn), name})
+		name = join(w.say(wReturn), name)
 	}
 	before := l.Amount
 	for i := range l.Discounts {
@@ -170,7 +170,7 @@ func (w *writer) discount(indent string, d *pos.Discount) {
 	if d.Percent > 0 {
 		percent = w.percent(d.Percent)
 	}
-	w.row(0, join([]string{indent + w.say(wDiscount), percent, d.Reason}), w.amount(-d.Amount))
+	w.row(0, join(indent+w.say(wDiscount), percent, d.Reason), w.amount(-d.Amount))
 }
 
 func (w *writer) returned(r *pos.Return) {
@@ -210,10 +210,10 @@ func (w *writer) total(e *event.SaleCompleted) {
 	if e.Prices == pos.Exclusive {
 		for i := range e.Taxes {
 			t := &e.Taxes[i]
-			w.row(0, join([]string{w.say(wTax), t.Code, w.percent(t.Rate)}), w.amount(t.Tax))
+			w.row(0, join(w.say(wTax), t.Code, w.percent(t.Rate)), w.amount(t.Tax))
 		}
 	}
-	w.row(Bold|Double, join([]string{w.say(wTotal), e.Currency.Code}), w.plain(e.Total))
+	w.row(Bold|Double, join(w.say(wTotal), e.Currency.Code), w.plain(e.Total))
 	if e.CashRounding != 0 {
 		w.row(0, w.say(wRounding), w.amount(e.CashRounding))
 	}
@@ -228,10 +228,10 @@ func (w *writer) tender(t *pos.Tender) {
 		name = w.say(n)
 	}
 	if t.Kind == pos.Voucher || t.Kind == pos.Account {
-		name = join([]string{name, t.Reference})
+		name = join(name, t.Reference)
 	}
 	if t.Amount < 0 {
-		name = join([]string{name, w.say(wPaidOut)})
+		name = join(name, w.say(wPaidOut))
 	}
 	w.row(0, name, w.amount(t.Amount))
 	if t.Kind != pos.Card {
@@ -248,7 +248,7 @@ func (w *writer) tender(t *pos.Tender) {
 		if c.Offline {
 			offline = w.say(wOffline)
 		}
-		if s := join([]string{c.Brand, number, auth, offline}); s != "" {
+		if s := join(c.Brand, number, auth, offline); s != "" {
 			w.text(0, "  "+s)
 		}
 	}
@@ -265,7 +265,7 @@ func (w *writer) taxTable(taxes []pos.TaxTotal) {
 	w.row(0, w.say(wTax), w.say(wNet), w.say(wTax), w.say(wGross))
 	for i := range taxes {
 		t := &taxes[i]
-		w.row(0, join([]string{t.Code, w.percent(t.Rate)}), w.plain(t.Net), w.plain(t.Tax), w.plain(t.Gross))
+		w.row(0, join(t.Code, w.percent(t.Rate)), w.plain(t.Net), w.plain(t.Tax), w.plain(t.Gross))
 	}
 }
 
