@@ -84,13 +84,13 @@ bench-journal:
 	cd journal/peers && go build -o $(CURDIR)/.tools/bench-journal .
 	.tools/bench-journal -md $(if $(DOC),docs,.tools)/bench-journal.md $(BENCH)
 
-## bench-uplink    journal to stream beside other ways, one server and three, about 6 minutes (DOC=1 writes docs/bench-uplink.md, BENCH=-quick)
+## bench-uplink    journal to stream beside other ways, one server and three, about 4 minutes (DOC=1 writes docs/bench-uplink.md, BENCH=-quick)
 bench-uplink:
 	@mkdir -p .tools
 	go build -o .tools/bench ./sync/bench
 	.tools/bench uplink -md $(if $(DOC),docs,.tools)/bench-uplink.md $(BENCH)
 
-## bench-hub       head office: both ledgers beside plain consumers, sale to watermark, 3,000 terminals at once; about 6 minutes (DOC=1 writes docs/bench-hub.md, BENCH=-quick)
+## bench-hub       head office: both ledgers beside plain consumers, sale to watermark, 3,000 terminals at once; about 8 minutes (DOC=1 writes docs/bench-hub.md, BENCH=-quick)
 bench-hub:
 	@packaging/tools/need.sh postgres
 	@mkdir -p .tools

@@ -127,7 +127,7 @@ func TestHerd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, outage := range []time.Duration{0, time.Second} {
-		res, err := r.herd(ctx, boltStore, outage)
+		res, err := r.herd(ctx, boltStore, 400, outage)
 		if err != nil {
 			t.Fatal(err)
 		}

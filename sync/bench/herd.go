@@ -52,12 +52,18 @@ func spreadOf(v []float64) spread {
 const (
 	herdShards    = 4
 	herdProcesses = 4
-	outageTime    = 75 * time.Second // longer than the longest back-off
+	outageTime    = 45 * time.Second // back-offs are half a minute by then
 )
 
 // runHerd lets all terminals dial at one instant: no back-off spreads them.
 func (r *hubRun) runHerd(ctx context.Context) (err error) {
-	r.Herd, err = r.herd(ctx, boltStore, 0)
+	r.Herd, err = r.herd(ctx, boltStore, 0, 0)
+	return err
+}
+
+// runLimited is the same with a server that refuses what it cannot do at once.
+func (r *hubRun) runLimited(ctx context.Context) (err error) {
+	r.Limited, err = r.herd(ctx, boltStore, r.options.rate, 0)
 	return err
 }
 
@@ -67,7 +73,7 @@ func (r *hubRun) runOutage(ctx context.Context) (err error) {
 	if r.options.quick {
 		outage = 5 * time.Second
 	}
-	r.Outage, err = r.herd(ctx, postgresStore, outage)
+	r.Outage, err = r.herd(ctx, postgresStore, r.options.rate, outage)
 	return err
 }
 
@@ -80,7 +86,7 @@ func herdTerminals(n int) []trust.Device {
 	return all
 }
 
-func (r *hubRun) herd(ctx context.Context, store string, outage time.Duration) (res *herdResult, err error) {
+func (r *hubRun) herd(ctx context.Context, store string, limit int, outage time.Duration) (res *herdResult, err error) {
 	o := r.options
 	ctx, cancel := context.WithTimeout(ctx, outage+3*giveUp)
 	defer cancel()
@@ -95,12 +101,12 @@ func (r *hubRun) herd(ctx context.Context, store string, outage time.Duration) (
 		}
 	}
 	dir := filepath.Join(o.dir, "herd-office")
-	off, err := startOffice(ctx, r.server, poshub, dir, fmt.Sprintf("0-%d", herdShards-1), ledger, o.rate, herdTerminals(o.terminals))
+	off, err := startOffice(ctx, r.server, poshub, dir, fmt.Sprintf("0-%d", herdShards-1), ledger, limit, herdTerminals(o.terminals))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, off.stop(), os.RemoveAll(dir)) }()
-	res = &herdResult{Limit: o.rate, Store: store, Terminals: o.terminals, Each: uint64(o.each), Shards: herdShards, Processes: min(herdProcesses, o.terminals), Outage: outage.Seconds()}
+	res = &herdResult{Limit: limit, Store: store, Terminals: o.terminals, Each: uint64(o.each), Shards: herdShards, Processes: min(herdProcesses, o.terminals), Outage: outage.Seconds()}
 	h := &herd{office: off}
 	defer func() { err = errors.Join(err, h.end()) }()
 	if err := h.begin(ctx, o, res.Processes); err != nil {
@@ -328,6 +334,9 @@ func (r *herdResult) Lines() []string {
 	how := "all dialled at one instant"
 	if r.Outage > 0 {
 		how = fmt.Sprintf("after %.0f s without a server, with the uplink's own back-off", r.Outage)
+	}
+	if r.Limit > 0 {
+		how += fmt.Sprintf("; the server lets %d a second into a handshake", r.Limit)
 	}
 	lines := []string{
 		fmt.Sprintf("%d terminals in %d processes, %d events each, ledger in %s, %d shards: %s", r.Terminals, r.Processes, r.Each, r.Store, r.Shards, how),

@@ -24,12 +24,12 @@ type hubOptions struct {
 	events    int // of the ledgers' journal; a backlog has as many twice
 	terminals int // of the herd
 	each      int // events of each of them
-	rate      int // of handshakes that its server lets in, 0: no limit
+	rate      int // of handshakes that its server lets in, where it is limited
 	quick     bool
 }
 
 // parts of "bench hub". What is not run is taken from the last run's results.
-var hubParts = []string{"ledger", "latency", "herd", "outage"}
+var hubParts = []string{"ledger", "latency", "herd", "limited", "outage"}
 
 func parseHub(args []string) (o hubOptions, err error) {
 	f := flag.NewFlagSet("bench hub", flag.ContinueOnError)
@@ -40,7 +40,7 @@ func parseHub(args []string) (o hubOptions, err error) {
 	f.IntVar(&o.events, "events", 400_000, "`number` of events in a journal")
 	f.IntVar(&o.terminals, "terminals", 3000, "`number` of terminals in the herd")
 	f.IntVar(&o.each, "each", 1000, "`number` of events of each terminal in the herd")
-	f.IntVar(&o.rate, "rate", 0, "TLS handshakes that the herd's server lets in, `number` a second; 0: all")
+	f.IntVar(&o.rate, "rate", 400, "TLS handshakes that the server lets in in the parts limited and outage, `number` a second")
 	f.BoolVar(&o.quick, "quick", false, "one round of everything, short, with 50 terminals, for a first look")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -72,6 +72,7 @@ type hubRun struct {
 	Ledger  *ledgerResult
 	Latency *latencyResult
 	Herd    *herdResult
+	Limited *herdResult
 	Outage  *herdResult
 }
 
@@ -96,6 +97,7 @@ func hubCommand(ctx context.Context, args []string) (err error) {
 		{"ledger", &r.Ledger, r.runLedgers},
 		{"latency", &r.Latency, r.runLatency},
 		{"herd", &r.Herd, r.runHerd},
+		{"limited", &r.Limited, r.runLimited},
 		{"outage", &r.Outage, r.runOutage},
 	} {
 		file := filepath.Join(o.dir, "result-"+p.name+".json")
@@ -145,7 +147,7 @@ func restore(file string, result any) error {
 }
 
 func (r *hubRun) print(w io.Writer) {
-	for _, p := range []interface{ text() string }{r.Ledger, r.Latency, r.Herd, r.Outage} {
+	for _, p := range []interface{ text() string }{r.Ledger, r.Latency, r.Herd, r.Limited, r.Outage} {
 		fmt.Fprint(w, p.text())
 	}
 	fmt.Fprintln(w, strings.Join(r.Ratios(), "\n"))

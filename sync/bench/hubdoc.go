@@ -82,12 +82,21 @@ func (r *hubRun) LatencyTable() string {
 
 // Herds are the parts with many terminals that were run.
 func (r *hubRun) Herds() (all []*herdResult) {
-	for _, h := range []*herdResult{r.Herd, r.Outage} {
+	for _, h := range []*herdResult{r.Herd, r.Limited, r.Outage} {
 		if h != nil {
 			all = append(all, h)
 		}
 	}
 	return all
+}
+
+// Plan is what 100,000 terminals need, with this run's figures.
+func (r *hubRun) Plan() string {
+	p := defaultPlan()
+	p.measured(r)
+	var b strings.Builder
+	p.print(&b)
+	return b.String()
 }
 
 // markdown is a table whose first column is text.

@@ -62,7 +62,7 @@ func parse(name string, args []string) (o options, err error) {
 	f.StringVar(&o.markdown, "md", "", "write the document to this `file`")
 	f.StringVar(&o.profiles, "profiles", "", "write CPU profiles of our uplink into this `folder`")
 	only := f.String("only", "", "run no other contenders than this `list` of names, separated by commas, such as posd,posd-single; without a document")
-	f.IntVar(&o.rounds, "rounds", 5, "`number` of rounds; every contender runs once in each")
+	f.IntVar(&o.rounds, "rounds", 3, "`number` of rounds; every contender runs once in each")
 	f.IntVar(&o.events, "events", 400_000, "`number` of events in a journal")
 	f.BoolVar(&o.quick, "quick", false, "two short rounds, for a first look")
 	if err := f.Parse(args); err != nil {

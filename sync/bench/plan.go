@@ -43,20 +43,24 @@ const heartbeat = 30 * time.Second
 // heartbeatCPU is what a heartbeat costs a server, in µs: as much as a small message.
 const heartbeatCPU = 10
 
+func defaultPlan() fleetPlan {
+	return fleetPlan{Terminals: 100_000, Sales: 400, Events: 6, Busiest: 0.12, Offline: 8 * time.Hour, Settle: 4 * time.Hour, Keep: 400 * 24 * time.Hour, Cores: 8, Memory: 32}
+}
+
 func planCommand(_ context.Context, args []string) error {
 	f := flag.NewFlagSet("bench plan", flag.ContinueOnError)
 	dir := f.String("dir", ".tools/bench.d", "`folder` with the results of \"bench hub\"")
-	var p fleetPlan
-	f.IntVar(&p.Terminals, "terminals", 100_000, "`number` of terminals")
-	f.Float64Var(&p.Sales, "sales", 400, "sales of a terminal, `number` a day")
-	f.Float64Var(&p.Events, "events", 6, "events of a sale, `number`")
-	f.Float64Var(&p.Busiest, "busiest", 0.12, "`part` of a day's sales in its busiest hour")
-	f.DurationVar(&p.Offline, "offline", 8*time.Hour, "the whole fleet was away for this `time`")
-	f.DurationVar(&p.Settle, "settle", 4*time.Hour, "and should be in the ledger after this `time`, sales going on")
-	f.DurationVar(&p.Keep, "keep", 400*24*time.Hour, "streams keep parcels for this `time`")
+	p := defaultPlan()
+	f.IntVar(&p.Terminals, "terminals", p.Terminals, "`number` of terminals")
+	f.Float64Var(&p.Sales, "sales", p.Sales, "sales of a terminal, `number` a day")
+	f.Float64Var(&p.Events, "events", p.Events, "events of a sale, `number`")
+	f.Float64Var(&p.Busiest, "busiest", p.Busiest, "`part` of a day's sales in its busiest hour")
+	f.DurationVar(&p.Offline, "offline", p.Offline, "the whole fleet was away for this `time`")
+	f.DurationVar(&p.Settle, "settle", p.Settle, "and should be in the ledger after this `time`, sales going on")
+	f.DurationVar(&p.Keep, "keep", p.Keep, "streams keep parcels for this `time`")
 	f.IntVar(&p.Servers, "servers", 0, "`number` of NATS servers; 0: as few as will do")
-	f.Float64Var(&p.Cores, "cores", 8, "`number` of cores of a server")
-	f.Float64Var(&p.Memory, "memory", 32, "`GB` of memory of a server")
+	f.Float64Var(&p.Cores, "cores", p.Cores, "`number` of cores of a server")
+	f.Float64Var(&p.Memory, "memory", p.Memory, "`GB` of memory of a server")
 	f.IntVar(&p.Rate, "rate", 0, "handshakes that a server begins, `number` a second; 0: what half of its cores can do")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -65,7 +69,7 @@ func planCommand(_ context.Context, args []string) error {
 		return fmt.Errorf("bench plan: everything must be more than nothing, and there are no other arguments")
 	}
 	r := &hubRun{}
-	for name, to := range map[string]any{"ledger": &r.Ledger, "latency": &r.Latency, "herd": &r.Herd} {
+	for name, to := range map[string]any{"ledger": &r.Ledger, "latency": &r.Latency, "limited": &r.Limited} {
 		if err := restore(filepath.Join(*dir, "result-"+name+".json"), to); err != nil {
 			return err
 		}
@@ -89,7 +93,7 @@ func (p *fleetPlan) measured(r *hubRun) {
 	if l := r.Latency; l != nil && len(l.Rows) > 0 && l.Rows[0].Stored > 0 {
 		p.Stored = l.Rows[0].Stored
 	}
-	if h := r.Herd; h != nil && h.Terminals >= 500 {
+	if h := r.Limited; h != nil && h.Terminals >= 500 { // there no work is in vain
 		p.Connection = float64(h.PerTerminal) / 1000
 		if h.ConnectCPU > 0 {
 			p.Connect = h.ConnectCPU

@@ -33,7 +33,7 @@ func TestStorm(t *testing.T) {
 // A larger fleet needs no less of anything, and what was measured shows in the plan.
 func TestPlan(t *testing.T) {
 	p := fleetPlan{Terminals: 1000, Sales: 400, Events: 6, Busiest: 0.12, Offline: 8 * time.Hour, Settle: 4 * time.Hour, Keep: 24 * time.Hour, Cores: 4, Memory: 1}
-	p.measured(&hubRun{Herd: &herdResult{Terminals: 500, PerTerminal: 77_000}})
+	p.measured(&hubRun{Limited: &herdResult{Terminals: 500, PerTerminal: 77_000}})
 	if p.Connection != 77 || p.Ledger == 0 {
 		t.Errorf("%+v", p)
 	}
