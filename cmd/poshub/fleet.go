@@ -21,9 +21,13 @@ import (
 )
 
 const fleetUsage = `Usage: poshub fleet [flags]
+       poshub fleet retire STORE TERMINAL --why TEXT [flags]
 
 Shows the terminals, the worst first: their state, when they were last heard, what
 has not reached the ledger yet, and what is the matter. Asks the hub that runs.
+
+Retire puts a terminal that is no more out of the lists, sums and alarms, audited. Its
+events stay, and it is shown again if it is ever heard again.
 
 Exit codes: 0, 1 the hub could not be asked, 2 wrong flags; with --check also 3,
 something is failing.
@@ -42,11 +46,14 @@ type fleetQuestion struct {
 }
 
 func fleetCommand(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "retire" {
+		return retireCommand(args[1:], stdout, stderr)
+	}
 	var q fleetQuestion
 	f := newFlags("fleet", fleetUsage, stdout, stderr)
 	q.addTo(f)
 	f.StringVar(&q.store, "store", "", "only the terminals of this `store`")
-	f.StringVar(&q.state, "state", "", "only those in this `state`: enrolled, online, offline or failing")
+	f.StringVar(&q.state, "state", "", "only those in this `state`: enrolled, online, offline, failing or retired")
 	f.BoolVar(&q.watch, "watch", false, "show it again and again until interrupted")
 	f.DurationVar(&q.every, "every", 2*time.Second, "how often, with --watch")
 	f.BoolVar(&q.json, "json", false, "one JSON object for each terminal, a line each, in the order of their names")
@@ -86,6 +93,39 @@ func fleetCommand(args []string, stdout, stderr io.Writer) int {
 		case <-time.After(q.every):
 		}
 	}
+}
+
+// retireCommand takes the names before or between the flags.
+func retireCommand(args []string, stdout, stderr io.Writer) int {
+	var c client
+	var d decider
+	f := newFlags("fleet retire", fleetUsage, stdout, stderr)
+	c.addTo(f)
+	d.addTo(f)
+	var names []string
+	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		names, args = append(names, args[0]), args[1:]
+	}
+	if code, ok := f.parse(args); !ok {
+		return code
+	}
+	switch names = append(names, f.Args()...); {
+	case len(names) != 2:
+		return f.fail(exitUsage, "give a store and a terminal; see poshub fleet --help")
+	case c.wrong() != "":
+		return f.fail(exitUsage, "%s", c.wrong())
+	case d.wrong() != "":
+		return f.fail(exitUsage, "%s", d.wrong())
+	}
+	var t hub.FleetTerminal
+	if err := c.post(context.Background(), "/v1/fleet/"+url.PathEscape(names[0])+"/"+url.PathEscape(names[1])+"/retire", d.Decider, &t); err != nil {
+		return f.fail(exitFailed, "%v", err)
+	}
+	fmt.Fprintf(stdout, "%s.%s is retired\n", t.Store, t.Terminal)
+	if t.Backlog.Records > 0 {
+		fmt.Fprintf(stdout, "by its last word %d of its records never came: keep its disk, poshub import takes it\n", t.Backlog.Records)
+	}
+	return 0
 }
 
 const clearScreen = "\x1b[H\x1b[2J"

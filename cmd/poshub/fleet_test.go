@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,11 @@ func TestFleet(t *testing.T) {
 	defer nc.Close()
 	ask := func(args ...string) (int, string, string) {
 		var out, errs bytes.Buffer
-		code := run(append([]string{"fleet", "--hub", srv.URL}, args...), &out, &errs)
+		args = append([]string{"fleet", "--hub", srv.URL}, args...)
+		if slices.Contains(args, "retire") {
+			args = append(append([]string{"fleet"}, args[3:]...), "--hub", srv.URL)
+		}
+		code := run(args, &out, &errs)
 		return code, out.String(), errs.String()
 	}
 	healthy := []string{"--data", dir, "--check"}
@@ -108,6 +113,10 @@ func TestFleet(t *testing.T) {
 		{exitUsage, "--token FILE or --data DIR", nil},
 		{exitUsage, "--watch goes with", []string{"--data", dir, "--watch", "--json"}},
 		{exitUsage, "unexpected argument", []string{"--data", dir, "x"}},
+		{exitUsage, "give a store and a terminal", []string{"retire", "s1", "--data", dir, "--why", "x"}},
+		{exitUsage, "--why", []string{"retire", "s1", "t1", "--data", dir}},
+		{exitFailed, "it is online", []string{"retire", "s1", "t1", "--data", dir, "--why", "x"}},
+		{exitFailed, "no terminal of that name", []string{"retire", "s1", "t9", "--data", dir, "--why", "x"}},
 		{exitFailed, "state must be", []string{"--data", dir, "--state", "ill"}},
 		{exitFailed, "api.token", []string{"--data", t.TempDir()}},
 		{exitFailed, "401", []string{"--token", filepath.Join(dir, "nats.token")}},

@@ -136,24 +136,25 @@ type fleet struct {
 
 // member is one terminal. Times are Unix milliseconds by the hub's clock, 0: never.
 type member struct {
-	key    string // "<store>.<terminal>"
-	shard  int32
-	first  int64 // heard of
-	seen   int64 // last heartbeat
-	linked int64 // start of the newest connection that a server told of
-	gone   int64 // when the last one ended; a heartbeat makes it 0
-	since  int64 // in the present state
-	saved  int64
-	twin   int64 // when two runs were last heard in turn
-	former uint64
-	state  string
-	hub    string // that wrote the document, if that is another one, and knows better
-	dirty  bool
-	online bool // as last judged
-	heard  bool // by this hub, since it listens
-	beat   *wire.Heartbeat
-	own    *own
-	codes  string // of the reasons, as last judged
+	key     string // "<store>.<terminal>"
+	shard   int32
+	first   int64 // heard of
+	seen    int64 // last heartbeat
+	linked  int64 // start of the newest connection that a server told of
+	retired int64 // when somebody put it out of service
+	gone    int64 // when the last one ended; a heartbeat makes it 0
+	since   int64 // in the present state
+	saved   int64
+	twin    int64 // when two runs were last heard in turn
+	former  uint64
+	state   string
+	hub     string // that wrote the document, if that is another one, and knows better
+	dirty   bool
+	online  bool // as last judged
+	heard   bool // by this hub, since it listens
+	beat    *wire.Heartbeat
+	own     *own
+	codes   string // of the reasons, as last judged
 }
 
 func (m *member) names() (store, terminal string) {
@@ -378,6 +379,12 @@ func (f *fleet) judgeAll() {
 
 // judge brings the state of m up to date. Callers hold mu.
 func (f *fleet) judge(m *member, now int64) {
+	if m.isRetired() {
+		if m.state != StateRetired {
+			m.state, m.since, m.codes, m.online, m.dirty = StateRetired, m.retired, "", false, true
+		}
+		return
+	}
 	if m.hub != "" {
 		return // another hub's word, until it is silent for long
 	}

@@ -107,6 +107,9 @@ func (f *fleet) show(m *member, now int64) FleetTerminal {
 		Store: store, Terminal: terminal, Shard: int(m.shard), State: m.state, Since: fromMilli(m.since), Online: m.online,
 		Seen: fromMilli(m.seen), First: fromMilli(m.first), Reasons: []FleetReason{},
 	}
+	if m.isRetired() {
+		return t
+	}
 	f.reasons(m, now, func(code, level, more string) {
 		text := reasonTexts[code]
 		switch {
@@ -170,7 +173,7 @@ func (f *fleet) list(store, state, after string, limit int) FleetReply {
 		if store != "" && !strings.HasPrefix(m.key, store+".") {
 			break
 		}
-		if state != "" && m.state != state {
+		if state != "" && m.state != state || state == "" && m.isRetired() {
 			continue
 		}
 		r.Totals.add(m, now)
@@ -196,6 +199,8 @@ func (t *FleetTotals) add(m *member, now int64) {
 		t.Online++
 	case StateFailing:
 		t.Failing++
+	case StateRetired:
+		return
 	default:
 		t.Offline++
 	}
@@ -256,9 +261,9 @@ func (h *Hub) fleetList(w http.ResponseWriter, r *http.Request) error {
 		limit = n
 	}
 	switch q.Get("state") {
-	case "", StateEnrolled, StateOnline, StateOffline, StateFailing:
+	case "", StateEnrolled, StateOnline, StateOffline, StateFailing, StateRetired:
 	default:
-		return &badRequest{"state must be enrolled, online, offline or failing"}
+		return &badRequest{"state must be enrolled, online, offline, failing or retired"}
 	}
 	return reply(w, h.fleet.list(q.Get("store"), q.Get("state"), q.Get("after"), limit))
 }
@@ -330,7 +335,12 @@ func (f *fleet) writeMetrics(b []byte) []byte {
 	online, sales := 0, uint64(0)
 	alarms := make(map[string]int)
 	var waits []uint64
+	all := len(f.order)
 	for _, m := range f.order {
+		if m.isRetired() {
+			all--
+			continue
+		}
 		total.add(m, now)
 		if m.online {
 			online++
@@ -347,7 +357,6 @@ func (f *fleet) writeMetrics(b []byte) []byte {
 		}
 	}
 	hearing := f.hearing
-	all := len(f.order)
 	f.mu.Unlock()
 	line := func(name, labels string, v float64) {
 		if b = append(b, name...); labels != "" {

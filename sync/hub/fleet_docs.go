@@ -88,6 +88,9 @@ func (f *fleet) load(ctx context.Context) {
 		}
 		f.mu.Unlock()
 	}
+	if err := f.loadRetired(ctx); err != nil {
+		f.log.Warn("the retired terminals were not read, will be tried again", "error", err)
+	}
 	f.mu.Lock()
 	f.loaded = true
 	f.mu.Unlock()

@@ -147,6 +147,82 @@ func TestPresence(t *testing.T) {
 	r.is(StateOnline)
 }
 
+// TestRetired: a terminal that was retired is in no list, sum or alarm, also after a start
+// and at another hub; it comes back when it is heard.
+func TestRetired(t *testing.T) {
+	r := newFleetRig(t)
+	r.alive()
+	r.beat(func(b *wire.Heartbeat) {
+		b.Settled, b.Alarms = 40, []string{wire.AlarmRot}
+		b.Backlog = wire.Backlog{Records: 60, Known: true, Value: 7, Currency: "EUR"}
+	})
+	h := &Hub{fleet: r.f, ledger: r.l, opt: Options{now: func() time.Time { return r.at }}}
+	ask := func(name, body string) (int, string) {
+		t.Helper()
+		q := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		q.SetPathValue("store", "s1")
+		q.SetPathValue("terminal", name)
+		w := httptest.NewRecorder()
+		if err := h.retire(w, q); err != nil {
+			return 0, err.Error()
+		}
+		return w.Code, w.Body.String()
+	}
+	const why = `{"by":"ada","why":"scrapped"}`
+	if _, s := ask("t1", why); !strings.Contains(s, "it is online") {
+		t.Fatal(s)
+	}
+	if code, s := ask("t9", why); code != http.StatusNotFound {
+		t.Fatal(code, s)
+	}
+	r.pass(time.Hour)
+	if _, s := ask("t1", `{"by":"ada"}`); !strings.Contains(s, `"why" is missing`) {
+		t.Fatal(s)
+	}
+	if n := len(r.f.list("", "", "", 10).Terminals); n != 1 {
+		t.Fatalf("%d terminals before it: this test sees nothing", n)
+	}
+	if code, s := ask("t1", why); code != http.StatusOK || !strings.Contains(s, `"state":"retired"`) {
+		t.Fatal(code, s)
+	}
+	gone := func(r *fleetRig) {
+		t.Helper()
+		all := r.f.list("", "", "", 10)
+		if len(all.Terminals) != 0 || all.Totals.Offline+all.Totals.Failing != 0 || all.Totals.BacklogRecords != 0 {
+			t.Fatalf("%+v", all)
+		}
+		if n := len(r.f.list("", StateRetired, "", 10).Terminals); n != 1 {
+			t.Fatalf("%d are retired", n)
+		}
+		m := string(r.f.writeMetrics(nil))
+		for _, line := range []string{"poshub_terminals_known 0\n", `poshub_terminals_alarm{alarm="rot"} 0` + "\n", "poshub_backlog_records 0\n"} {
+			if !strings.Contains(m, line) {
+				t.Errorf("no %q in the metrics", line)
+			}
+		}
+	}
+	gone(r)
+	gone(r.another())
+	r.restart()
+	gone(r)
+	found := 0
+	if err := r.l.View(t.Context(), func(tx ledger.Tx) error {
+		return tx.Docs(kindAudit, "", func(_ string, b []byte) (bool, error) {
+			if strings.Contains(string(b), `"what":"fleet retire"`) && strings.Contains(string(b), `"by":"ada"`) {
+				found++
+			}
+			return true, nil
+		})
+	}); err != nil || found != 1 {
+		t.Fatalf("%d times in the audit trail (%v)", found, err)
+	}
+	r.pass(time.Minute)
+	r.beat(nil)
+	r.is(StateOnline)
+	r.pass(10 * time.Second)
+	r.is(StateOnline)
+}
+
 func TestFleetSilence(t *testing.T) {
 	r := newFleetRig(t)
 	r.beat(nil)
