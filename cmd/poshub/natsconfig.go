@@ -48,6 +48,7 @@ func natsCommand(args []string, stdout, stderr io.Writer) int {
 	f.StringVar(&c.TLS.Cert, "tls-cert", "", "PEM `file` of the certificate, on the servers' machines")
 	f.StringVar(&c.TLS.Key, "tls-key", "", "PEM `file` of its key")
 	f.StringVar(&c.TLS.CA, "tls-ca", "", "PEM `file` of the authority of clients' and other servers' certificates; clients must then show one")
+	f.IntVar(&c.TLS.Rate, "tls-rate", 400, "TLS handshakes that a server begins, `number` a second; who is too many is refused and comes again, so that a fleet which returns at once gets in at all: some 200 for each core; 0: all")
 	f.StringVar(&c.Subject, "subject", "CN={store}.{terminal}", "`subject` of the terminals' certificates")
 	f.StringVar(&c.HubSubject, "hub-subject", "CN=poshub", "`subject` of the hub's certificate")
 	said, code, ok := f.parseWords(args)
@@ -60,6 +61,8 @@ func natsCommand(args []string, stdout, stderr io.Writer) int {
 		return f.fail(exitUsage, "--out or --servers is missing; see poshub nats --help")
 	case c.Auth == trust.AuthJWT && *data == "":
 		return f.fail(exitUsage, "--data is missing: name the folder of the hub, which has the keys or gets them")
+	case c.TLS.Rate < 0:
+		return f.fail(exitUsage, "--tls-rate %d: give 0 or more", c.TLS.Rate)
 	case c.Auth == trust.AuthCert && *terminals == "":
 		return f.fail(exitUsage, "--terminals is missing: with certificates the servers have to know every terminal beforehand")
 	}
