@@ -119,7 +119,8 @@ func (c *cluster) client() (jetstream.JetStream, error) {
 		return c.js, nil
 	}
 	nc, err := nats.Connect("nats://"+strings.Join(c.addrs, ",nats://"), nats.Token(token), nats.Name("lab"),
-		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0), nats.RetryOnFailedConnect(true))
+		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0), nats.RetryOnFailedConnect(true),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // killed servers are the lab's business
 	if err != nil {
 		return nil, err
 	}
