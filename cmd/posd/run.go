@@ -21,6 +21,7 @@ import (
 
 	"posd/cgroup"
 	"posd/journal"
+	"posd/pos"
 	"posd/pos/catalogue"
 	"posd/pos/config"
 	"posd/pos/event"
@@ -462,6 +463,6 @@ func (t *terminal) close() (err error) {
 func settingsOf(c *config.Config) register.Settings {
 	codes, _ := itemcode.NewRules(c.Items.Patterns, c.Terminal.Currency) // config has checked them
 	return register.Settings{
-		Prices: c.Terminal.Prices, Rounding: c.Terminal.Rounding, DayStart: c.Terminal.DayStart, Taxes: c.Taxes, Codes: codes, Config: c.Hash(),
+		Prices: c.Terminal.Prices, Rounding: c.Terminal.Rounding, Coin: pos.Money(c.Terminal.CashRounding), DayStart: c.Terminal.DayStart, Taxes: c.Taxes, Codes: codes, Config: c.Hash(),
 	}
 }

@@ -41,6 +41,8 @@ type Terminal struct {
 	Rounding  pos.Rounding
 	TimeZone  *time.Location
 	DayStart  time.Duration // after local midnight; before it, a sale belongs to the day before
+
+	CashRounding int // smallest coin, in minor units; 0: cash is not rounded
 }
 
 // Items is how codes of items are read.

@@ -131,7 +131,7 @@ func TestOverlayOfEveryKey(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"terminal.prices", "terminal.rounding", "terminal.day_start", "tax.*", "items.patterns",
+	if want := []string{"terminal.prices", "terminal.rounding", "terminal.cash_rounding", "terminal.day_start", "tax.*", "items.patterns",
 		"receipt.header", "receipt.footer", "receipt.tax_number", "receipt.language", "receipt.decimal_comma", "receipt.barcode", "data.max_bytes", "data.retention", "log.level"}; !slices.Equal(may, want) {
 		t.Errorf("head office may override %v, want %v", may, want)
 	}
