@@ -78,6 +78,9 @@ func open(ctx context.Context, address string, silent bool, wait time.Duration) 
 	// Without O_NONBLOCK, opening a serial line waits for its carrier, and nothing
 	// could be given a deadline.
 	f, err := os.OpenFile(address, mode|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; is it plugged in, and may posd see devices (PrivateDevices= of its unit)?", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -445,6 +445,15 @@ func TestFileIsNoPrinter(t *testing.T) {
 	}
 }
 
+// A device that is not there, or that the sandbox hides, says what to look at.
+func TestNoDevice(t *testing.T) {
+	r := start(t, Options{Address: filepath.Join(t.TempDir(), "lp0")})
+	r.wantCondition(Unreachable)
+	if why := r.Status().Why; !strings.Contains(why, "plugged in") || !strings.Contains(why, "PrivateDevices") {
+		t.Error(why)
+	}
+}
+
 // Whatever a printer answers, nothing is taken for more than it is.
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte{0x12, 0x12, 0})

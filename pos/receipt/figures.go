@@ -9,6 +9,7 @@ import (
 // writer makes a document in the shop's language and way to write numbers.
 type writer struct {
 	doc      Document
+	shop     *Shop
 	words    *words
 	mark     byte // decimal
 	currency pos.Currency
@@ -17,6 +18,10 @@ type writer struct {
 
 func newWriter(s *Shop, c pos.Currency) *writer {
 	w := &writer{mark: '.', currency: c}
+	if s == nil {
+		s = &Shop{}
+	}
+	w.shop = s
 	if s.DecimalComma {
 		w.mark = ','
 	}

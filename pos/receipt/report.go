@@ -12,7 +12,7 @@ func Z(e *event.ShiftClosed, o Options) Document {
 	w := newWriter(o.Shop, e.Currency)
 	number := strconv.FormatUint(e.Z, 10)
 	w.doc.Title = join(w.say(wZ), number)
-	w.header(o.Shop)
+	w.header()
 	w.text(Bold|Double|Center, w.doc.Title)
 	w.shift(e, o)
 	if o.Copy > 0 {
@@ -30,7 +30,7 @@ func Z(e *event.ShiftClosed, o Options) Document {
 func X(e *event.ShiftClosed, o Options) Document {
 	w := newWriter(o.Shop, e.Currency)
 	w.doc.Title = w.say(wX)
-	w.header(o.Shop)
+	w.header()
 	w.text(Bold|Double|Center, w.doc.Title)
 	w.shift(e, o)
 	w.doc.Add(Cut, 0)
@@ -129,7 +129,7 @@ func CashSlip(e *event.Cash, o Options) Document {
 	if o.Drawer {
 		w.doc.Add(Drawer, 0)
 	}
-	w.header(o.Shop)
+	w.header()
 	w.text(Bold|Double|Center, w.doc.Title)
 	w.place(o, e.Operator)
 	w.text(0, w.say(wShift), strconv.FormatUint(e.Shift, 10))
@@ -160,7 +160,7 @@ func CashSlip(e *event.Cash, o Options) Document {
 func CardSlip(lines []string, o Options) Document {
 	w := newWriter(o.Shop, o.Currency)
 	w.doc.Title = w.say(wCard)
-	w.header(o.Shop)
+	w.header()
 	w.rule()
 	for _, line := range lines {
 		w.text(0, line)

@@ -7,6 +7,7 @@ import (
 
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/receipt/internal/sample"
 )
 
 // shift is a day with a bit of everything.
@@ -76,6 +77,15 @@ func TestBlindReport(t *testing.T) {
 	d = X(open, o)
 	if n := told(&d); n != 0 {
 		t.Errorf("a blind report tells %d figures:\n%s", n, d.Text(42))
+	}
+}
+
+// A paper of a shop of which nothing is known is a paper.
+func TestNoShop(t *testing.T) {
+	for _, d := range []Document{Sale(sample.All(), Options{}), Z(shift(), Options{}), X(shift(), Options{}), CashSlip(&event.Cash{}, Options{}), CardSlip(nil, Options{})} {
+		if len(d.Text(42)) == 0 || d.Lang != "en" {
+			t.Errorf("%+v", d)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ type Shop struct {
 
 // Options say which receipt of a sale is wanted.
 type Options struct {
-	Shop    *Shop
+	Shop    *Shop     // nil: nothing is known of it
 	Copy    int       // 0: the receipt; n: its copy n, which says so
 	Time    time.Time // of the event, in the shop's time zone; zero: only the business day is told
 	Head    [32]byte  // chain head of the event's record; zero: no QR code
@@ -44,7 +44,7 @@ func Sale(e *event.SaleCompleted, o Options) Document {
 	if o.Drawer {
 		w.doc.Add(Drawer, 0)
 	}
-	w.header(o.Shop)
+	w.header()
 	w.marks(e, o)
 	w.about(e, o)
 	w.rule()
@@ -66,7 +66,8 @@ func Sale(e *event.SaleCompleted, o Options) Document {
 	return w.doc
 }
 
-func (w *writer) header(s *Shop) {
+func (w *writer) header() {
+	s := w.shop
 	for i, line := range s.Header {
 		if i == 0 {
 			w.text(Bold|Double|Center, line)
@@ -274,9 +275,9 @@ func (w *writer) footer(e *event.SaleCompleted, o Options) {
 		w.rule()
 		w.text(0, e.Note)
 	}
-	if len(o.Shop.Footer) > 0 {
+	if len(w.shop.Footer) > 0 {
 		w.rule()
-		for _, line := range o.Shop.Footer {
+		for _, line := range w.shop.Footer {
 			w.text(Center, line)
 		}
 	}
