@@ -172,8 +172,8 @@ const mostAnonymous = 20 << 20
 // child does it, so that no other test's memory counts. The control is a child that
 // keeps every item.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
+	if testing.Short() || raced {
+		t.Skip("takes seconds, and measures memory")
 	}
 	if path := os.Getenv("CATALOGUE_TEST_MEMORY"); path != "" {
 		useMemory(t, path, os.Getenv("CATALOGUE_TEST_KEEP") != "")
