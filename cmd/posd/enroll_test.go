@@ -340,6 +340,9 @@ func TestEnrollLostAnswer(t *testing.T) {
 // TestEnrollKilled: posd is killed when head office has let it in, before the answer
 // came, and when the answer came, before the credentials are a file.
 func TestEnrollKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three hubs")
+	}
 	for _, c := range []struct{ name, file string }{{"before the answer", ""}, {"before the credentials", config.EnrolledCreds}, {"before the rest", config.EnrolledAs}} {
 		t.Run(c.name, func(t *testing.T) {
 			o := openOffice(t).start()
