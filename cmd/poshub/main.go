@@ -39,6 +39,7 @@ Usage:
                                      decide about what was set aside
   poshub import DIR --why TEXT       bring in the journal of a till that is no more
   poshub collisions list|settle      receipt numbers that several sales have
+  poshub outbox status|replay        the events that are published
   poshub audit --data DIR [flags]    show what people have decided, and why
   poshub enrol STORE TERMINAL        let a terminal in: prints its one-time token
   poshub keys show|push              the keys of NATS and of head office
@@ -84,6 +85,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return importCommand(args[1:], stdout, stderr)
 	case "collisions":
 		return collisionsCommand(args[1:], stdout, stderr)
+	case "outbox":
+		return outboxCommand(args[1:], stdout, stderr)
 	case "audit":
 		return auditCommand(args[1:], stdout, stderr)
 	case "enrol":

@@ -46,6 +46,8 @@ func (h *Hub) Handler() http.Handler {
 		"POST /v1/quarantine/{key}/accept":         h.decideHandler(verdictAccepted),
 		"POST /v1/quarantine/{key}/reject":         h.decideHandler(verdictRejected),
 		"POST /v1/collisions/settle":               h.settleCollision,
+		"GET /v1/outbox":                           h.outboxState,
+		"POST /v1/outbox/replay":                   h.replayEvents,
 		"POST /v1/import":                          h.importParcels,
 		"GET /v1/collisions":                       h.collisions,
 		"GET /v1/enrol":                            h.listTokens,

@@ -128,6 +128,11 @@ func (s *session) store(ctx context.Context) error {
 				return err
 			}
 		}
+		if s.replayed != nil {
+			if err := putJSON(tx, kindReplay, "order", s.replayed); err != nil {
+				return err
+			}
+		}
 		return putJSON(tx, kindNote, "note", n)
 	})
 	if err != nil {

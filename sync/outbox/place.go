@@ -54,6 +54,12 @@ type session struct {
 	pumped pumped
 
 	ahead map[string][]row // what is due next, while comparing with the stream
+
+	replay   *ReplayState // how far it has read; nil: there is none
+	replayed *ReplayState // how far the stream has it
+	journals []string     // that it is about
+	held     *holding     // what the stream holds, while there is one
+	lost     bool         // the stream was rolled back: it begins again
 }
 
 // row is one entry of a lane.
@@ -104,6 +110,7 @@ func (s *session) publish(ctx context.Context) error {
 
 // place brings the note up to what the stream holds now.
 func (s *session) place(ctx context.Context) error {
+	s.replay, s.replayed, s.held = nil, nil, nil
 	info, err := s.info(ctx)
 	if err != nil {
 		return err
@@ -126,6 +133,7 @@ func (s *session) place(ctx context.Context) error {
 		}
 		why = fmt.Sprintf("message %d is not the one that was acknowledged", s.note.Seq)
 	}
+	s.lost = s.lost || rolled
 	if rolled {
 		s.o.m.rolled.Inc()
 		s.o.log.Error("the stream of events was rolled back: what it has lost is published again", "stream", s.o.opt.Stream, "why", why)
@@ -205,6 +213,11 @@ func (s *session) scan(ctx context.Context, from, last uint64) error {
 	if err := s.view(ctx, func(tx ledger.Tx) (err error) { s.known, err = anyKnown(tx); return err }); err != nil {
 		return err
 	}
+	return s.each(ctx, from, last, func(got []met) error { return s.absorb(ctx, got) })
+}
+
+// each calls fn with the stream's messages, headers only, from one number to its end.
+func (s *session) each(ctx context.Context, from, last uint64, fn func([]met) error) error {
 	if from > last {
 		return nil
 	}
@@ -248,7 +261,7 @@ func (s *session) scan(ctx context.Context, from, last uint64) error {
 		if len(got) == 0 {
 			return errors.New("no message came")
 		}
-		if err := s.absorb(ctx, got); err != nil {
+		if err := fn(got); err != nil {
 			return err
 		}
 	}

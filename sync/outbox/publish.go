@@ -155,6 +155,9 @@ func (s *session) fill(ctx context.Context) error {
 	p := &s.pumped
 	for !p.empty && len(p.flight()) == 0 {
 		page, err := s.page(ctx, s.batch)
+		if err == nil && len(page) == 0 {
+			page, err = s.replayPage(ctx, s.batch)
+		}
 		if err != nil {
 			return err
 		}
@@ -210,25 +213,32 @@ func (s *session) lanePage(tx ledger.Tx, lane string, rows int, out []outgoing) 
 		}
 		g := outgoing{item: item{lane: lane, n: n, name: Name(e.Name)}}
 		known, err := s.isKnown(tx, g.name)
+		if err == nil && !known {
+			g, err = s.outgoing(tx, lane, n, &e)
+		}
 		if err != nil {
 			return false, err
 		}
-		if !known {
-			store, terminal, err := s.owner(tx, &e)
-			if err != nil {
-				return false, err
-			}
-			g.cloudEvent = encode(nil, store, terminal, &e, false)
-			if len(g.body)+headerRoom > s.limit {
-				g.cloudEvent, g.large = encode(nil, store, terminal, &e, true), true
-			}
-			g.item.size = len(g.body)
-			size += len(g.body)
-		}
+		size += g.size
 		out = append(out, g)
 		return len(out) < rows && size < pageBytes, nil
 	})
 	return out, err
+}
+
+// outgoing makes the message of an event.
+func (s *session) outgoing(tx ledger.Tx, lane string, n uint64, e *ledger.Event) (g outgoing, err error) {
+	g.item = item{lane: lane, n: n, name: Name(e.Name)}
+	store, terminal, err := s.owner(tx, e)
+	if err != nil {
+		return g, err
+	}
+	g.cloudEvent = encode(nil, store, terminal, e, false)
+	if len(g.body)+headerRoom > s.limit {
+		g.cloudEvent, g.large = encode(nil, store, terminal, e, true), true
+	}
+	g.size = len(g.body)
+	return g, nil
 }
 
 // headerRoom is more than subject and headers of a message take.
@@ -338,6 +348,9 @@ func (s *session) settle() {
 			continue
 		}
 		s.note.Seq, s.note.Name = it.seq, it.name
+		if s.held != nil {
+			s.held.add(it.name)
+		}
 		s.o.m.published.Inc()
 		s.o.m.bytes.Add(it.size)
 	}
