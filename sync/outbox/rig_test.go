@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,9 @@ type rig struct {
 	nc   *nats.Conn // of the test itself
 	js   jetstream.JetStream
 	path string // of the ledger's file
+	url  string // of the ledger's database, "" = the file
 	port int
+	all  string // URLs of a cluster
 	led  ledger.Ledger
 	cfg  jetstream.StreamConfig
 	due  []string // names, in the order in which they took effect
@@ -46,8 +49,11 @@ type running struct {
 	done chan error
 }
 
-func newRig(t testing.TB) *rig {
-	r := &rig{t: t, dir: t.TempDir(), cfg: StreamConfig("", 1, 0, -1), path: filepath.Join(t.TempDir(), "ledger.db")}
+func newRig(t testing.TB) *rig { return newRigOn(t, "") }
+
+// newRigOn has its ledger in a PostgreSQL database, if there is a URL.
+func newRigOn(t testing.TB, url string) *rig {
+	r := &rig{t: t, dir: t.TempDir(), url: url, cfg: StreamConfig("", 1, 0, -1), path: filepath.Join(t.TempDir(), "ledger.db")}
 	r.startServer()
 	t.Cleanup(r.close)
 	r.open()
@@ -68,7 +74,12 @@ func (r *rig) close() {
 func (r *rig) open() {
 	r.t.Helper()
 	var err error
-	if r.led, err = ledger.OpenBolt(r.path); err != nil {
+	if r.url != "" {
+		r.led, err = ledger.OpenPostgres(context.Background(), r.url, ledger.PostgresOptions{})
+	} else {
+		r.led, err = ledger.OpenBolt(r.path)
+	}
+	if err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -163,7 +174,7 @@ func (r *rig) enterWith(lane string, journal byte, from, to uint64, make func(ch
 func (r *rig) start(b bug, change ...func(*Options)) *running {
 	r.t.Helper()
 	o := Options{Ledger: r.led, Poll: 5 * time.Millisecond, bug: b}
-	url := r.srv.ClientURL()
+	url := cmp.Or(r.all, r.srv.ClientURL())
 	for _, f := range change {
 		f(&o)
 	}
