@@ -327,12 +327,14 @@ func (j *Journal) Read(seq uint64, fn func(chain.Record) error) (err error) {
 	if floor, _ := j.Floor(); seq > floor {
 		return fmt.Errorf("%w: record %d of %d", ErrBeyond, seq, floor)
 	}
-	r, err := j.Reader(seq)
-	if err != nil {
-		return err
+	rec, r := chain.Record{}, (*Reader)(nil)
+	if r, err = j.Reader(seq); err == nil {
+		defer r.Close()
+		rec, err = r.Next()
 	}
-	defer r.Close()
-	rec, err := r.Next()
+	if damage := (*CorruptError)(nil); errors.As(err, &damage) { // perhaps only of what stands before it
+		return j.rescueRead(seq, fn)
+	}
 	if err != nil {
 		return err
 	}

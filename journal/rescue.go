@@ -347,3 +347,25 @@ func (j *Journal) rescueHead(seq uint64) (h chain.Head, err error) {
 	}
 	return r.before.Next(rec.Frame), nil
 }
+
+// rescueRead is Read where the way to the record is damaged: rot in a group before it is
+// not to refuse the answer to a sale that was just made.
+func (j *Journal) rescueRead(seq uint64, fn func(chain.Record) error) error {
+	r, err := j.Rescue(seq)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	g, err := r.NextGroup()
+	if err == io.EOF {
+		err = fmt.Errorf("%w: record %d", ErrBeyond, seq)
+	}
+	if err != nil {
+		return err
+	}
+	rec, _, err := chain.NextFrame(g.Frames)
+	if err != nil {
+		return err
+	}
+	return fn(rec)
+}

@@ -214,6 +214,18 @@ func TestRescue(t *testing.T) {
 					t.Fatalf("head of record %d (in what is missing: %v): %v", seq, inside, err)
 				}
 			}
+			for seq := range want {
+				err := j.Read(seq, func(rec chain.Record) error {
+					if w := want[seq]; rec.Seq != seq || string(rec.Payload) != w.payload || rec.Type != w.typ {
+						return errors.New("another record")
+					}
+					return nil
+				})
+				lost := slices.ContainsFunc(missing, func(m *MissingError) bool { return m.First <= seq && seq <= m.Last })
+				if (err != nil) != lost {
+					t.Fatalf("record %d (missing: %v) is read: %v", seq, lost, err)
+				}
+			}
 			if row.hard {
 				if err := os.Truncate(f.path(2), 16*page); err != nil { // the journal ends with a map of it
 					t.Fatal(err)

@@ -202,7 +202,8 @@ func (s *site) has(name string) bool {
 type uplinkSays struct {
 	Connected        bool
 	Sent, Settled    uint64
-	Unsettled        uint64
+	Unsettled, Lost  uint64
+	Rot              string
 	LastError        string `json:"last_error"`
 	Configured       bool
 	Server, Fork, ID string
