@@ -41,7 +41,8 @@ const usage = `usage: posctl COMMAND [flags] [arguments]
   slice apply              make posd.slice and its limits, where there is no systemd
   slice exec -- PROGRAM    the same, then become PROGRAM within them
   slice show               the limits in force on the whole way up, and what they did
-  config                   print the reference of all configuration keys
+  config [-in-force]       print the reference of all configuration keys, or what holds
+                           here and which keys head office has decided
   version
 
 Every command takes -config FILE (default /etc/posd/posd.toml); verify, dump and
@@ -163,7 +164,7 @@ func (t *tool) dispatch(args []string) error {
 	case "slice":
 		return t.slice(args)
 	case "config":
-		return config.WriteReference(t.out)
+		return t.showConfig(args)
 	case "version", "-version", "--version":
 		fmt.Fprintln(t.out, "posctl", release)
 		return nil

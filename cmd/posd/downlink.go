@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"posd/pos/config"
@@ -24,32 +21,18 @@ const (
 
 // openDownlink finds what head office has configured, before anything else is opened.
 func openDownlink(c *config.Config, log *slog.Logger) *downlink.Downlink {
+	key, err := downlink.OfficeKey(c)
+	if err != nil {
+		log.Error("what head office orders is refused", "error", err)
+	}
 	shard := c.Hub.Shard
 	if o := enrolledOffice(c, log); o != nil && c.Hub.Credentials == "" && c.Hub.TokenFile == "" {
 		shard = o.Shard
 	}
 	return downlink.New(downlink.Options{
-		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Shard: shard, Key: officeKey(c, log), File: c,
-		StatePath: filepath.Join(c.Data.Dir, "downlink.state"), Log: log,
+		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Shard: shard, Key: key, File: c,
+		StatePath: downlink.StatePath(c), Log: log,
 	})
-}
-
-// officeKey is head office's public key, from posd.toml or from the enrolment.
-func officeKey(c *config.Config, log *slog.Logger) ed25519.PublicKey {
-	text := c.Hub.OfficeKey
-	if text == "" {
-		o := enrolledOffice(c, log)
-		if o == nil {
-			return nil
-		}
-		text = o.OfficeKey
-	}
-	key, err := hex.DecodeString(text)
-	if err != nil || len(key) != ed25519.PublicKeySize {
-		log.Error("head office's key is not 64 hexadecimal digits: what it pushes is refused")
-		return nil
-	}
-	return key
 }
 
 // follow puts the parts that run into head office's hands.

@@ -32,6 +32,7 @@ const (
 type client struct {
 	hub, token, data string
 	ca, cert, key    string
+	more             time.Duration // that an answer may take, beyond answerTime
 }
 
 // addTo adds the flags that say which hub, and with what token.
@@ -108,7 +109,7 @@ func (c *client) post(ctx context.Context, path string, body, v any) error {
 }
 
 func (c *client) ask(ctx context.Context, method, path string, body []byte, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, answerTime+c.more)
 	defer cancel()
 	res, err := c.do(ctx, method, path, "application/json", bytes.NewReader(body))
 	if err != nil {

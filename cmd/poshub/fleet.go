@@ -185,7 +185,7 @@ func writeFleet(w io.Writer, all []hub.FleetTerminal, totals *hub.FleetTotals, n
 		return cmp.Or(cmp.Compare(rank[a.State], rank[b.State]), cmp.Compare(b.Backlog.AgeSeconds, a.Backlog.AgeSeconds), cmp.Compare(len(b.Reasons), len(a.Reasons)))
 	})
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "STORE\tTERMINAL\tSTATE\tSEEN\tBACKLOG\tOLDEST\tVALUE\tEVENTS\tDISK FREE\tRELEASE\tREASONS")
+	fmt.Fprintln(t, "STORE\tTERMINAL\tSTATE\tSEEN\tBACKLOG\tOLDEST\tVALUE\tEVENTS\tDISK FREE\tRELEASE\tCONFIG\tREASONS")
 	for i := range all {
 		m := &all[i]
 		state := m.State
@@ -200,8 +200,8 @@ func writeFleet(w io.Writer, all []hub.FleetTerminal, totals *hub.FleetTotals, n
 		for _, r := range m.Reasons {
 			why = append(why, r.Code)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\n", m.Store, m.Terminal, state, ago(m.Seen, now), m.Backlog.Records,
-			age(m.Backlog.AgeSeconds), value(m.Backlog.Value, m.Backlog.Currency), m.Ledger.Events, disk, release, cmp.Or(strings.Join(why, ","), "-"))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", m.Store, m.Terminal, state, ago(m.Seen, now), m.Backlog.Records,
+			age(m.Backlog.AgeSeconds), value(m.Backlog.Value, m.Backlog.Currency), m.Ledger.Events, disk, release, cmp.Or(m.Config.State, "-"), cmp.Or(strings.Join(why, ","), "-"))
 	}
 	t.Flush()
 	var values []string

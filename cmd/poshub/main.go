@@ -42,6 +42,9 @@ Usage:
   poshub outbox status|replay        the events that are published
   poshub audit --data DIR [flags]    show what people have decided, and why
   poshub enrol STORE TERMINAL        let a terminal in: prints its one-time token
+  poshub push FILE STORE [TERMINAL]  push a configuration to terminals; push list shows what became of it
+  poshub command STORE TERMINAL status|sync|bundle|log-level|rotate-key
+                                     order a terminal to do something
   poshub keys show|push              the keys of NATS and of head office
   poshub nats config [flags]         write configuration for NATS servers of your own
   poshub version                     print the release
@@ -91,6 +94,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return auditCommand(args[1:], stdout, stderr)
 	case "enrol":
 		return enrolCommand(args[1:], stdout, stderr)
+	case "push":
+		return pushCommand(args[1:], stdout, stderr)
+	case "command":
+		return commandCommand(args[1:], stdout, stderr)
 	case "keys":
 		return keysCommand(args[1:], stdout, stderr)
 	case "nats":

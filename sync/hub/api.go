@@ -55,6 +55,10 @@ func (h *Hub) Handler() http.Handler {
 		"POST /v1/enrol/revoke":                    h.revoke,
 		"POST /v1/keys/push":                       h.pushAccounts,
 		"GET /v1/audit":                            h.auditTrail,
+		"GET /v1/orders":                           h.ordersHandler,
+		"GET /v1/order/{store}/{terminal}":         h.pushedText,
+		"POST /v1/orders/push":                     h.pushHandler,
+		"POST /v1/orders/command":                  h.commandHandler,
 		"GET /metrics":                             func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
 	} {
 		mux.Handle(pattern, h.authorized(f))

@@ -476,13 +476,15 @@ func (h *Hub) pushAll(ctx context.Context) (n int, err error) {
 }
 
 // readBody reads a request's JSON.
-func readBody(r *http.Request, v any) error {
-	b, err := io.ReadAll(io.LimitReader(r.Body, maxEnrolBody+1))
+func readBody(r *http.Request, v any) error { return readBodyOf(r, maxEnrolBody, v) }
+
+func readBodyOf(r *http.Request, most int, v any) error {
+	b, err := io.ReadAll(io.LimitReader(r.Body, int64(most)+1))
 	if err != nil {
 		return &badRequest{"the request was not read to its end"}
 	}
-	if len(b) > maxEnrolBody {
-		return &badRequest{fmt.Sprintf("a request has at most %d bytes", maxEnrolBody)}
+	if len(b) > most {
+		return &badRequest{fmt.Sprintf("a request has at most %d bytes", most)}
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		return &badRequest{"not the JSON that was expected: " + err.Error()}

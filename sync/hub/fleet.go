@@ -155,6 +155,10 @@ type member struct {
 	beat    *wire.Heartbeat
 	own     *own
 	codes   string // of the reasons, as last judged
+	order   struct {
+		serial uint64 // of the configuration pushed last, 0: none
+		state  string
+	}
 }
 
 func (m *member) names() (store, terminal string) {

@@ -25,7 +25,15 @@ type FleetTerminal struct {
 	First    time.Time     `json:"first_seen,omitzero"`
 	Backlog  FleetBacklog  `json:"backlog"`
 	Ledger   FleetLedger   `json:"ledger"`
-	Says     *FleetSays    `json:"says,omitempty"` // nil: it was never heard
+	Config   FleetConfig   `json:"config,omitzero"` // what was pushed last
+	Says     *FleetSays    `json:"says,omitempty"`  // nil: it was never heard
+}
+
+// FleetConfig is what became of the configuration that was pushed last.
+type FleetConfig struct {
+	Serial uint64 `json:"serial"`
+	State  string `json:"state"` // sent, applied, refused
+	Reason string `json:"reason,omitempty"`
 }
 
 // FleetReason is why somebody has to look after a terminal.
@@ -123,6 +131,7 @@ func (f *fleet) show(m *member, now int64) FleetTerminal {
 	if o := m.own; o != nil {
 		t.Ledger = FleetLedger{len(o.journals), o.records, o.events, o.last, o.want, o.held, o.lost, o.quarantined}
 	}
+	t.Config = m.config()
 	b := m.beat
 	if b == nil {
 		return t

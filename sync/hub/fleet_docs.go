@@ -91,6 +91,9 @@ func (f *fleet) load(ctx context.Context) {
 	if err := f.loadRetired(ctx); err != nil {
 		f.log.Warn("the retired terminals were not read, will be tried again", "error", err)
 	}
+	if err := f.loadOrders(ctx); err != nil {
+		f.log.Warn("what was pushed was not read, will be tried again", "error", err)
+	}
 	f.mu.Lock()
 	f.loaded = true
 	f.mu.Unlock()

@@ -90,6 +90,7 @@ type Hub struct {
 	m          *meters
 	fleet      *fleet
 	outbox     *outbox.Outbox
+	orders     *orderer
 
 	allowed sync.Map // stores that a person has let in: name → true
 }
@@ -106,7 +107,7 @@ func Open(o Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{opt: o, log: o.Log, id: rand.Text(), ledger: l, enrolLimit: rate.NewLimiter(enrolRate, enrolBurst)}
+	h := &Hub{opt: o, log: o.Log, id: rand.Text(), ledger: l, orders: newOrderer(), enrolLimit: rate.NewLimiter(enrolRate, enrolBurst)}
 	for _, n := range o.Shards {
 		h.shards = append(h.shards, newShard(h, n))
 	}
@@ -215,6 +216,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	for name, run := range map[string]func(context.Context) error{
 		"shards":  h.keepShards,
 		"outbox":  h.publishEvents,
+		"orders":  h.keepOrders,
 		"servers": h.watchPresence,
 		"fleet":   func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
 	} {
