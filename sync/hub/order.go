@@ -140,9 +140,11 @@ func (h *Hub) keepOrders(ctx context.Context) error {
 	for restarts := h.nc.Stats().Reconnects; ; {
 		if now := h.nc.Stats().Reconnects; now != restarts || !time.Now().Before(next) {
 			restarts = now
-			if err := h.rewriteBucket(ctx); err == nil {
+			switch err := h.rewriteBucket(ctx); {
+			case err == nil:
 				next = time.Now().Add(keepEvery)
-			} else if ctx.Err() == nil {
+			case errors.Is(err, jetstream.ErrBucketNotFound): // the work on a shard makes it
+			case ctx.Err() == nil:
 				h.log.Warn("what the bucket says of configurations was not compared with the ledger, will be tried again", "error", err)
 			}
 		}
