@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,18 +22,22 @@ const (
 
 // openDownlink finds what head office has configured, before anything else is opened.
 func openDownlink(c *config.Config, log *slog.Logger) *downlink.Downlink {
-	key, err := downlink.OfficeKey(c)
-	if err != nil {
-		log.Error("what head office orders is refused", "error", err)
-	}
 	shard := c.Hub.Shard
 	if o := enrolledOffice(c, log); o != nil && c.Hub.Credentials == "" && c.Hub.TokenFile == "" {
 		shard = o.Shard
 	}
 	return downlink.New(downlink.Options{
-		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Shard: shard, Key: key, File: c,
+		Store: c.Terminal.Store, Terminal: c.Terminal.ID, Shard: shard, Key: officeKey(c, log), File: c,
 		StatePath: downlink.StatePath(c), Log: log,
 	})
+}
+
+func officeKey(c *config.Config, log *slog.Logger) ed25519.PublicKey {
+	key, err := downlink.OfficeKey(c)
+	if err != nil {
+		log.Error("what head office orders is refused", "error", err)
+	}
+	return key
 }
 
 // follow puts the parts that run into head office's hands.

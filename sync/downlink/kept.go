@@ -21,7 +21,7 @@ func StatePath(c *config.Config) string { return filepath.Join(c.Data.Dir, "down
 func OfficeKey(c *config.Config) (ed25519.PublicKey, error) {
 	text, from := c.Hub.OfficeKey, "hub.office_key"
 	if text == "" {
-		from = filepath.Join(c.Data.Dir, "office.json")
+		from = filepath.Join(c.Data.Dir, config.EnrolledAs)
 		b, err := os.ReadFile(from)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
