@@ -23,7 +23,10 @@
 //     (a fork: a copied or restored disk), a journal whose birth record names
 //     another terminal than the subject it came on, a store that this hub was
 //     told not to accept, a copy that cannot be what it says, a checkpoint with a
-//     wrong signature.
+//     wrong signature. A person accepts or rejects it, and the audit trail says who and
+//     why. What it has no room for stays in the stream and is read again later.
+//   - Records that head office has from elsewhere, a dead till's disk, are judged as if
+//     the till had sent them.
 //   - Records that are missing are asked for (want); what the terminal declares
 //     lost is entered as a hole and counted.
 //   - Several hubs on one ledger share the shards. A shard is worked on under a claim;
@@ -33,8 +36,8 @@
 //
 // # What it does not do
 //
-// With the bbolt ledger one process owns a data folder. The quarantine can be read but
-// not yet worked off. A terminal that holds its
+// With the bbolt ledger one process owns a data folder. What is in quarantine, and which
+// of two sales with one receipt number is right, a person decides. A terminal that holds its
 // journal's history and its credentials can append what it likes: the chain
 // shows changes, not lies. The HTTP interface is plain HTTP: put it behind a
 // reverse proxy with TLS.
