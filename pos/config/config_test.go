@@ -317,7 +317,7 @@ func TestFormsOfTOML(t *testing.T) {
 func TestHashSeesEveryKey(t *testing.T) {
 	changed := map[string]string{
 		"terminal.store": `"s2"`, "terminal.id": `"t2"`, "terminal.operator": `"7"`, "terminal.currency": `"JPY"`, "terminal.prices": `"exclusive"`,
-		"terminal.rounding": `"line"`, "terminal.time_zone": `"Europe/Berlin"`, "terminal.day_start": `"00:30"`, "tax.*": `"1"`,
+		"terminal.rounding": `"line"`, "terminal.cash_rounding": "5", "terminal.time_zone": `"Europe/Berlin"`, "terminal.day_start": `"00:30"`, "tax.*": `"1"`,
 		"items.patterns": `["02IIIIIVPPPPC"]`, "receipt.header": `["Shop"]`, "receipt.footer": `["Bye"]`, "receipt.tax_number": `"DE1"`, "receipt.language": `"de"`,
 		"receipt.decimal_comma": "true", "receipt.barcode": "true", "printer.address": `"/dev/usb/lp0"`, "printer.profile": `"generic"`, "printer.columns": "48",
 		"printer.charset": `"utf-8"`, "printer.status": "false", "printer.drawer": "false", "http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
