@@ -152,7 +152,12 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register
 		l.Qty = f.qty
 		setDefault(&l.Unit, f.code.Measures[0].Unit)
 	}
+	r.minAge = int(f.item.Age)
 	switch {
+	case r.priced && !f.item.Open && !f.fixed && !f.priced:
+		if list := f.item.PriceOn(f.day); list != l.Price {
+			l.List, l.Changed = list, true
+		}
 	case r.priced || r.fixed:
 	case f.fixed:
 		l.Price, l.Fixed = f.amount, true

@@ -66,7 +66,7 @@ func TestCheckoutOfScannedCodes(t *testing.T) {
 		{"price per unit by GS1", `{"item":"]C1019061414100001531030017503952` + `002000"}`, `"quantity":"1.75","unit":"kg","price":2000,"amount":3500`},
 		{"batch and serial", `{"item":"]d20104006381333931` + `10A7\u001d21S"}`, `"item":"4006381333931","code":"]d2010400638133393110A7\u001d21S"`},
 		{"link", `{"item":"https://shop.example/01/04006381333931/10/A7?17=750101"}`, `"item":"4006381333931","code":"https://shop.example/01/04006381333931/10/A7?17=750101"`},
-		{"own price wins", `{"item":"` + withCheck("280401100750") + `","price":100}`, `"quantity":"0.75","unit":"kg","price":100,"amount":75`},
+		{"own price wins", `{"item":"` + withCheck("280401100750") + `","price":100}`, `"quantity":"0.75","unit":"kg","price":100,"list":199,"amount":75`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g.t = t
@@ -173,7 +173,7 @@ func TestItemsByName(t *testing.T) {
 		}
 	}
 	// The price that has come into force is that of a sale.
-	a := g.do("POST", "/v1/checkout", `{"lines":[{"item":"2"},{"item":"1"}],"tenders":[{"kind":"cash","amount":10000}]}`)
+	a := g.do("POST", "/v1/checkout", `{"lines":[{"item":"2"},{"item":"1"}],"age":18,"tenders":[{"kind":"cash","amount":10000}]}`)
 	if a.StatusCode != 201 || !strings.Contains(string(a.body), `"price":499`) || !strings.Contains(string(a.body), `"price":799`) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}

@@ -45,6 +45,7 @@ type requestLine struct {
 	priced, fixed                            bool // whether price and amount were given
 	note                                     string
 	discounts                                []pos.Discount
+	minAge                                   int // of its buyer, as the catalogue says
 }
 
 func (r *request) reset() {

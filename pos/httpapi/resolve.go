@@ -5,6 +5,7 @@ import (
 
 	"posd/pos"
 	"posd/pos/register"
+	"posd/pos/till"
 )
 
 // resolve turns the request's lines into the sale's, with the price, the texts
@@ -27,6 +28,9 @@ func (s *Server) resolve(dst []pos.Line, req *request, set *register.Settings) (
 		dst = append(dst, pos.Line{})
 		if bad := s.line(&dst[len(dst)-1], &req.lines[i], i, set); bad != nil {
 			return dst, 0, bad
+		}
+		if years := req.lines[i].minAge; years > req.age {
+			return dst, 0, refuse(till.CodeAge, "line "+strconv.Itoa(i+1)+" may be sold to buyers of "+strconv.Itoa(years)+" years or more only; make sure and send age").at("/age")
 		}
 	}
 	return dst, prices, nil

@@ -417,7 +417,7 @@ func (s *Server) addLine(ctx context.Context, p *step) (register.Outcome, error)
 		if t.Settings != set {
 			return nil, register.ErrSettings
 		}
-		return t.State.AddLine(p.of, t.Rules, l, 0)
+		return t.State.AddLine(p.of, t.Rules, l, b.line.minAge)
 	})
 }
 

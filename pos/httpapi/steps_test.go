@@ -262,3 +262,27 @@ func TestStepsRefuse(t *testing.T) {
 	g.refuses("/v1/baskets", ``, "idempotency-key-missing", header("Idempotency-Key", ""))
 	g.refuses("/v1/baskets", ``, "unauthorized", header("Authorization", ""))
 }
+
+// Wine asks for the buyer's age, in one call and step by step; a price set by hand is
+// told beside that of the catalogue.
+func TestAgeAndPriceByHand(t *testing.T) {
+	g := newRig(t)
+	g.importItems("code,description,department,unit,price,tax,age\n300,Wine,Drinks,pc,5.00,A,16\n100,Milk,Dairy,pc,1.29,B,\n")
+	g.start()
+	wine := `{"lines":[{"item":"300"}],"tenders":[{"kind":"cash","amount":500}]`
+	g.refuses("/v1/checkout", wine+`}`, "age-check-required")
+	g.step("/v1/checkout", wine+`,"age":18}`)
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+	g.step(at+"/lines", `{"item":"300"}`)
+	g.step(at+"/lines", `{"item":"100","price":99}`)
+	g.step(at+"/tenders", `{"kind":"cash","amount":599}`)
+	g.refuses(at+"/complete", ``, "age-check-required")
+	g.step(at, `{"age":16}`)
+	a := g.do("POST", at+"/complete", ``)
+	if !strings.Contains(string(a.body), `"price":99,"list":129`) || !strings.Contains(string(a.body), `"age":16`) {
+		t.Errorf("%s", a.body)
+	}
+	if st := g.r.Status(); st.Totals.PriceChanges != 1 {
+		t.Errorf("%+v", st.Totals)
+	}
+}
