@@ -63,6 +63,9 @@ func (u *Uplink) checkState(w *wire.Watermark) error {
 	if w.Journal != u.j.ID() {
 		return fmt.Errorf("it is about journal %s, this one is %s", w.Journal, u.j.ID())
 	}
+	if w.Seq == 0 {
+		return nil // saved before head office was ever heard
+	}
 	h, err := u.j.Head(w.Seq)
 	if errors.Is(err, journal.ErrFreed) {
 		return nil // freed because it was settled
