@@ -122,7 +122,7 @@ func TestHerd(t *testing.T) {
 		t.Skip("builds and runs nats-server and poshub")
 	}
 	ctx, dir := t.Context(), t.TempDir()
-	r := &hubRun{options: hubOptions{dir: dir, terminals: *herdSize, each: 20}, server: filepath.Join(dir, "nats-server")}
+	r := &hubRun{options: hubOptions{dir: dir, terminals: *herdSize, each: 20, rest: 1}, server: filepath.Join(dir, "nats-server")}
 	if err := buildProgram(ctx, r.server, natsPackage); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestHerd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := uint64(*herdSize); res.Events < 20*n || res.Connected.Last == 0 || res.Settled.Last < res.Connected.P50 || res.PerTerminal <= 0 || res.Hub.Anon == 0 {
+		if n := uint64(*herdSize); res.Events < 20*n || res.Connected.Last == 0 || res.Settled.Last < res.Connected.P50 || (outage == 0) != (res.PerTerminal > 0) || res.Hub.Anon == 0 {
 			t.Errorf("%+v", res)
 		}
 	}

@@ -112,11 +112,27 @@ func (r *hubRun) herd(ctx context.Context, store string, limit int, outage time.
 	if err := h.begin(ctx, o, res.Processes); err != nil {
 		return nil, err
 	}
+	bare, err := off.kept(ctx)
+	if err != nil {
+		return nil, err
+	}
 	m := begin()
 	if err := h.come(ctx, res, outage); err != nil {
 		return nil, err
 	}
 	res.Made = m.made()
+	if outage == 0 && o.rest > 0 {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(o.rest):
+		}
+		full, err := off.kept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		res.PerTerminal = (full - bare) / int64(res.Terminals)
+	}
 	return res, h.check(ctx, res)
 }
 
@@ -217,10 +233,6 @@ func (h *herd) come(ctx context.Context, res *herdResult, outage time.Duration) 
 	if err != nil {
 		return err
 	}
-	bare, err := h.office.kept(ctx)
-	if err != nil {
-		return err
-	}
 	server, err := watch(h.office.server.Cmd.Process.Pid)
 	if err != nil {
 		return err
@@ -267,12 +279,7 @@ func (h *herd) come(ctx context.Context, res *herdResult, outage time.Duration) 
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	full, err := h.office.kept(ctx)
-	if err != nil {
-		return err
-	}
 	n := float64(res.Terminals)
-	res.PerTerminal = (full - bare) / int64(res.Terminals)
 	if allConnected.anon > 0 {
 		res.ConnectCPU = (allConnected.cpu - empty.cpu).Seconds() / n * 1000
 	}
@@ -342,11 +349,14 @@ func (r *herdResult) Lines() []string {
 		fmt.Sprintf("%d terminals in %d processes, %d events each, ledger in %s, %d shards: %s", r.Terminals, r.Processes, r.Each, r.Store, r.Shards, how),
 		fmt.Sprintf("connected: half after %.1f s, 99 %% after %.1f s, the last after %.1f s; %.2f attempts in vain or broken sessions a terminal", r.Connected.P50, r.Connected.P99, r.Connected.Last, r.Failed),
 		fmt.Sprintf("settled: half after %.1f s, 99 %% after %.1f s, the last after %.1f s; %d records, %.0f a second", r.Settled.P50, r.Settled.P99, r.Settled.Last, r.Events, r.Rate),
-		fmt.Sprintf("nats-server: %.1f MB of its own at most, %.1f s of processor time; then keeps %.1f kB for each connected terminal", mb(r.Server.Anon), r.Server.CPU, float64(r.PerTerminal)/1e3),
+		fmt.Sprintf("nats-server: %.1f MB of its own at most, %.1f s of processor time", mb(r.Server.Anon), r.Server.CPU),
 		fmt.Sprintf("poshub: %.1f MB of its own at most, %.1f s of processor time", mb(r.Hub.Anon), r.Hub.CPU),
 	}
 	if r.ConnectCPU > 0 {
 		lines = append(lines, fmt.Sprintf("nats-server until all were connected: %.2f ms of processor time a terminal", r.ConnectCPU))
+	}
+	if r.PerTerminal > 0 {
+		lines = append(lines, fmt.Sprintf("nats-server afterwards: %.1f kB of heap and stacks for each connected terminal", float64(r.PerTerminal)/1e3))
 	}
 	lines = append(lines, "what terminals were refused: "+nothing(r.Refused))
 	lines = append(lines, counts(r.Refused)...)

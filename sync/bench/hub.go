@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"posd/sync/ledger/pgtest"
 )
@@ -25,6 +26,7 @@ type hubOptions struct {
 	terminals int // of the herd
 	each      int // events of each of them
 	rate      int // of handshakes that its server lets in, where it is limited
+	rest      time.Duration // until the server's memory is looked at
 	quick     bool
 }
 
@@ -48,6 +50,7 @@ func parseHub(args []string) (o hubOptions, err error) {
 	if o.quick {
 		o.rounds, o.events, o.terminals, o.each = 1, 50_000, 50, 200
 	}
+	o.rest = 12 * time.Second // its caches of messages last 10 s
 	o.parts = strings.Split(*parts, ",")
 	for _, p := range o.parts {
 		if !slices.Contains(hubParts, p) {

@@ -63,6 +63,9 @@ func (u *Uplink) explain(err error, s *server, l *line) error {
 		if text = u.explainTLS(err); text == "" {
 			text = explainAuth(err)
 		}
+		if strings.HasSuffix(err.Error(), "expected 'PONG', got 'PING'") { // nats.go does not wait longer
+			text = "the server is overloaded: in 2 s it did not get to our credentials"
+		}
 	}
 	if text == "" {
 		if silent(err) {
@@ -119,6 +122,8 @@ func (u *Uplink) explainTLS(err error) string {
 			names4(host.Certificate), host.Host)
 	case errors.As(err, &authority):
 		return "the server's certificate is from an authority that is not trusted: a captive portal stands between, or hub.ca_file is not the hub's"
+	case errors.As(err, &record) && bytes.HasPrefix(record.RecordHeader[:], []byte("-ERR")): // connection_rate_limit
+		return "the server lets nobody more in at the moment: too many come at once"
 	case errors.As(err, &record):
 		return "the server does not speak TLS where it should"
 	case strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls keeps the type to itself
@@ -126,6 +131,8 @@ func (u *Uplink) explainTLS(err error) string {
 		return fmt.Sprintf("the server refuses our TLS: %s (is hub.cert_file the one it knows, and TLS 1.3 switched on there?)", alert)
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "the server offers no TLS, and the address asks for it"
+	case errors.Is(err, nats.ErrTLS) && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+		return "the server has closed the connection instead of beginning TLS: too many come at once, or something between allows none"
 	case errors.Is(err, nats.ErrTLS):
 		return fmt.Sprintf("TLS failed: %v", err)
 	}
