@@ -42,7 +42,7 @@ func parseHub(args []string) (o hubOptions, err error) {
 	f.IntVar(&o.events, "events", 400_000, "`number` of events in a journal")
 	f.IntVar(&o.terminals, "terminals", 3000, "`number` of terminals in the herd")
 	f.IntVar(&o.each, "each", 1000, "`number` of events of each terminal in the herd")
-	f.IntVar(&o.rate, "rate", 400, "TLS handshakes that the server lets in in the parts limited and outage, `number` a second")
+	f.IntVar(&o.rate, "rate", 200, "TLS handshakes that the server lets in in the parts limited and outage, `number` a second")
 	f.BoolVar(&o.quick, "quick", false, "one round of everything, short, with 50 terminals, for a first look")
 	if err := f.Parse(args); err != nil {
 		return o, err
