@@ -22,10 +22,10 @@ type hubOptions struct {
 	markdown  string
 	parts     []string
 	rounds    int
-	events    int // of the ledgers' journal; a backlog has as many twice
-	terminals int // of the herd
-	each      int // events of each of them
-	rate      int // of handshakes that its server lets in, where it is limited
+	events    int           // of the ledgers' journal; a backlog has as many twice
+	terminals int           // of the herd
+	each      int           // events of each of them
+	rate      int           // of handshakes that its server lets in, where it is limited
 	rest      time.Duration // until the server's memory is looked at
 	quick     bool
 }
