@@ -4,6 +4,8 @@
 //	bench uplink   journal to stream: events a second and processor time an event
 //	bench hub      stream to ledger, with bbolt and PostgreSQL; sale to watermark;
 //	               thousands of terminals that come at once
+//	bench flap     coming back on links that are cut again and again: time, bytes,
+//	               round trips, handshakes full and resumed
 //	bench plan     what a fleet needs of head office, computed
 //
 // Nothing is replaced by something simpler: servers are nats-server processes

@@ -17,6 +17,7 @@ Usage:
 
   bench uplink [flags]    journal to stream, beside other ways to do it
   bench hub [flags]       head office: ledgers, sale to watermark, a herd of terminals
+  bench flap [flags]      coming back on links that are cut again and again
   bench plan [flags]      what a fleet needs, computed from what was measured
 
 "bench uplink --help" lists flags, and so on.
@@ -31,6 +32,8 @@ func main() {
 		err = runChild(ctx, os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == "hub":
 		err = hubCommand(ctx, os.Args[2:])
+	case len(os.Args) > 1 && os.Args[1] == "flap":
+		err = flapCommand(ctx, os.Args[2:])
 	case len(os.Args) > 1 && os.Args[1] == "plan":
 		err = planCommand(ctx, os.Args[2:])
 	case len(os.Args) > 1 && os.Args[1] == "uplink":

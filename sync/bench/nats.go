@@ -106,19 +106,22 @@ func (c *cluster) client(ctx context.Context) (nc *nats.Conn, js jetstream.JetSt
 	return nc, js, err
 }
 
-// prepare makes the streams with the settings of a hub, once the cluster has a leader.
+// prepare makes the streams, once the cluster has a leader.
 func (c *cluster) prepare(ctx context.Context, js jetstream.JetStream) error {
-	return c.servers[0].Wait(ctx, "JetStream", func() error {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-		defer cancel()
-		_, err := js.CreateOrUpdateStream(ctx, upStream(0, c.replicas))
-		if err != nil {
-			return err
-		}
-		_, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.Bucket, History: 1, Storage: jetstream.FileStorage, Replicas: c.replicas,
-			RePublish: &jetstream.RePublish{Source: wire.BucketPrefix + ">", Destination: wire.LivePrefix + ">"}})
+	return c.servers[0].Wait(ctx, "JetStream", func() error { return makeStreams(ctx, js, c.replicas) })
+}
+
+// makeStreams makes them with the settings of a hub.
+func makeStreams(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := js.CreateOrUpdateStream(ctx, upStream(0, replicas))
+	if err != nil {
 		return err
-	})
+	}
+	_, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.Bucket, History: 1, Storage: jetstream.FileStorage, Replicas: replicas,
+		RePublish: &jetstream.RePublish{Source: wire.BucketPrefix + ">", Destination: wire.LivePrefix + ">"}})
+	return err
 }
 
 func upStream(shard, replicas int) jetstream.StreamConfig {

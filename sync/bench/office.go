@@ -49,10 +49,9 @@ func buildPrograms(ctx context.Context, dir string) (rig.Programs, error) {
 	return p, errors.Join(buildProgram(ctx, p.Posd, "posd/cmd/posd"), buildProgram(ctx, p.Posctl, "posd/cmd/posctl"), buildProgram(ctx, p.Poshub, "posd/cmd/poshub"))
 }
 
-// startOffice starts one in a fresh folder, which knows the terminals; ledger is the URL
-// of a database or "", rate that of handshakes, 0 for no limit.
-func startOffice(ctx context.Context, server, poshub, dir, shards, ledger string, rate int, terminals []trust.Device) (o *office, err error) {
-	o = &office{dir: dir, ca: filepath.Join(dir, "ca.pem")}
+// newOffice writes all that the nats-server of an office needs, in a fresh folder.
+func newOffice(dir string, rate int, mutual bool, terminals []trust.Device) (*office, error) {
+	o := &office{dir: dir, ca: filepath.Join(dir, "ca.pem")}
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o750)); err != nil {
 		return nil, err
 	}
@@ -64,17 +63,19 @@ func startOffice(ctx context.Context, server, poshub, dir, shards, ledger string
 		return nil, err
 	}
 	port, err1 := rig.FreePort()
-	web, err2 := rig.FreePort()
-	prof, err3 := rig.FreePort()
-	creds, err4 := keys.HubUser()
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	prof, err2 := rig.FreePort()
+	creds, err3 := keys.HubUser()
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
 	listen := fmt.Sprintf("127.0.0.1:%d", port)
-	o.url, o.web = "tls://"+listen, fmt.Sprintf("http://127.0.0.1:%d", web)
+	o.url = "tls://" + listen
 	cluster := trust.Cluster{
 		Auth: trust.AuthJWT, Name: "bench", Servers: []trust.Server{{Name: "n0", Listen: listen}}, StoreDir: filepath.Join(dir, "store"),
 		TLS: trust.TLS{Cert: filepath.Join(dir, "server.pem"), Key: filepath.Join(dir, "server.key"), Rate: rate}, Keys: keys, Terminals: terminals,
+	}
+	if mutual {
+		cluster.TLS.CA = o.ca
 	}
 	conf, err := cluster.Config(0)
 	if err != nil {
@@ -82,18 +83,31 @@ func startOffice(ctx context.Context, server, poshub, dir, shards, ledger string
 	}
 	conf = fmt.Appendf(conf, "prof_port: %d\n", prof)
 	o.prof = fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/heap?gc=1&debug=1", prof)
-	natsConf, hubCreds := filepath.Join(dir, "nats.conf"), filepath.Join(dir, "hub.creds")
-	if err := errors.Join(os.WriteFile(natsConf, conf, 0o600), os.WriteFile(hubCreds, creds, 0o600)); err != nil {
+	return o, errors.Join(os.WriteFile(o.natsConf(), conf, 0o600), os.WriteFile(o.hubCreds(), creds, 0o600), writeCredentials(dir, keys, terminals))
+}
+
+func (o *office) natsConf() string { return filepath.Join(o.dir, "nats.conf") }
+func (o *office) hubCreds() string { return filepath.Join(o.dir, "hub.creds") }
+
+// startOffice starts one in a fresh folder, which knows the terminals; ledger is the URL
+// of a database or "", rate that of handshakes, 0 for no limit.
+func startOffice(ctx context.Context, server, poshub, dir, shards, ledger string, rate int, terminals []trust.Device) (o *office, err error) {
+	if o, err = newOffice(dir, rate, false, terminals); err != nil {
 		return nil, err
 	}
-	o.startServer = []string{server, "-c", natsConf}
+	web, err := rig.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	o.web = fmt.Sprintf("http://127.0.0.1:%d", web)
+	o.startServer = []string{server, "-c", o.natsConf()}
 	o.startHub = []string{poshub, "serve", "--data", filepath.Join(dir, "hub"), "--listen", fmt.Sprintf("127.0.0.1:%d", web),
-		"--nats-url", o.url, "--nats-creds", hubCreds, "--shards", shards}
+		"--nats-url", o.url, "--nats-creds", o.hubCreds(), "--shards", shards}
 	if ledger != "" {
 		o.startHub = append(o.startHub, "--ledger", ledger)
 	}
 	o.env = []string{"SSL_CERT_FILE=" + o.ca}
-	if err := errors.Join(writeCredentials(dir, keys, terminals), o.up(ctx)); err != nil {
+	if err := o.up(ctx); err != nil {
 		return nil, errors.Join(err, o.stop())
 	}
 	o.hub, err = rig.Begin("poshub", filepath.Join(dir, "poshub.log"), o.env, o.startHub...)
@@ -207,7 +221,8 @@ func writeCredentials(dir string, keys *trust.Keys, terminals []trust.Device) er
 	return nil
 }
 
-// writeCertificates makes an authority and a certificate for 127.0.0.1, both P-256.
+// writeCertificates makes an authority and a certificate for 127.0.0.1, both P-256. A
+// client may show it too.
 func (o *office) writeCertificates() error {
 	now := time.Now()
 	sign := func(name string, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, error) {
@@ -218,7 +233,7 @@ func (o *office) writeCertificates() error {
 		c := &x509.Certificate{
 			SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
 			IsCA: parent == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		}
 		if parent == nil {
 			parent, by = c, key
