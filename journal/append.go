@@ -105,7 +105,7 @@ func (j *Journal) room(n int, c Class) error {
 			if err := j.reserve(c); err != nil {
 				return err
 			}
-			if err := j.roll(); err != nil {
+			if err := j.roll(c); err != nil {
 				return err
 			}
 		case seg.end == seg.align && j.nrec == 0:
@@ -224,8 +224,9 @@ func overBudget(used, most int64) error {
 		ErrNoSpace, used, most)
 }
 
-// roll goes on to the next segment. Callers hold mu and no other Append runs.
-func (j *Journal) roll() error {
+// roll goes on to the next segment, for a record of class c. Callers hold mu and no
+// other Append runs.
+func (j *Journal) roll(c Class) error {
 	j.rolling = true
 	defer func() { j.rolling = false; j.changed.Broadcast() }()
 	// Page 0 may be stored only after the last sync of this segment returned.
@@ -235,6 +236,9 @@ func (j *Journal) roll() error {
 		}
 	}
 	if err := j.awaitSpare(); err != nil {
+		return err
+	}
+	if err := j.reserve(c); err != nil { // the spare was only just made, and is the last
 		return err
 	}
 	state, err := j.openingState()

@@ -357,8 +357,18 @@ func (f failing) AppendRecord([]byte, uint64) ([]byte, error) { return nil, f.er
 
 // TestNoSpace: the budget is used up. Appends are refused, nothing happened,
 // what is there can be read, and after settling it goes on.
-func TestNoSpace(t *testing.T) {
+func TestNoSpace(t *testing.T) { fullJournal(t, testOptions()) }
+
+// TestNoSpaceLateSpare: the reserve is kept also where a segment is full before the
+// next one was made.
+func TestNoSpaceLateSpare(t *testing.T) {
 	o := testOptions()
+	o.SegmentSize = 1 << 20 // filled in several parts, each of which waits
+	o.Pace = func(<-chan struct{}) { time.Sleep(200 * time.Millisecond) }
+	fullJournal(t, o)
+}
+
+func fullJournal(t *testing.T, o Options) {
 	o.MaxBytes = 3 * o.SegmentSize
 	j, dir := newJournal(t, o)
 	var last uint64
