@@ -81,6 +81,9 @@ func shipJournal(ctx context.Context, t task) (any, error) {
 	w.stop(&s)
 	me, err := selfUsage()
 	s.Peak = me.anon
+	if st.Holes > 0 { // it would count as sent
+		err = errors.Join(err, fmt.Errorf("%s lacks its first records: remove the folder", t.Journal))
+	}
 	if ctx.Err() != nil {
 		err = errors.Join(err, fmt.Errorf("%d of %d records were sent: %s", st.Sent, floor, st.LastError))
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -162,5 +163,6 @@ func forget(dir string) error {
 }
 
 func openJournal(path string, segment int64) (*journal.Journal, error) {
-	return journal.Open(path, journal.Options{SegmentSize: segment, MaxBytes: 64 << 30, ScrubEvery: -1})
+	// What a hub has settled in one run is kept: the next one reads the same journal.
+	return journal.Open(path, journal.Options{SegmentSize: segment, MaxBytes: 64 << 30, ScrubEvery: -1, Retention: 1000 * time.Hour})
 }
