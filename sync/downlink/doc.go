@@ -16,7 +16,7 @@
 // one, and stands in the journal as config.applied or config.refused once (twice if
 // posd is killed between the event and the note that it was written).
 //
-// What it does not do: it does not carry out commands. A state file that is damaged or
+// What it does not do: a state file that is damaged or
 // was removed forgets which numbers were used: then an old order of head office's own,
 // put into the bucket by somebody who may write there, is taken again until a newer one
 // comes. It cannot tell a signature by a stolen office key from a good one.

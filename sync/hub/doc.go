@@ -39,6 +39,5 @@
 // With the bbolt ledger one process owns a data folder. What is in quarantine, and which
 // of two sales with one receipt number is right, a person decides. A terminal that holds its
 // journal's history and its credentials can append what it likes: the chain
-// shows changes, not lies. The HTTP interface is plain HTTP: put it behind a
-// reverse proxy with TLS.
+// shows changes, not lies.
 package hub
