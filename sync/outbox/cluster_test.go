@@ -121,6 +121,9 @@ func stepsDown(r *rig, b bug) error {
 }
 
 func TestLeaderStepsDown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three servers, again and again: not with -short")
+	}
 	t.Run("bbolt", func(t *testing.T) {
 		if err := stepsDown(newCluster(t, ""), noBug); err != nil {
 			t.Error(err)
@@ -132,7 +135,7 @@ func TestLeaderStepsDown(t *testing.T) {
 		}
 	})
 	t.Run("control", func(t *testing.T) {
-		for range 5 { // what two publishers do to each other is chance
+		for range 15 { // what two publishers do to each other is chance
 			if stepsDown(newCluster(t, ""), bugNoFence) != nil {
 				return
 			}
