@@ -1,12 +1,9 @@
 package httpapi
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"strconv"
 
-	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
@@ -99,29 +96,13 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) int {
 	if err != nil || n == 0 {
 		return s.refused(w, refuse("query-invalid", "name a report by its number: /v1/reports/42"))
 	}
-	return s.foundEvent(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(view.ReportName(n)) },
-		refuse("report-not-found", "the journal of this terminal holds no such report; older ones are at head office"))
+	return s.lookup(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(view.ReportName(n)) },
+		refuse("report-not-found", "the journal of this terminal holds no such report; older ones are at head office"), s.appendEvent)
 }
 
-// foundEvent answers with an event that the index finds.
-func (s *Server) foundEvent(w http.ResponseWriter, r *http.Request, find func() (uint64, bool, error), missing *problem) int {
-	floor, _ := s.o.Journal.Floor()
-	ctx, cancel := context.WithTimeout(r.Context(), answerTime/2)
-	defer cancel()
-	behind := refuse("index-behind", "the index of sales is not up to date yet; try again").retry(1)
-	if err := s.o.View.WaitApplied(ctx, floor); err != nil {
-		return s.refused(w, behind)
-	}
-	seq, ok, err := find()
-	switch {
-	case err != nil:
-		return s.refused(w, behind)
-	case !ok:
-		return s.refused(w, missing)
-	}
-	x := s.exchange()
-	defer s.done(x)
-	err = s.o.Journal.Read(seq, func(rec chain.Record) error {
+// appendEvent appends the answer for an event that is no sale.
+func (s *Server) appendEvent(x *exchange, seq uint64) error {
+	return s.o.Journal.Read(seq, func(rec chain.Record) error {
 		c, err := chain.Named(s.o.Journal.ID(), rec)
 		if err != nil {
 			return err
@@ -131,12 +112,4 @@ func (s *Server) foundEvent(w http.ResponseWriter, r *http.Request, find func() 
 		x.out = append(append(x.out, data...), "}\n"...)
 		return err
 	})
-	switch {
-	case errors.Is(err, journal.ErrFreed):
-		return s.refused(w, missing)
-	case err != nil:
-		s.o.Log.Error("an event cannot be read", "seq", seq, "error", err)
-		return s.refused(w, refuse("internal", "the event cannot be read, see posd's log"))
-	}
-	return writeJSON(w, http.StatusOK, x.out)
 }

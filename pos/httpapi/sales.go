@@ -50,18 +50,11 @@ func (s *Server) done(x *exchange) {
 // checkout makes a sale. A repeated request is answered before anything else is
 // looked at: the item may be gone from the catalogue by now, the sale is not.
 func (s *Server) checkout(w http.ResponseWriter, r *http.Request, front string) int {
-	key, bad := keyOf(r)
-	if bad == nil {
-		bad = contentOf(r, s.o.HTTP.MaxBody)
-	}
-	if bad != nil {
-		return s.refused(w, bad)
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
 	x := s.exchange()
 	defer s.done(x)
-	release, bad := s.readBody(ctx, w, r, x)
+	key, release, bad := s.received(ctx, w, r, x, true)
 	if bad != nil {
 		return s.refused(w, bad)
 	}
@@ -86,6 +79,21 @@ func (s *Server) checkout(w http.ResponseWriter, r *http.Request, front string) 
 		return s.refused(w, refuse("outcome-unknown", "the sale "+a.Sale+" is durable but could not be read for the answer; send the same request with the same key").retry(1))
 	}
 	return s.answerSale(w, x.out, a)
+}
+
+// received reads what each call that changes something has: its key and, in x, its body,
+// which may be missing where it need not be there.
+func (s *Server) received(ctx context.Context, w http.ResponseWriter, r *http.Request, x *exchange, needed bool) (key string, release func(), bad *problem) {
+	if key, bad = keyOf(r); bad != nil {
+		return "", nil, bad
+	}
+	if needed || r.ContentLength != 0 {
+		if bad = contentOf(r, s.o.HTTP.MaxBody); bad != nil {
+			return "", nil, bad
+		}
+	}
+	release, bad = s.readBody(ctx, w, r, x)
+	return key, release, bad
 }
 
 // sell decodes and resolves the request and hands it to the register.
@@ -311,9 +319,18 @@ func (s *Server) byReceipt(w http.ResponseWriter, r *http.Request) int {
 	return s.found(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(receipt) })
 }
 
-// found answers with what the index finds, once it knows every sale that was
-// answered before this request.
+// found answers with the sale that the index finds.
 func (s *Server) found(w http.ResponseWriter, r *http.Request, find func() (uint64, bool, error)) int {
+	return s.lookup(w, r, find, refuse("sale-not-found", "the journal of this terminal holds no such sale; older ones are at head office"),
+		func(x *exchange, seq uint64) (err error) {
+			x.out, err = s.appendSale(x.out, seq)
+			return err
+		})
+}
+
+// lookup answers with what read makes of the record that the index finds, once that
+// knows every sale that was answered before this request.
+func (s *Server) lookup(w http.ResponseWriter, r *http.Request, find func() (uint64, bool, error), missing *problem, read func(*exchange, uint64) error) int {
 	floor, _ := s.o.Journal.Floor()
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime/2)
 	defer cancel()
@@ -322,22 +339,20 @@ func (s *Server) found(w http.ResponseWriter, r *http.Request, find func() (uint
 		return s.refused(w, behind)
 	}
 	seq, ok, err := find()
-	if err != nil {
+	switch {
+	case err != nil:
 		return s.refused(w, behind)
-	}
-	missing := refuse("sale-not-found", "the journal of this terminal holds no such sale; older ones are at head office")
-	if !ok {
+	case !ok:
 		return s.refused(w, missing)
 	}
 	x := s.exchange()
 	defer s.done(x)
-	x.out, err = s.appendSale(x.out, seq)
-	switch {
+	switch err = read(x, seq); {
 	case errors.Is(err, journal.ErrFreed):
 		return s.refused(w, missing)
 	case err != nil:
-		s.o.Log.Error("a sale cannot be read", "seq", seq, "error", err)
-		return s.refused(w, refuse("internal", "the sale cannot be read, see posd's log"))
+		s.o.Log.Error("an event cannot be read", "seq", seq, "error", err)
+		return s.refused(w, refuse("internal", "the event cannot be read, see posd's log"))
 	}
 	return writeJSON(w, http.StatusOK, x.out)
 }

@@ -115,18 +115,11 @@ type stepBody struct {
 // act answers a POST that is no checkout.
 func (s *Server) act(w http.ResponseWriter, r *http.Request, front string) int {
 	a, names := match(r.URL.Path)
-	key, bad := keyOf(r)
-	if bad == nil && r.ContentLength != 0 {
-		bad = contentOf(r, s.o.HTTP.MaxBody)
-	}
-	if bad != nil {
-		return s.refused(w, bad)
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
 	x := s.exchange()
 	defer s.done(x)
-	release, bad := s.readBody(ctx, w, r, x)
+	key, release, bad := s.received(ctx, w, r, x, false)
 	if bad != nil {
 		return s.refused(w, bad)
 	}
