@@ -264,10 +264,10 @@ func (i *importing) deliver(ctx context.Context) error {
 func (i *importing) note() error {
 	i.events += uint64(i.reply.Events)
 	for _, r := range i.reply.Results {
-		switch r.Verdict {
-		case hub.ImportKnown:
+		switch {
+		case r.Verdict == hub.ImportKnown:
 			i.known++
-		case hub.ImportAside:
+		case r.Key != "": // set aside, if not all of it
 			state := "decide with poshub quarantine show " + r.Key[:12]
 			if r.Decision != "" {
 				state = "it was " + r.Decision + " before"

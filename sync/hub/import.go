@@ -36,7 +36,7 @@ type ImportResult struct {
 	First    uint64 `json:"first"`
 	Last     uint64 `json:"last"`
 	Verdict  string `json:"verdict"`
-	Cause    string `json:"cause,omitempty"` // of what was set aside
+	Cause    string `json:"cause,omitempty"` // of what was set aside, also beside an end that was entered
 	Reason   string `json:"reason,omitempty"`
 	Key      string `json:"key,omitempty"`
 	Decision string `json:"decision,omitempty"` // what a person has decided about it before
@@ -171,7 +171,7 @@ func (h *Hub) importParcels(w http.ResponseWriter, r *http.Request) error {
 		if out.Run == "" {
 			out.Run = auditKey(at, in.id.String())
 		}
-		return in.audit(tx, out, AuditEntry{At: at, Decider: in.Decider, What: "import", On: in.id.String()}, lost, counts[aside])
+		return in.audit(tx, out, AuditEntry{At: at, Decider: in.Decider, What: "import", On: in.id.String()}, lost, counts[aside]+g.tally.besides)
 	})
 	if err != nil {
 		return err
@@ -182,11 +182,12 @@ func (h *Hub) importParcels(w http.ResponseWriter, r *http.Request) error {
 
 func (g *judge) importOne(tx ledger.Tx, m *message) (res ImportResult, v verdict, err error) {
 	res = ImportResult{First: m.parcel.First, Last: m.parcel.Last}
+	besides := g.tally.besides
 	if _, v, _, err = g.apply(tx, m); err != nil {
 		return res, v, err
 	}
 	res.Verdict = [...]string{entered: ImportEntered, known: ImportKnown, gap: ImportGap, aside: ImportAside}[v]
-	if v == aside {
+	if v == aside || g.tally.besides > besides {
 		q, _, err := tx.Quarantined(g.last.Key)
 		if err != nil {
 			return res, v, err

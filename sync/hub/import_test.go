@@ -17,11 +17,14 @@ func (r *rig) bring(k *till, first, last uint64) (out ImportReply) {
 	for ; first <= last; first += 40 {
 		parcels = append(parcels, bytesOf(r.t, k.parcel(first, min(first+39, last))))
 	}
-	q := url.Values{"by": {"ada"}, "why": {"the till burnt"}, "store": {"s1"}, "terminal": {"t1"}, "journal": {k.id.String()}}
-	if code := r.call("POST", "/v1/import?"+q.Encode(), string(ImportBody(parcels)), &out); code != 200 {
+	if code := r.call("POST", "/v1/import?"+importQuery(k).Encode(), string(ImportBody(parcels)), &out); code != 200 {
 		r.t.Fatalf("import: %d", code)
 	}
 	return out
+}
+
+func importQuery(k *till) url.Values {
+	return url.Values{"by": {"ada"}, "why": {"the till burnt"}, "store": {"s1"}, "terminal": {"t1"}, "journal": {k.id.String()}}
 }
 
 // importedInTurns has a till whose records come in turns from itself and from a copy of its

@@ -234,6 +234,10 @@ func (h *Hub) countRecords(t *tally) {
 	h.m.repeated.Add(t.repeated)
 	h.m.signed.Add(t.signed)
 	h.m.unverified.Add(t.unverified)
+	if t.besides > 0 {
+		h.m.aside.Add(t.besides)
+		h.log.Error("records that had been declared lost came, and were set aside: see poshub quarantine list", "parcels", t.besides)
+	}
 	if t.skipped > 0 {
 		h.m.skipped.Add(t.skipped)
 		h.log.Error("the quarantine is full: what came was left in the stream, and is read again when somebody has decided about what is there: see poshub quarantine list", "messages", t.skipped)

@@ -133,6 +133,7 @@ type tally struct {
 	signed, unverified int              // checkpoints
 	waived             int              // reasons to refuse that a person has overruled
 	skipped            int              // messages for which the quarantine had no room
+	besides            int              // messages set aside whose end was entered
 	collisions         []ledger.Receipt // of events with the receipt number of another
 }
 
@@ -274,7 +275,7 @@ func (g *judge) enter(tx ledger.Tx, c *ledger.Chain, m *message) (verdict, *refu
 		c.Want = c.Last + 1
 		return gap, nil, nil
 	case p.Last <= c.Last && g.bug != bugNotIdempotent:
-		r, err := g.compare(tx, c, p)
+		r, err := g.compare(tx, c, m)
 		return known, r, err
 	case p.Hole:
 		return g.enterHole(tx, c, p)
@@ -290,6 +291,9 @@ func (g *judge) enter(tx ledger.Tx, c *ledger.Chain, m *message) (verdict, *refu
 	if r, err := in.check(fresh); r != nil || err != nil {
 		return aside, r, err
 	}
+	if err := g.besides(tx, c, m); err != nil {
+		return aside, nil, err
+	}
 	if err := in.put(fresh); err != nil {
 		return aside, nil, err
 	}
@@ -298,30 +302,54 @@ func (g *judge) enter(tx ledger.Tx, c *ledger.Chain, m *message) (verdict, *refu
 }
 
 // compare looks at a parcel that lies wholly behind the chain's end.
-func (g *judge) compare(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (*refusal, error) {
+func (g *judge) compare(tx ledger.Tx, c *ledger.Chain, m *message) (*refusal, error) {
+	p := &m.parcel
 	h, ok, err := tx.Head(c.Journal, p.Last)
 	switch {
 	case err != nil:
 		return nil, err
 	case ok && h != p.Head:
 		return refuse(CauseFork, "record %d has head %s here and %s in the parcel: a copied or restored journal", p.Last, h, p.Head), nil
-	case !ok && !p.Hole:
-		return refuse(CauseHole, "records %d to %d had been declared lost, and come now", p.First, p.Last), nil
-	case g.office && c.Lost > 0 && !p.Hole:
-		return g.bringsLost(tx, c, p)
+	case p.Hole || ok && (c.Lost == 0 || g.bug == bugBlindHoles):
+		return nil, nil
 	}
-	return nil, nil
+	return g.bringsLost(tx, c, m)
 }
 
-// bringsLost: of a parcel whose last record is known others may have been declared lost.
-func (g *judge) bringsLost(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (r *refusal, err error) {
-	for seq := p.First; seq <= p.Last && r == nil && err == nil; seq++ {
-		var ok bool
-		if _, ok, err = tx.Head(c.Journal, seq); !ok {
-			r = refuse(CauseHole, "record %d, of %d to %d, had been declared lost, and comes now", seq, p.First, p.Last)
-		}
+// besides sets a parcel aside whose end is new to the ledger, and goes in, while its
+// beginning had been declared lost.
+func (g *judge) besides(tx ledger.Tx, c *ledger.Chain, m *message) error {
+	if c.Lost == 0 || m.parcel.First > c.Last || g.bug == bugBlindHoles {
+		return nil
 	}
-	return r, err
+	r, err := g.bringsLost(tx, c, m)
+	if r == nil || err != nil {
+		return err
+	}
+	g.tally.besides++
+	return g.quarantine(tx, m, r)
+}
+
+// bringsLost: records behind the chain's end had been declared lost, and now come. What
+// of them is in the ledger under its own name, and what has no effect, is nothing new.
+func (g *judge) bringsLost(tx ledger.Tx, c *ledger.Chain, m *message) (*refusal, error) {
+	p, in := &m.parcel, intake{g: g, tx: tx, c: c, m: m}
+	return in.walk(p.First, func(rec chain.Record, _, after chain.Head) (*refusal, error) {
+		if rec.Seq > c.Last {
+			return nil, nil
+		}
+		if h, ok, err := tx.Head(c.Journal, rec.Seq); ok && h == after || err != nil {
+			return nil, err
+		}
+		n, ok := in.event(rec, after)
+		if !ok {
+			return nil, nil
+		}
+		if _, known, err := tx.Event(n); known || err != nil {
+			return nil, err
+		}
+		return refuse(CauseHole, "record %d, of %d to %d, had been declared lost, and comes now", rec.Seq, p.First, p.Last), nil
+	})
 }
 
 func (g *judge) enterHole(tx ledger.Tx, c *ledger.Chain, p *wire.Parcel) (verdict, *refusal, error) {
@@ -360,5 +388,6 @@ const (
 	bugNoWaiver      // what a person accepted is noted and not kept
 	bugBlindAccept   // an accepted history is entered without a look at what is known of it
 	bugNoLimit       // the quarantine grows without end
+	bugBlindHoles    // of what was declared lost, only the end of a parcel is looked for
 	bugNoReread      // what did not fit into the quarantine is never looked at again
 )

@@ -449,6 +449,95 @@ func TestAcceptHole(t *testing.T) {
 	})
 }
 
+// aliveAfterAll has a till whose records 8 to 12 are declared lost by an import of its
+// disk, up to record 16. Then it ships all it has, in parcels of n records; 0: a better copy
+// of its disk is imported in one.
+func aliveAfterAll(t *testing.T, url string, n uint64, b bug) error {
+	r := newRig(t, b)
+	r.o.LedgerURL = url
+	r.start()
+	k := newTill(t, "t1", keyA, nil)
+	k.sell(1, 100, 23)
+	p, last := k.parcel(8, 12), k.last()
+	q := importQuery(k)
+	q.Set("declare_lost", "true")
+	if code := r.call("POST", "/v1/import?"+q.Encode(), string(ImportBody([][]byte{bytesOf(t, k.parcel(1, 7)),
+		bytesOf(t, &wire.Parcel{Journal: k.id, First: 8, Last: 12, Hole: true, Head: p.Head}), bytesOf(t, k.parcel(13, 16))})), nil); code != 200 {
+		t.Fatal(code)
+	}
+	at := wire.UpSubject(0, "s1", "t1", k.id)
+	ship := func(n uint64) {
+		for first := uint64(1); first <= last; first += n {
+			r.settle(r.publish(at, bytesOf(t, k.parcel(first, min(first+n-1, last)))))
+		}
+	}
+	if n > 0 {
+		ship(n)
+	} else if out := r.bring(k, 1, last); out.Results[0].Verdict != ImportEntered || b == noBug && (out.Results[0].Cause != CauseHole || out.Results[0].Key == "") {
+		return fmt.Errorf("import: %+v", out)
+	}
+	if c := r.chain(k.id); c.Last != last || c.Lost != 5 || c.Held != "" || c.Want != 0 {
+		return fmt.Errorf("chain %+v", c)
+	}
+	all, lost, want := k.names(), []ledger.Name(nil), k.events(map[ledger.Name]string{})
+	late := maps.Clone(want)
+	for _, name := range all {
+		if name.Seq >= 8 && name.Seq <= 12 {
+			lost = append(lost, name)
+			delete(late, name)
+		}
+	}
+	if err := r.all(late); err != nil {
+		return fmt.Errorf("before anybody decided: %w", err)
+	}
+	got, holes := 0, r.open()
+	slices.SortFunc(holes, func(a, b QuarantineEntry) int { return cmp.Compare(a.First, b.First) })
+	for _, e := range holes {
+		if e.Cause != CauseHole {
+			return fmt.Errorf("in quarantine: %+v", e)
+		}
+		got += r.acceptTwice(e).Events
+	}
+	if got != len(lost) {
+		return fmt.Errorf("%d events take effect, want %d", got, len(lost))
+	}
+	for again := uint64(3); again < 30; again += 4 { // cut in other ways it is known
+		ship(again)
+	}
+	if open := r.open(); len(open) > 0 {
+		return fmt.Errorf("asked about again: %+v", open)
+	}
+	return r.all(want, lost)
+}
+
+// TestAliveAfterAll: a till that was given up, and turns up, brings what had been declared
+// lost, however its parcels lie over the hole and over the ledger's end.
+func TestAliveAfterAll(t *testing.T) {
+	cuts := []uint64{
+		3,  // the hole's middle in a parcel of its own
+		15, // all of the hole inside what is known
+		25, // and in one parcel with what is new
+		0,  // which is imported
+	}
+	for i, n := range cuts {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			onEachStore(t, func(t *testing.T, url string) {
+				if err := aliveAfterAll(t, url, n, noBug); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+		if i == 0 {
+			continue
+		}
+		t.Run(fmt.Sprint("control ", n), func(t *testing.T) {
+			if aliveAfterAll(t, "", n, bugBlindHoles) == nil {
+				t.Error("passes: the check proves nothing")
+			}
+		})
+	}
+}
+
 // TestDecideRefused: what cannot be decided so is said, and changes nothing.
 func TestDecideRefused(t *testing.T) {
 	r := newRig(t, noBug)

@@ -275,6 +275,22 @@ func (in *intake) putEvent(n ledger.Name, payload []byte) ([]byte, error) {
 	return payload, nil
 }
 
+// event is the name of the event that a record is, or is a copy of, if it is one.
+func (in *intake) event(rec chain.Record, after chain.Head) (n ledger.Name, ok bool) {
+	switch rec.Type {
+	case event.RecordType:
+		return ledger.Name{Journal: in.c.Journal, Seq: rec.Seq, Head: after}, true
+	case chain.TypeCopy:
+		cp, err := chain.ParseCopy(rec.Payload)
+		if err != nil || cp.Record.Type != event.RecordType {
+			return n, false
+		}
+		n = ledger.Name{Journal: cp.Journal, Seq: cp.Record.Seq, Head: cp.Head}
+		return n, !in.impossible(n)
+	}
+	return n, false
+}
+
 // putCopy enters a copied event whose name is not in the ledger yet.
 func (in *intake) putCopy(rec chain.Record) error {
 	cp, err := chain.ParseCopy(rec.Payload)
