@@ -216,12 +216,16 @@ func (w *flapRow) serve(ctx context.Context, o *office) (*natsserver.Server, err
 	return ns, err
 }
 
-// saleEvents are the events of a sale.
-const saleEvents = 6
+const (
+	saleEvents = 6
+	// flapSale is between two sales: about a second, and none is under way at a cut,
+	// nor made before the one of the cut is acknowledged.
+	flapSale = 950 * time.Millisecond
+)
 
-// sales makes one a second, and one whenever asked.
+// sales makes one about each second, and one whenever asked.
 func sales(ctx context.Context, j *journal.Journal, now <-chan struct{}) error {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(flapSale)
 	defer tick.Stop()
 	sale := shape{group: func(*rand.Rand) int { return saleEvents }}
 	for m := newMaker(2); ; {
@@ -229,6 +233,7 @@ func sales(ctx context.Context, j *journal.Journal, now <-chan struct{}) error {
 		case <-ctx.Done():
 			return nil
 		case <-now:
+			tick.Reset(flapSale)
 		case <-tick.C:
 		}
 		if err := fill(j, m, sale, saleEvents); err != nil {
