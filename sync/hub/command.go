@@ -141,7 +141,9 @@ func (h *Hub) command(ctx context.Context, q *CommandRequest, body []byte, answe
 }
 
 // rotateKey gives a terminal another user key: it makes one, this hub signs a JWT for
-// it, the terminal tries it and then uses it; only then all others are revoked.
+// it, the terminal tries it and then uses it; only when the terminal says so all others
+// are revoked. Whatever else it says, it may be using either: both stay good, until a
+// rotation that ends well.
 func (h *Hub) rotateKey(ctx context.Context, q *CommandRequest, answers <-chan wire.Answer) (a wire.Answer, err error) {
 	if h.keys == nil {
 		return a, &badRequest{errNoKeys.Error()}
@@ -179,15 +181,15 @@ func (h *Hub) rotateKey(ctx context.Context, q *CommandRequest, answers <-chan w
 		return a, err
 	}
 	a, err = h.command(ctx, q, []byte(token), answers)
-	shut := former
-	switch {
-	case err != nil:
+	if err != nil {
 		return a, err
-	case a.State == wire.StateRefused || a.State == wire.StateFailed:
-		shut = []string{k.Public}
-	case a.State != wire.StateDone: // nobody knows: both are good until the next rotation
+	}
+	shut := former
+	if a.State != wire.StateDone {
 		a.Reason = "the new key and the old one are both good now, order it again: " + a.Reason
-		return a, nil
+		if shut = nil; h.opt.bug == bugShutsNew && a.State != StateExpired {
+			shut = []string{k.Public}
+		}
 	}
 	_, err = h.changeDevice(context.WithoutCancel(ctx), q.Store, q.Terminal, func(tx ledger.Tx, d *device) error {
 		now := h.opt.now().UTC()

@@ -389,5 +389,6 @@ const (
 	bugBlindAccept   // an accepted history is entered without a look at what is known of it
 	bugNoLimit       // the quarantine grows without end
 	bugBlindHoles    // of what was declared lost, only the end of a parcel is looked for
+	bugShutsNew      // a rotation that the terminal calls failed shuts the new key out
 	bugNoReread      // what did not fit into the quarantine is never looked at again
 )
