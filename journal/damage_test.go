@@ -121,11 +121,7 @@ func TestRecovery(t *testing.T) {
 			no, _ := f.last()
 			os.Remove(f.path(no))
 		}},
-		{name: "a segment in the middle missing", want: "the file is missing", damage: func(f folder) { os.Remove(f.path(2)) }},
-		{name: "the oldest segments missing", want: "the files before segment 3 are missing", damage: func(f folder) {
-			os.Remove(f.path(1))
-			os.Remove(f.path(2))
-		}},
+		{name: "a segment in the middle missing", old: true, want: "the file is missing", damage: func(f folder) { os.Remove(f.path(2)) }},
 		{name: "two segments swapped", old: true, want: "the file holds segment 3", damage: func(f folder) { swap(f, 2, 3) }},
 		{name: "page 0 of an old segment zeroed", old: true, want: "page 0 is gone", damage: func(f folder) {
 			f.edit(segmentName(2), func(b []byte) []byte { clear(b[:minAlign]); return b })

@@ -181,11 +181,16 @@ func (j *Journal) noteOldest() error {
 func (j *Journal) giveBack(s *segment, recycle bool) (err error) {
 	next := j.segs[len(j.segs)-1].no + 1
 	j.mu.Unlock()
-	if recycle {
-		j.forget(s.no)
+	if recycle = recycle && j.forget(s.no); recycle {
 		err = j.fs.Rename(segmentName(s.no), segmentName(next))
 	} else {
 		err = j.fs.Remove(segmentName(s.no))
+	}
+	var damage *CorruptError
+	if err != nil && errors.As(unusable(s.no, err), &damage) {
+		// Its records are settled, and the floor note says that it is not held any more.
+		j.log.Warn("journal: the file of a freed segment cannot be removed", "segment", s.no, "error", err)
+		recycle, err = false, nil
 	}
 	if err != nil {
 		j.mu.Lock()
@@ -204,12 +209,14 @@ func (j *Journal) giveBack(s *segment, recycle bool) (err error) {
 }
 
 // forget drops what readers left in the page cache: large folios there would
-// make each later commit write megabytes.
-func (j *Journal) forget(no uint32) {
-	if f, err := j.fs.Open(segmentName(no)); err == nil {
+// make each later commit write megabytes. A file that it cannot open is no spare.
+func (j *Journal) forget(no uint32) bool {
+	f, err := j.fs.Open(segmentName(no))
+	if err == nil {
 		f.DropCache()
 		f.Close()
 	}
+	return err == nil
 }
 
 func (j *Journal) freeableLocked(i int, now time.Time) bool {

@@ -57,7 +57,7 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 		j.mu.Unlock()
 		return nil, err
 	}
-	if err := seg.hold(j.fs); err != nil {
+	if err := j.hold(seg); err != nil {
 		j.mu.Unlock()
 		return nil, err
 	}
@@ -246,7 +246,7 @@ func (r *Reader) advance() error {
 		if err := j.know(i); err != nil {
 			return err
 		}
-		if err := next.hold(j.fs); err != nil {
+		if err := j.hold(next); err != nil {
 			return err
 		}
 		r.seg.drop()

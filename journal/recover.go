@@ -47,7 +47,7 @@ func (j *Journal) recoverAll() error {
 }
 
 func (j *Journal) recoverTail(n note) error {
-	if err := j.checkOldest(n); err != nil {
+	if err := j.settleOldest(n); err != nil {
 		return err
 	}
 	active := j.segs[len(j.segs)-1]
@@ -87,6 +87,40 @@ func (j *Journal) checkOldest(n note) error {
 	return &CorruptError{File: segmentName(n.oldest), Segment: n.oldest, Last: j.oldestLocked() - 1,
 		Witness: fmt.Sprintf("the floor note says that segment %d is held", n.oldest),
 		Err:     fmt.Errorf("the files before segment %d are missing", first.no)}
+}
+
+// settleOldest has the row begin where the note says. What is missing there is damage
+// of old records. What is bad before it was freed, but its name could not be removed.
+func (j *Journal) settleOldest(n note) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.checkOldest(n); err != nil {
+		first := j.segs[0].no
+		if first-n.oldest > mostMissing {
+			return err
+		}
+		var row []*segment
+		for no := n.oldest; no < first; no++ {
+			s := j.unread(no)
+			s.bad = &CorruptError{File: segmentName(no), Segment: no,
+				Witness: fmt.Sprintf("the floor note says that segment %d is held", n.oldest), Err: errMissing}
+			row = append(row, s)
+		}
+		j.segs = append(row, j.segs...)
+	}
+	for i := len(j.segs) - 2; i >= 0; i-- {
+		if s := j.segs[i]; s.no < n.oldest && s.bad != nil {
+			for _, s := range j.segs[:i+1] {
+				j.forgetDamage(s.no)
+			}
+			j.segs = j.segs[i+1:]
+			break
+		}
+	}
+	for _, s := range j.segs {
+		j.noteDamageLocked(s.bad)
+	}
+	return j.knowOldest()
 }
 
 // tail is the end of the last segment as the device has it.

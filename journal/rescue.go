@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"posd/journal/chain"
 	"posd/journal/internal/disk"
@@ -229,6 +226,7 @@ func (r *Rescue) lose(off int64, err error) {
 // open opens the file of the segment at hand. What it does not let be read is missing.
 func (r *Rescue) open() error {
 	f, err := r.j.fs.Open(segmentName(r.seg.no))
+	var damage *CorruptError
 	switch {
 	case err == nil:
 		size := int(r.j.opt.SegmentSize)
@@ -237,12 +235,9 @@ func (r *Rescue) open() error {
 		}
 		r.f, r.cold = f, newColdReader(f, size, r.step, r.j.lab.Bug)
 		r.cold.window = scrubWindow
-	case errors.Is(err, fs.ErrNotExist):
-		r.lose(0, errors.New("the file is missing"))
-		r.hard = true // it may come back with a mount
-	case errors.Is(err, unix.EIO), errors.Is(err, unix.EUCLEAN), errors.Is(err, unix.EBADMSG):
-		r.lose(0, err)
-		r.hard = true
+	case errors.As(unusable(r.seg.no, err), &damage):
+		r.lose(0, damage.Err)
+		r.hard = true // it may come back with a mount, or a cooler device
 	default:
 		return err
 	}

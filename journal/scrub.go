@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -143,8 +142,9 @@ func (j *Journal) scrubTarget() (s *segment, limit int) {
 // scrubWindow checks groups until one window of the device was read.
 func (j *Journal) scrubWindow(s *segment, t *tail, limit int, buf []byte) error {
 	f, err := j.fs.Open(segmentName(s.no))
-	if errors.Is(err, fs.ErrNotExist) { // it is held, so nobody has freed it
-		t.why = errors.New("the file is missing")
+	var damage *CorruptError
+	if err != nil && errors.As(unusable(s.no, err), &damage) { // it is held, so nobody has freed it
+		t.why = damage.Err
 		return nil
 	}
 	if err != nil {

@@ -1,9 +1,13 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"posd/journal/internal/disk"
 )
@@ -67,15 +71,34 @@ func (s *segment) before(seq uint64) mark {
 	return m
 }
 
-// hold maps the segment for a reader. Callers hold Journal.mu.
-func (s *segment) hold(fs disk.FS) error {
+// hold maps s for a reader. Callers hold mu.
+func (j *Journal) hold(s *segment) error {
 	if s.data == nil {
-		if err := s.open(fs, false); err != nil {
+		if err := s.open(j.fs, false); err != nil {
+			err = unusable(s.no, err)
+			j.noteDamageLocked(err)
 			return err
 		}
 	}
 	s.refs++
 	return nil
+}
+
+var errMissing = errors.New("the file is missing")
+
+// unusable makes a *CorruptError of an error that says that the file of a segment in use
+// is gone or that the device does not give it: only its own records are in doubt then.
+// Others, as that of a process without free descriptors, stay what they are.
+func unusable(no uint32, err error) error {
+	e := &CorruptError{File: segmentName(no), Segment: no, Witness: "it is in use", Err: err}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.Err = errMissing
+	case errors.Is(err, unix.EIO), errors.Is(err, unix.EUCLEAN), errors.Is(err, unix.EBADMSG):
+	default:
+		return err
+	}
+	return e
 }
 
 // drop gives a hold back; the last one unmaps.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 
 	"posd/journal/internal/disk"
@@ -32,21 +31,46 @@ func (j *Journal) survey() error {
 			ErrForeign, j.owner.Store, j.owner.Terminal, want.Store, want.Terminal)
 	}
 	for i, no := range nos[:last] {
-		j.segs = append(j.segs, &segment{segmentHead: segmentHead{no: no, size: uint32(j.opt.SegmentSize)}})
-		if nos[i+1] != no+1 {
-			return &CorruptError{File: segmentName(no + 1), Segment: no + 1,
-				Witness: fmt.Sprintf("segments %d and %d are there", no, nos[i+1]), Err: errors.New("the file is missing")}
+		j.segs = append(j.segs, j.unread(no))
+		if nos[i+1]-no > mostMissing {
+			return missingBetween(no, nos[i+1])
+		}
+		for gone := no + 1; gone < nos[i+1]; gone++ {
+			s := j.unread(gone)
+			s.bad = missingBetween(gone-1, nos[i+1])
+			j.segs = append(j.segs, s)
 		}
 	}
 	j.segs = append(j.segs, end)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	err = j.know(0)
+	return j.knowOldest()
+}
+
+// mostMissing bounds the row of missing files that a start goes round: more is no
+// damage to a journal but another folder.
+const mostMissing = 1 << 16
+
+// unread is a segment in use of which nothing was read yet.
+func (j *Journal) unread(no uint32) *segment {
+	return &segment{segmentHead: segmentHead{no: no, size: uint32(j.opt.SegmentSize)}}
+}
+
+func missingBetween(before, after uint32) error {
+	return &CorruptError{File: segmentName(before + 1), Segment: before + 1,
+		Witness: fmt.Sprintf("segments up to %d and from %d on are in use", before, after), Err: errMissing}
+}
+
+// knowOldest knows the oldest segment that has a good page 0: that of others is damage
+// of old records, and selling goes on. Callers hold mu.
+func (j *Journal) knowOldest() error {
 	var damage *CorruptError
-	if errors.As(err, &damage) { // of old records: selling goes on
-		err = nil
+	for i := range j.segs {
+		if err := j.know(i); !errors.As(err, &damage) {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 func (j *Journal) segmentNumbers() (nos []uint32, err error) {
@@ -259,11 +283,10 @@ func (j *Journal) learn(s *segment) error {
 	no := s.no
 	j.mu.Unlock()
 	sv, err := j.surveyOne(no, false)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = &CorruptError{File: segmentName(no), Segment: no, Witness: "it is in use", Err: errors.New("the file is missing")}
-	case err == nil:
+	if err == nil {
 		err = j.checkUsed(sv)
+	} else {
+		err = unusable(no, err)
 	}
 	j.mu.Lock()
 	s.drop()
