@@ -1,10 +1,15 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -21,10 +26,18 @@ const (
 	AuthJWT   = "jwt"   // a key for each device
 )
 
-// Kinds of documents: the device of a terminal by name, and its name by its account.
+// Kinds of documents: the device of a terminal by name, its name by its account, and
+// which devices' accounts the servers of a region have not taken over yet.
 const (
-	docDevice  = "device"
-	docAccount = "account"
+	docDevice   = "device"
+	docAccount  = "account"
+	docUntaught = "untaught"
+)
+
+const (
+	accountTime     = 30 * time.Second // for the servers to take over an account
+	accountAgain    = 10 * time.Second // between attempts with those they have not
+	maxTaughtErrors = 4                // then the servers are given a rest
 )
 
 // errNoKeys: without the operator's keys no device can be let in.
@@ -53,8 +66,10 @@ func loadDevice(tx ledger.Tx, name string) (d device, ok bool, err error) {
 	return d, ok, err
 }
 
-// changeDevice changes what is kept of a terminal's device, and has the server inside
-// act on it at once.
+// changeDevice changes what is kept of a terminal's device, and has the servers act on
+// it at once. That they have to is committed with the change: keepAccounts repeats what
+// failed here. The device returned is as it was when the servers took it over; another
+// call may have shut a key out again.
 func (h *Hub) changeDevice(ctx context.Context, store, terminal string, change func(ledger.Tx, *device) error) (d device, err error) {
 	if h.keys == nil {
 		return d, errNoKeys
@@ -85,12 +100,148 @@ func (h *Hub) changeDevice(ctx context.Context, store, terminal string, change f
 		if err != nil {
 			return err
 		}
-		return errors.Join(tx.PutDoc(docDevice, name, b), tx.PutDoc(docAccount, account, []byte(name)))
+		return errors.Join(tx.PutDoc(docDevice, name, b), tx.PutDoc(docAccount, account, []byte(name)), tx.PutDoc(docUntaught, h.untaught(name), []byte("{}")))
 	})
 	if err != nil {
 		return d, err
 	}
-	return d, h.refreshAccount(ctx, d.trust())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), accountTime) // it is committed: whoever asked may go
+	defer cancel()
+	if d, err = h.refreshAccount(ctx, name, nil); err != nil {
+		err = fmt.Errorf("the change is kept, and tried again until the servers know of it: %w", err)
+	}
+	return d, err
+}
+
+// untaught is the key of a device that the servers of this hub's region have to be told of.
+func (h *Hub) untaught(name string) string { return h.opt.Region + "/" + name }
+
+// accountLocks keep the calls of this process that concern one terminal apart.
+type accountLocks [64]sync.Mutex
+
+func (l *accountLocks) of(name string) *sync.Mutex {
+	f := fnv.New32a()
+	io.WriteString(f, name)
+	return &l[f.Sum32()%uint32(len(l))]
+}
+
+// refreshAccount has the servers take over what the account of a terminal is now:
+// connections of revoked keys end. It tells them what the ledger holds, and again if that
+// has changed meanwhile: so whoever tells them last, of all hubs, tells them the present.
+// p may be nil.
+func (h *Hub) refreshAccount(ctx context.Context, name string, p *pusher) (d device, err error) {
+	mu := h.accountLocks.of(name)
+	mu.Lock()
+	defer mu.Unlock()
+	if h.srv == nil && p == nil {
+		if p, err = h.newPusher(); err != nil {
+			return d, err
+		}
+		defer p.close()
+	}
+	for told := []byte(nil); ; {
+		var now []byte
+		var waits bool
+		err := h.ledger.View(ctx, func(tx ledger.Tx) (err error) {
+			if now, waits, err = h.deviceNow(tx, name); err == nil {
+				d, _, err = loadDevice(tx, name)
+			}
+			return err
+		})
+		switch {
+		case err != nil:
+			return d, err
+		case now == nil:
+			return d, nil
+		case !bytes.Equal(now, told):
+			if err := h.teach(ctx, d.trust(), p); err != nil {
+				return d, err
+			}
+			told = now
+			continue
+		case !waits:
+			return d, nil
+		}
+		err = h.ledger.Update(ctx, func(tx ledger.Tx) error {
+			now, waits, err := h.deviceNow(tx, name)
+			if err != nil || !waits || !bytes.Equal(now, told) {
+				return err
+			}
+			return tx.DeleteDoc(docUntaught, h.untaught(name))
+		})
+		if err != nil {
+			return d, err
+		}
+	}
+}
+
+// deviceNow is what is kept of a device, nil if nothing is, and whether its account waits
+// to be taken over.
+func (h *Hub) deviceNow(tx ledger.Tx, name string) (b []byte, waits bool, err error) {
+	b, ok, err := tx.Doc(docDevice, name)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	_, waits, err = tx.Doc(docUntaught, h.untaught(name))
+	return bytes.Clone(b), waits, err
+}
+
+// keepAccounts tells the servers again, until ctx ends, of the accounts that they did not
+// take when those changed.
+func (h *Hub) keepAccounts(ctx context.Context) error {
+	for h.keys != nil {
+		if err := h.teachWaiting(ctx); err != nil && ctx.Err() == nil {
+			h.log.Error("the NATS servers do not know of every key that was let in or shut out; trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(accountAgain):
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (h *Hub) teachWaiting(ctx context.Context) error {
+	var names []string
+	prefix := h.untaught("")
+	err := h.ledger.View(ctx, func(tx ledger.Tx) error {
+		names = names[:0]
+		return tx.Docs(docUntaught, prefix, func(key string, _ []byte) (bool, error) {
+			name, ours := strings.CutPrefix(key, prefix)
+			if ours {
+				names = append(names, name)
+			}
+			return ours && len(names) < pageEvents, nil
+		})
+	})
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return h.teachAll(ctx, names)
+}
+
+// teachAll has the servers take over the accounts of some terminals. One that cannot be
+// told does not keep the others from it.
+func (h *Hub) teachAll(ctx context.Context, names []string) (err error) {
+	var p *pusher
+	if h.srv == nil {
+		if p, err = h.newPusher(); err != nil {
+			return err
+		}
+		defer p.close()
+	}
+	var errs []error
+	for _, name := range names {
+		if _, err := h.refreshAccount(ctx, name, p); err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil || len(errs) == maxTaughtErrors {
+			break
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // letIn makes a key one of the terminal's.
@@ -112,15 +263,9 @@ func (d *device) shutOut(nkey string, now time.Time) {
 	d.Revoked[nkey] = now
 }
 
-// refreshAccount has the servers take over what an account is now: connections of
-// revoked keys end.
-func (h *Hub) refreshAccount(ctx context.Context, d *trust.Device) error {
+// teach tells the server inside, or with p those of your own, of an account.
+func (h *Hub) teach(ctx context.Context, d *trust.Device, p *pusher) error {
 	if h.srv == nil {
-		p, err := h.newPusher()
-		if err != nil {
-			return err
-		}
-		defer p.close()
 		return p.push(ctx, d)
 	}
 	a, err := h.keys.Device(d)

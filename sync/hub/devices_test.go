@@ -4,6 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +15,8 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"posd/journal/chain"
+	"posd/sync/ledger"
+	"posd/sync/trust"
 	"posd/sync/wire"
 )
 
@@ -139,5 +145,245 @@ func TestDeviceGone(t *testing.T) {
 	until("t1 is offline", func() bool { return state("t1") == StateOffline })
 	if s := state("t2"); s != StateOnline {
 		t.Errorf("t2 is %s", s)
+	}
+}
+
+// heldLedger stops one call after its commit, or after it has looked, until the test
+// says go on.
+type heldLedger struct {
+	ledger.Ledger
+	afterUpdate, afterView atomic.Pointer[hold]
+}
+
+type hold struct{ reached, goOn chan struct{} }
+
+func newHold() *hold { return &hold{make(chan struct{}), make(chan struct{})} }
+
+func wait(p *atomic.Pointer[hold]) {
+	if w := p.Swap(nil); w != nil {
+		close(w.reached)
+		<-w.goOn
+	}
+}
+
+func (l *heldLedger) Update(ctx context.Context, fn func(ledger.Tx) error) error {
+	defer wait(&l.afterUpdate)
+	return l.Ledger.Update(ctx, fn)
+}
+
+func (l *heldLedger) View(ctx context.Context, fn func(ledger.Tx) error) error {
+	sawDevice := false
+	err := l.Ledger.View(ctx, func(tx ledger.Tx) error { return fn(seenTx{tx, &sawDevice}) })
+	if sawDevice {
+		wait(&l.afterView)
+	}
+	return err
+}
+
+type seenTx struct {
+	ledger.Tx
+	device *bool
+}
+
+func (tx seenTx) Doc(kind, key string) ([]byte, bool, error) {
+	*tx.device = *tx.device || kind == docDevice
+	return tx.Tx.Doc(kind, key)
+}
+
+// TestShutOutStays: whatever else is being done for the terminal, a key that was shut out
+// is of no use afterwards: no call that began before tells the server of an older
+// account, and no JWT made later is good.
+func TestShutOutStays(t *testing.T) {
+	bolt, err := ledger.OpenBolt(filepath.Join(t.TempDir(), "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &heldLedger{Ledger: bolt}
+	h, err := Open(Options{Dir: t.TempDir(), NATSListen: "127.0.0.1:0", Auth: AuthJWT, share: l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	as := func(token string, kp nkeys.KeyPair) (*nats.Conn, error) {
+		return nats.Connect(h.NATSURL(), nats.NoReconnect(), nats.UserJWT(func() (string, error) { return token, nil }, kp.Sign))
+	}
+	newKey := func() (nkeys.KeyPair, string) {
+		kp, err := nkeys.CreateUser()
+		if err != nil {
+			t.Fatal(err)
+		}
+		nkey, _ := kp.PublicKey()
+		return kp, nkey
+	}
+	useless := func(what, token string, kp nkeys.KeyPair) {
+		t.Helper()
+		if nc, err := as(token, kp); err == nil {
+			nc.Close()
+			t.Error(what, ": a key that was shut out is let in")
+		} else if !errors.Is(err, nats.ErrAuthorization) {
+			t.Error(what, ": ", err)
+		}
+	}
+	// The server must know the account: one that it does not know it asks the ledger for.
+	other, otherKey := newKey()
+	otherJWT, err := h.LetIn(t.Context(), "s1", "t1", 0, otherKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := as(otherJWT, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+
+	for what, point := range map[string]*atomic.Pointer[hold]{"let in again, committed": &l.afterUpdate, "let in again, looked": &l.afterView} {
+		kp, nkey := newKey()
+		first, err := h.LetIn(t.Context(), "s1", "t1", 0, nkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		control, err := as(first, kp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		control.Close()
+		held := newHold()
+		point.Store(held)
+		type answer struct {
+			token string
+			err   error
+		}
+		again, shut := make(chan answer, 1), make(chan error, 1)
+		go func() {
+			token, err := h.LetIn(context.Background(), "s1", "t1", 0, nkey)
+			again <- answer{token, err}
+		}()
+		select {
+		case <-held.reached:
+		case a := <-again:
+			t.Fatalf("%s: it was never there (%v)", what, a.err)
+		}
+		go func() { shut <- h.ShutOut(context.Background(), "s1", "t1", nkey) }()
+		for revoked := false; !revoked; {
+			if err := bolt.View(t.Context(), func(tx ledger.Tx) error {
+				d, _, err := loadDevice(tx, "s1.t1")
+				_, revoked = d.Revoked[nkey]
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if point == &l.afterView { // it is between its look and the server: nobody else may tell that
+			close(held.goOn)
+		}
+		if err := <-shut; err != nil {
+			t.Fatal(err)
+		}
+		if point == &l.afterUpdate {
+			close(held.goOn)
+		}
+		a := <-again
+		if !errors.Is(a.err, trust.ErrRevoked) {
+			t.Errorf("%s: got a JWT (%v)", what, a.err)
+		}
+		useless(what, first, kp)
+		if a.err == nil {
+			useless(what+", the JWT made last", a.token, kp)
+		}
+	}
+
+	// Many at once, and JWTs made after the revocation.
+	for range 8 {
+		kp, nkey := newKey()
+		if _, err := h.LetIn(t.Context(), "s1", "t1", 0, nkey); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { h.LetIn(context.Background(), "s1", "t1", 0, nkey) })
+			wg.Go(func() {
+				_, another := newKey()
+				if _, err := h.LetIn(context.Background(), "s1", "t1", 0, another); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Go(func() {
+			if err := h.ShutOut(context.Background(), "s1", "t1", nkey); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		late, err := h.keys.DeviceUser(&trust.Device{Store: "s1", Terminal: "t1"}, nkey, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		useless("many at once", late, kp)
+	}
+	if nc, err := as(otherJWT, other); err != nil {
+		t.Error("the other key: ", err)
+	} else {
+		nc.Close()
+	}
+}
+
+// TestAccountsUntaught: what the servers did not take when it was committed they are told
+// again.
+func TestAccountsUntaught(t *testing.T) {
+	h, err := Open(Options{Dir: t.TempDir(), NATSListen: "127.0.0.1:0", Auth: AuthJWT})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	kp, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nkey, _ := kp.PublicKey()
+	token, err := h.LetIn(t.Context(), "s1", "t1", 0, nkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(h.NATSURL(), nats.NoReconnect(), nats.UserJWT(func() (string, error) { return token, nil }, kp.Sign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	// As a hub leaves it that ended between the commit and the server's answer.
+	if err := h.ledger.Update(t.Context(), func(tx ledger.Tx) error {
+		d, _, err := loadDevice(tx, "s1.t1")
+		if err != nil {
+			return err
+		}
+		d.Keys, d.Revoked = nil, map[string]time.Time{nkey: time.Now()}
+		b, err := json.Marshal(&d)
+		return errors.Join(err, tx.PutDoc(docDevice, "s1.t1", b), tx.PutDoc(docUntaught, h.untaught("s1.t1"), []byte("{}")),
+			tx.PutDoc(docUntaught, "elsewhere/s1.t1", []byte("{}")))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	for end := time.Now().Add(time.Minute); !nc.IsClosed(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the server was never told that the key is shut out")
+		}
+	}
+	left := []string{}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if err := h.ledger.View(t.Context(), func(tx ledger.Tx) error {
+			left = left[:0]
+			return tx.Docs(docUntaught, "", func(key string, _ []byte) (bool, error) { left = append(left, key); return true, nil })
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Equal(left, []string{"elsewhere/s1.t1"}) {
+			return // another region's servers are not this hub's
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still to be told: %q", left)
+		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"posd/sync/ledger"
+	"posd/sync/trust"
 	"posd/sync/wire"
 )
 
@@ -340,7 +341,9 @@ func (h *Hub) enrolled(r *http.Request) (a EnrolAnswer, err error) {
 		h.log.Info("terminal enrolled", "terminal", d.trust().Name(), "key", q.NKey, "machine", q.Machine, "from", r.RemoteAddr)
 	}
 	a = EnrolAnswer{URLs: h.terminalURLs(r.Host), Shard: d.Shard, CA: ca, OfficeKey: hex.EncodeToString(office.Public().(ed25519.PublicKey))}
-	a.JWT, err = h.keys.DeviceUser(d.trust(), q.NKey, 0)
+	if a.JWT, err = h.keys.DeviceUser(d.trust(), q.NKey, 0); errors.Is(err, trust.ErrRevoked) {
+		err = &notLetIn{http.StatusForbidden, err.Error()}
+	}
 	return a, err
 }
 
@@ -448,30 +451,24 @@ func (h *Hub) pushAll(ctx context.Context) (n int, err error) {
 	}
 	defer p.close()
 	for after := ""; ; {
-		var page []device
+		var names []string
 		err := h.ledger.View(ctx, func(tx ledger.Tx) error {
-			page = page[:0]
-			return tx.Docs(docDevice, after, func(key string, v []byte) (bool, error) {
-				if len(page) == pageEvents {
-					return false, nil
-				}
-				var d device
-				if err := json.Unmarshal(v, &d); err != nil {
-					return false, fmt.Errorf("device %s in the ledger: %w", key, err)
-				}
-				page, after = append(page, d), key
-				return true, nil
+			names = names[:0]
+			return tx.Docs(docDevice, after, func(key string, _ []byte) (bool, error) {
+				names = append(names, key)
+				return len(names) < pageEvents, nil
 			})
 		})
-		if err != nil || len(page) == 0 {
+		if err != nil || len(names) == 0 {
 			return n, err
 		}
-		for i := range page {
-			if err := p.push(ctx, page[i].trust()); err != nil {
+		for _, name := range names {
+			if _, err := h.refreshAccount(ctx, name, p); err != nil {
 				return n, err
 			}
 			n++
 		}
+		after = names[len(names)-1]
 	}
 }
 

@@ -80,6 +80,8 @@ type Hub struct {
 	keys   *trust.Keys    // of its operator, with AuthJWT
 	tls    *tls.Config    // nil: none
 
+	accountLocks accountLocks
+
 	officeMu   sync.Mutex
 	officeKey  ed25519.PrivateKey // once it was needed
 	enrolLimit *rate.Limiter
@@ -214,11 +216,12 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for name, run := range map[string]func(context.Context) error{
-		"shards":  h.keepShards,
-		"outbox":  h.publishEvents,
-		"orders":  h.keepOrders,
-		"servers": h.watchPresence,
-		"fleet":   func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
+		"shards":   h.keepShards,
+		"outbox":   h.publishEvents,
+		"orders":   h.keepOrders,
+		"servers":  h.watchPresence,
+		"accounts": h.keepAccounts,
+		"fleet":    func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
 	} {
 		wg.Go(func() {
 			if err := run(ctx); ctx.Err() == nil {

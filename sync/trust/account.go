@@ -13,8 +13,12 @@ import (
 	"posd/sync/wire"
 )
 
-// ErrDevice: credentials were asked for what cannot be a device.
-var ErrDevice = errors.New("not a device's")
+var (
+	// ErrDevice: credentials were asked for what cannot be a device.
+	ErrDevice = errors.New("not a device's")
+	// ErrRevoked: and for a key that was shut out.
+	ErrRevoked = errors.New("a key that was revoked")
+)
 
 const (
 	// A link that drops every few seconds leaves connections that the server takes for
@@ -27,11 +31,16 @@ const (
 	MaxPayload = wire.MaxRaw + 1<<16
 )
 
+// forEver is when revocations are for. The servers compare with the time at which a JWT
+// was made, and would take one that a slow call makes after its key was revoked. Such a
+// key never comes back, so no time has to be told.
+var forEver = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Device is a terminal as the servers should know it.
 type Device struct {
 	Store, Terminal string
 	Shard           int
-	Revoked         map[string]time.Time // user keys whose JWTs made until then count no more
+	Revoked         map[string]time.Time // user keys that were shut out then, for good
 }
 
 // Name is what the device's user and account are called.
@@ -111,8 +120,8 @@ func (k *Keys) Device(d *Device) (Account, error) {
 	for _, s := range streams {
 		c.Imports.Add(&jwt.Import{Name: s, Subject: jwt.Subject(s), Account: public(k.hub), Type: jwt.Stream})
 	}
-	for key, at := range d.Revoked {
-		c.RevokeAt(key, at)
+	for key := range d.Revoked {
+		c.RevokeAt(key, forEver)
 	}
 	return k.sign(c)
 }
@@ -131,10 +140,14 @@ func (k *Keys) sign(c *jwt.AccountClaims) (Account, error) {
 }
 
 // DeviceUser is the JWT with which the holder of nkey, a user's public key, is the
-// terminal: valid for a time from now, or, with 0, until revoked.
+// terminal: valid for a time from now, or, with 0, until revoked. The error is ErrRevoked
+// if it was.
 func (k *Keys) DeviceUser(d *Device, nkey string, valid time.Duration) (string, error) {
 	if err := CheckUserKey(nkey); err != nil {
 		return "", err
+	}
+	if at, ok := d.Revoked[nkey]; ok {
+		return "", fmt.Errorf("%w: %s of %s, on %s: make a new one", ErrRevoked, nkey, d.Name(), at.Format(time.RFC3339))
 	}
 	p, err := wire.DevicePermissions(d.Shard, d.Store, d.Terminal)
 	if err != nil {

@@ -55,6 +55,13 @@ func TestServersOfYourOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the revoked connection ends", was.IsClosed)
+	late := must(keys.DeviceUser(&trust.Device{Store: "s1", Terminal: "t1"}, oldKey, 0))(t) // as by a call that was slow
+	for _, token := range []string{oldJWT, late} {
+		if nc, err := as(url, credentials(token, old)); err == nil {
+			nc.Close()
+			t.Error("the revoked key is let in")
+		}
+	}
 	if err := stays.FlushTimeout(giveUp); err != nil {
 		t.Errorf("the other key: %v", err)
 	}

@@ -2,6 +2,7 @@ package trust_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -98,8 +99,11 @@ func TestCredentials(t *testing.T) {
 	others := must(trust.Open(t.TempDir()))(t)
 	d := trust.Device{Store: "s1", Terminal: "t1"}
 	lost, lostKey := newUser(t)
-	d.Revoked = map[string]time.Time{lostKey: time.Now().Add(time.Minute)}
 	revoked := must(keys.DeviceUser(&d, lostKey, time.Hour))(t)
+	d.Revoked = map[string]time.Time{lostKey: time.Now().Add(-time.Hour)} // made later than that it is no better
+	if _, err := keys.DeviceUser(&d, lostKey, time.Hour); !errors.Is(err, trust.ErrRevoked) {
+		t.Errorf("a JWT for a revoked key: %v", err)
+	}
 	addr := freePort(t)
 	c := trust.Cluster{Auth: trust.AuthJWT, Servers: []trust.Server{{Name: "n1", Listen: addr}}, StoreDir: t.TempDir(), Keys: keys, Terminals: []trust.Device{d}}
 	startNATS(t, must(c.Config(0))(t))
