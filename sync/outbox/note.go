@@ -128,6 +128,11 @@ func (s *session) store(ctx context.Context) error {
 				return err
 			}
 		}
+		if s.lost {
+			if err := restart(tx, s.o.opt.bug); err != nil {
+				return err
+			}
+		}
 		if s.replayed != nil {
 			if err := putJSON(tx, kindReplay, "order", s.replayed); err != nil {
 				return err
@@ -138,7 +143,7 @@ func (s *session) store(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.note.Marks, s.passed, s.dirty = n.Marks, s.passed[:0], false
+	s.note.Marks, s.passed, s.dirty, s.lost = n.Marks, s.passed[:0], false, false
 	if due {
 		s.markAt, s.markSeq, s.markCreated = now, n.Seq, n.Created
 	}

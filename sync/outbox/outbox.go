@@ -53,12 +53,14 @@ type Outbox struct {
 type bug uint8
 
 const (
-	noBug          bug = iota
-	bugNoFence         // messages are stored wherever they land
-	bugEarlyNote       // the note moves when a message is sent
-	bugBlindReplay     // a replay does not look at what the stream holds
-	bugNoNames         // after a doubt, numbers are compared instead of names
-	bugSentIsOut       // after a doubt, what was sent counts as published
+	noBug           bug = iota
+	bugNoFence          // messages are stored wherever they land
+	bugEarlyNote        // the note moves when a message is sent
+	bugBlindReplay      // a replay does not look at what the stream holds
+	bugNoNames          // after a doubt, numbers are compared instead of names
+	bugReplayGoesOn     // a replay goes on where it was in a stream that is another one
+	bugBlindDone        // a replay is done without a look at whether the stream is still there
+	bugSentIsOut        // after a doubt, what was sent counts as published
 )
 
 // New makes an outbox. Nothing is published before Run.

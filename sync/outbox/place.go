@@ -59,7 +59,7 @@ type session struct {
 	replayed *ReplayState // how far the stream has it
 	journals []string     // that it is about
 	held     *holding     // what the stream holds, while there is one
-	lost     bool         // the stream was rolled back: it begins again
+	lost     bool         // the stream is another one or was rolled back: it begins again
 }
 
 // row is one entry of a lane.
@@ -125,6 +125,7 @@ func (s *session) place(ctx context.Context) error {
 		s.o.log.Error("the stream of events is another one than before; publishing goes on where it was, what the old one held is not published again",
 			"stream", s.o.opt.Stream, "created", created, "before", s.note.Created)
 		s.note.Created, s.note.Seq, s.note.Name = created, 0, ""
+		s.lost = true
 	case last < s.note.Seq:
 		rolled, why = true, fmt.Sprintf("it ends at %d, %d was acknowledged", last, s.note.Seq)
 	default:

@@ -71,6 +71,18 @@ func ReadReplay(tx ledger.Tx) (*ReplayState, error) {
 	return r, nil
 }
 
+// restart lets a replay that is going on begin again: what it had published may be gone.
+// This stands in the ledger with the note of the stream as it is now, so that a publisher
+// that is killed between the two does not take one for the other.
+func restart(tx ledger.Tx, b bug) error {
+	r, err := ReadReplay(tx)
+	if err != nil || r == nil || !r.Done.IsZero() || b == bugReplayGoesOn {
+		return err
+	}
+	r.Journal, r.Behind = 0, nil
+	return putJSON(tx, kindReplay, "order", r)
+}
+
 // descent lists all journals, those that others continue first.
 func descent(tx ledger.Tx) (ids []string, err error) {
 	parents := make(map[string]string)
@@ -154,9 +166,7 @@ func (s *session) loadReplay(ctx context.Context) error {
 		if err := json.Unmarshal(v, &s.journals); err != nil {
 			return fmt.Errorf("outbox: the order to replay is damaged: %w", err)
 		}
-		if s.replay = r; s.lost { // what it had published may be gone
-			r.Journal, r.Behind, s.lost = 0, nil, false
-		}
+		s.replay = r
 		return nil
 	})
 }
@@ -205,12 +215,28 @@ func (s *session) replayPage(ctx context.Context, rows int) (out []outgoing, err
 			continue
 		}
 		next.Done = s.o.opt.now()
+		if err := s.same(ctx); err != nil {
+			return nil, err
+		}
 		s.replayed = &next
 		if err := s.store(ctx); err != nil {
 			return nil, err
 		}
 		s.o.log.Info("replay of events: done", "sent", next.Sent, "held", next.Held)
 	}
+}
+
+// same: the stream is still the one that the replay is about. One that holds all is never
+// published to, so nothing else would show that it is gone.
+func (s *session) same(ctx context.Context) error {
+	info, err := s.info(ctx)
+	if err != nil || s.o.opt.bug == bugBlindDone {
+		return err
+	}
+	if !info.Created.Equal(s.note.Created) || info.State.LastSeq < s.note.Seq {
+		return fmt.Errorf("stream %s was deleted or rolled back during the replay", s.o.opt.Stream)
+	}
+	return nil
 }
 
 // again walks the ledger from where r is, and moves r on.

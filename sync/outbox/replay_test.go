@@ -123,6 +123,110 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// replaysAnew has a stream that is deleted while a replay fills it. The publisher is killed
+// as soon as it goes on in the new one.
+func replaysAnew(r *rig, b bug) error {
+	r.enter(laneA, 1, 1, 2500)
+	r.start(b)
+	if err := r.settled(); err != nil {
+		return err
+	}
+	r.stop()
+	again := func() {
+		if err := r.js.DeleteStream(context.Background(), r.cfg.Name); err != nil {
+			r.t.Error(err)
+		}
+		r.makeStream()
+	}
+	again()
+	if err := r.order(time.Time{}); err != nil {
+		return err
+	}
+	sent := 0
+	run := r.start(b, func(o *Options) {
+		o.onSend = func() error {
+			switch sent++; sent {
+			case 3*maxBatch + 1:
+				again()
+			case 4*maxBatch + 1: // the batch behind that one is the first into the new stream
+				return errPlanted
+			}
+			return nil
+		}
+	})
+	if err := r.eventually("killed", func() bool { return len(run.done) > 0 }); err != nil {
+		return err
+	}
+	r.stop()
+	r.start(b)
+	if _, err := r.replayed(); err != nil {
+		return err
+	}
+	return r.each()
+}
+
+// replayGone has a stream that holds all, and is deleted when the replay has seen that.
+func replayGone(r *rig, b bug) error {
+	r.enter(laneA, 1, 1, 300)
+	r.start(b)
+	if err := r.settled(); err != nil {
+		return err
+	}
+	r.stop()
+	base := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
+	at := func(n int) func(*Options) { // delete at the nth look at the clock
+		i := 0
+		return func(o *Options) {
+			o.now = func() time.Time {
+				if i++; i == n {
+					if err := r.js.DeleteStream(context.Background(), r.cfg.Name); err != nil {
+						r.t.Error(err)
+					}
+					r.makeStream()
+				}
+				return base.Add(time.Duration(i) * time.Millisecond)
+			}
+		}
+	}
+	if err := r.order(time.Time{}); err != nil {
+		return err
+	}
+	r.start(b, at(0))
+	s, err := r.replayed()
+	if err != nil || s.Held != 300 {
+		return fmt.Errorf("%+v, %w", s, err)
+	}
+	r.stop()
+	if err := r.order(time.Time{}); err != nil {
+		return err
+	}
+	r.start(b, at(int(s.Done.Sub(base)/time.Millisecond)))
+	if s, err = r.replayed(); err != nil || s.Sent != 300 {
+		return fmt.Errorf("%+v, %w", s, err)
+	}
+	return r.each()
+}
+
+// TestReplayAnew: a replay that is done has brought back all, whatever became of the stream
+// meanwhile.
+func TestReplayAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		play func(*rig, bug) error
+		bug  bug
+	}{"deleted in its middle": {replaysAnew, bugReplayGoesOn}, "deleted at its end": {replayGone, bugBlindDone}} {
+		t.Run(name, func(t *testing.T) {
+			if err := c.play(newRig(t), noBug); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Run(name+", control", func(t *testing.T) {
+			if c.play(newRig(t), c.bug) == nil {
+				t.Error("passes: the check proves nothing")
+			}
+		})
+	}
+}
+
 // TestReplayFrom: what happened before is left out, and those whose journal is continued
 // come before those that continue it.
 func TestReplayFrom(t *testing.T) {
