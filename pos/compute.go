@@ -158,7 +158,7 @@ func share(lines []Line, d *Discount, n int) error {
 		}
 		hi, lo := bits.Mul64(uint64(l.Amount), uint64(d.Amount))
 		q, r := bits.Div64(hi, lo, uint64(base)) // d.Amount ≤ base: it fits
-		l.Discounts = append(l.Discounts, Discount{Percent: d.Percent, Amount: Money(q), Reason: d.Reason, Of: n})
+		l.Discounts = append(l.Discounts, Discount{Amount: Money(q), Of: n})
 		l.Amount -= Money(q)
 		left -= Money(q)
 		rests = append(rests, rest{i, r})

@@ -84,7 +84,13 @@ func (t *Tender) check(total, coin Money) error {
 		return fmt.Errorf("%w: amount %d is not below zero, but money is owed to the customer", ErrTender, t.Amount)
 	case t.Kind != Cash && t.Reference == "":
 		return fmt.Errorf("%w: %s", ErrTender, needs[t.Kind])
-	case looksLikeCard(t.Reference):
+	}
+	return CheckReference(t.Reference)
+}
+
+// CheckReference refuses what looks like the number of a payment card. Errors: ErrTender.
+func CheckReference(ref string) error {
+	if looksLikeCard(ref) {
 		return fmt.Errorf("%w: the reference looks like a card number, which must never be stored; send the slip's number", ErrTender)
 	}
 	return nil

@@ -85,7 +85,7 @@ func (e *Basket) check() error {
 	if !known {
 		return fmt.Errorf("%w: type %s", ErrValue, e.Type)
 	}
-	if e.Prices > pos.Exclusive || e.N < 0 || e.Lines < 0 || e.Age < 0 || e.MinAge < 0 {
+	if e.Prices > pos.Exclusive || e.N < 0 || e.N > MostLine || e.Lines < 0 || e.Age < 0 || e.MinAge < 0 {
 		return fmt.Errorf("%w: price mode %d, line %d of %d, ages %d and %d", ErrValue, e.Prices, e.N, e.Lines, e.Age, e.MinAge)
 	}
 	if err := checkDiscounts(e.Discounts); err != nil {
@@ -181,7 +181,7 @@ func (r *reader) basketMember(e *Basket, name string) bool {
 		e.Discounts = r.discounts()
 	case "line":
 		l, n := r.numberedLine()
-		if n < 0 || n > maxElements {
+		if n < 0 || n > MostLine {
 			r.fail("line number %d", n)
 			return true
 		}

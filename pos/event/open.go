@@ -24,6 +24,9 @@ type OpenBasket struct {
 	Last            int // highest line number given
 }
 
+// MostLine is the highest number of a line in a basket.
+const MostLine = maxElements
+
 // OpenLine is a line of a basket that counts.
 type OpenLine struct {
 	N int
@@ -134,7 +137,7 @@ func (r *reader) openLine() (l OpenLine) {
 		switch name {
 		case "line":
 			line, n := r.numberedLine()
-			if n < 1 || n > maxElements {
+			if n < 1 || n > MostLine {
 				r.fail("line number %d", n)
 			}
 			l.Line, l.N = line, int(n)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"posd/journal"
 	"posd/journal/chain"
@@ -297,7 +298,7 @@ func dataOf(rec chain.Record) ([]byte, error) {
 		return nil, errors.New("the record is not an event")
 	}
 	h, data, err := event.Parse(p)
-	if err == nil && h.Type != event.TypeSaleCompleted {
+	if err == nil && h.Type != event.TypeSaleCompleted && h.Type != event.TypeTraining {
 		err = errors.New("the event is not a sale")
 	}
 	return data, err
@@ -313,7 +314,7 @@ func (s *Server) bySale(w http.ResponseWriter, r *http.Request) int {
 func (s *Server) byReceipt(w http.ResponseWriter, r *http.Request) int {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	receipt := q.Get("receipt")
-	if err != nil || len(q) != 1 || len(q["receipt"]) != 1 || receipt == "" {
+	if err != nil || len(q) != 1 || len(q["receipt"]) != 1 || receipt == "" || strings.Contains(receipt, "/") {
 		return s.refused(w, refuse("query-invalid", "name one receipt: /v1/sales?receipt=T1-1-42"))
 	}
 	return s.found(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(receipt) })

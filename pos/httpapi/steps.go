@@ -361,7 +361,7 @@ func (s *Server) openBasket(ctx context.Context, p *step) (register.Outcome, err
 		}
 	}
 	return s.basket(ctx, p, func(t *register.Turn) (*event.Basket, error) {
-		return t.State.Open(p.of, p.body.name, prices, p.body.training, t.Now)
+		return t.State.Open(p.of, t.Rules, p.body.name, prices, p.body.training, t.Now)
 	})
 }
 
@@ -391,12 +391,18 @@ func (s *Server) addLine(ctx context.Context, p *step) (register.Outcome, error)
 		}
 		return s.o.Register.AddReturn(ctx, p.call, p.of, g)
 	}
+	if b.given["return"] {
+		if err := s.blind(ctx, p); err != nil {
+			return s.do(ctx, p, func(*register.Turn) (register.Appender, error) { return nil, err })
+		}
+	}
 	set := s.o.Register.Settings()
 	var l pos.Line
 	if bad := s.line(&l, &b.line, 0, set); bad != nil {
 		bad.pointer = strings.TrimPrefix(bad.pointer, "/lines/0")
 		bad.detail = strings.TrimPrefix(bad.detail, "line 1: ")
-		return register.Outcome{}, bad
+		// A repeated call is answered as the first one was, whatever the catalogue says now.
+		return s.do(ctx, p, func(*register.Turn) (register.Appender, error) { return nil, bad })
 	}
 	l.Note, l.Discounts = b.note, b.discounts
 	if b.given["return"] { // of another till's receipt, or of none
@@ -412,6 +418,24 @@ func (s *Server) addLine(ctx context.Context, p *step) (register.Outcome, error)
 		}
 		return t.State.AddLine(p.of, t.Rules, l, b.line.minAge)
 	})
+}
+
+// blind refuses goods without their sale where that is known here, and without a reason.
+func (s *Server) blind(ctx context.Context, p *step) error {
+	if p.of.Reason == "" {
+		return refuse("return-invalid", "goods that come back without their sale need a reason").at("/reason")
+	}
+	if p.body.back.Receipt == "" {
+		return nil
+	}
+	sold, err := s.o.Register.Sold(ctx, "", p.body.back.Receipt)
+	switch {
+	case errors.Is(err, register.ErrNoSale):
+		return nil
+	case err != nil:
+		return err
+	}
+	return refuse("return-invalid", "receipt "+p.body.back.Receipt+" is of this till, which knows its "+strconv.Itoa(len(sold.Sale.Lines))+" lines; name the line that comes back").at("/return/line")
 }
 
 // number reads the name of a line.
@@ -522,6 +546,9 @@ func (s *Server) moveCash(ctx context.Context, p *step) (register.Outcome, error
 		Operator: p.of.Operator, Approved: p.of.Approved, Reason: p.of.Reason, Amount: p.body.amount, Counts: p.body.counts,
 	}
 	return s.do(ctx, p, func(t *register.Turn) (register.Appender, error) {
+		if err := till.CheckCash(&e); err != nil {
+			return nil, err
+		}
 		if err := t.Shift(e.Operator); err != nil {
 			return nil, err
 		}

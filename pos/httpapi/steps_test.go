@@ -219,6 +219,9 @@ func TestTraining(t *testing.T) {
 		t.Errorf("%+v", done)
 	}
 	g.refuses("/v1/sales/"+done.Sale.Sale+"/void", ``, "sale-not-found")
+	if a := g.do("GET", "/v1/sales/"+done.Sale.Sale, ""); a.StatusCode != 200 {
+		t.Errorf("%s", a.body)
+	}
 	if st := g.r.Status(); st.Perpetual != 0 || st.Totals.Sales != 0 || st.Totals.Trainings != 1 || st.Receipt != 0 {
 		t.Errorf("%+v", st)
 	}
@@ -284,5 +287,47 @@ func TestAgeAndPriceByHand(t *testing.T) {
 	}
 	if st := g.r.Status(); st.Totals.PriceChanges != 1 {
 		t.Errorf("%+v", st.Totals)
+	}
+}
+
+// A refused call changes nothing, and one that was done is answered again, whatever
+// the world says now.
+func TestRepeatedAndRefused(t *testing.T) {
+	g := newRig(t).start()
+	g.refuses("/v1/cash/out", `{"amount":0}`, "value-invalid")
+	if st := g.r.Status(); st.Open {
+		t.Error("a refused call has opened a shift")
+	}
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+	g.step(at+"/lines", `{"item":"100"}`, key("milk"))
+	g.importItems("code,description,department,unit,price,tax\n7,Other,X,pc,1.00,A\n")
+	if s := g.step(at+"/lines", `{"item":"100"}`, key("milk")); s.Data.Lines != 1 {
+		t.Errorf("%+v", s)
+	}
+	g.refuses("/v1/checkout", good, "idempotency-key-reused", key("milk"))
+	g.step(at+"/void", `{"reason":"r"}`, key("void"))
+	if s := g.step(at+"/void", `{"reason":"r"}`, key("void")); s.Data.State != "void" {
+		t.Errorf("%+v", s)
+	}
+	g.stop()
+	g.start()
+	if s := g.step(at+"/void", `{"reason":"r"}`, key("void")); s.Data.State != "void" {
+		t.Errorf("after a restart: %+v", s)
+	}
+}
+
+// Goods of a sale that this till knows come back by its line and not around it.
+func TestBlindReturns(t *testing.T) {
+	g := newRig(t).start()
+	sold := g.step("/v1/checkout", good)
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+	const chair = `"description":"Chair","tax":"A","price":500`
+	g.refuses(at+"/lines", `{`+chair+`,"return":{}}`, "return-invalid")
+	g.refuses(at+"/lines", `{`+chair+`,"reason":"r","return":{"receipt":"`+sold.Sale.Receipt+`"}}`, "return-invalid")
+	g.step(at+"/lines", `{`+chair+`,"reason":"r","return":{}}`)
+	for path, slug := range map[string]string{"/v1/sales?receipt=Z/1": "query-invalid"} {
+		if a := g.do("GET", path, ""); a.slug() != slug {
+			t.Errorf("%s: %s", path, a.body)
+		}
 	}
 }

@@ -229,6 +229,9 @@ func (r *Register) handle(c *command) result {
 		return r.handleStep(c)
 	}
 	if c.h.Key != "" {
+		if _, ok := r.state.FindKey(c.id); ok {
+			return result{err: ErrKeyReused}
+		}
 		seq, ok, err := r.find(c.h.Key, c.id)
 		if err != nil {
 			return result{err: err}
@@ -244,7 +247,7 @@ func (r *Register) handle(c *command) result {
 		return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
 	}
 	now, trust := r.lookAtClock()
-	if err := r.roll(now, trust, c.e.Operator); err != nil {
+	if err := r.roll(now, trust, c.e.Operator, journal.Soon); err != nil {
 		return result{err: err}
 	}
 	return r.sell(c, now, trust)
@@ -284,14 +287,14 @@ func (r *Register) awaitIndex(ctx context.Context) error {
 	return nil
 }
 
-// roll makes sure that a shift of today is open.
-func (r *Register) roll(now time.Time, trust event.Clock, operator string) error {
+// roll makes sure that a shift of today is open, for an event of a class.
+func (r *Register) roll(now time.Time, trust event.Clock, operator string, class journal.Class) error {
 	date := r.businessDate(now, trust)
 	h := event.Header{Time: now, Clock: trust}
 	s := &r.state
 	if s.Shift.Open && s.Shift.Implicit && date != s.Date {
 		e := s.EndImplicit()
-		seq, err := r.append(journal.Soon, e, h, 1024+160*len(e.Totals.Taxes))
+		seq, err := r.append(class, e, h, 1024+160*len(e.Totals.Taxes))
 		if err != nil {
 			return err
 		}
@@ -302,7 +305,7 @@ func (r *Register) roll(now time.Time, trust event.Clock, operator string) error
 		return nil
 	}
 	e := event.ShiftOpened{Shift: s.Shift.Number + 1, BusinessDate: date, Operator: operator, Implicit: true, Currency: r.o.Currency}
-	seq, err := r.append(journal.Soon, &e, h, 1024)
+	seq, err := r.append(class, &e, h, 1024)
 	if err != nil {
 		return err
 	}

@@ -193,7 +193,7 @@ func copiedKey(rec chain.Record, used func(usedKey)) error {
 	if err != nil || c.Record.Type != event.RecordType {
 		return err
 	}
-	if h, _, err := event.Parse(c.Record.Payload); err == nil && h.Key != "" && !stepOf(h.Type) {
+	if h, _, err := event.Parse(c.Record.Payload); err == nil && h.Key != "" {
 		used(usedKey{idOf(h.Key), rec.Seq})
 	}
 	return nil

@@ -65,6 +65,9 @@ func (r *Register) handleNote(c *command) result {
 	}
 	if err == nil {
 		r.apply(&h, seq, c.note)
+		if _, ok := c.note.(*event.RecordsLost); ok {
+			r.sign() // here and not elsewhere: a signature may begin a segment, with the state as it is
+		}
 	} else {
 		err = fmt.Errorf("event was not journaled: %w", err)
 	}

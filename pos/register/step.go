@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"posd/journal"
@@ -36,7 +38,9 @@ type Turn struct {
 }
 
 // Shift makes sure that a shift is open, as a sale does.
-func (t *Turn) Shift(operator string) error { return t.r.roll(t.Now, t.trust, operator) }
+func (t *Turn) Shift(operator string) error {
+	return t.r.roll(t.Now, t.trust, operator, journal.Soon)
+}
 
 // Decision says what a call makes of the state: an event that is to be journaled, or
 // why not. It runs in the loop, so it neither waits nor computes for long.
@@ -116,7 +120,7 @@ func (r *Register) again(ctx context.Context, seq uint64, c Call) (Outcome, erro
 func (r *Register) handleStep(c *command) result {
 	if c.h.Key != "" {
 		if k, ok := r.state.FindKey(c.id); ok {
-			if k.Hash != c.hash {
+			if k.Hash != [8]byte(c.hash[:8]) {
 				return result{err: ErrKeyReused}
 			}
 			return result{seq: k.Seq, replay: true}
@@ -147,13 +151,19 @@ func (r *Register) take(c *command, e Appender, now time.Time, trust event.Clock
 		if !r.state.Room(e.Total) {
 			return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
 		}
-		if err := r.roll(now, trust, e.Operator); err != nil {
+		if e.Basket != "" { // what was paid for must be able to end
+			class = journal.Finishing
+		}
+		if err := r.roll(now, trust, e.Operator, class); err != nil {
 			return result{err: err}
 		}
 		r.number(e)
 		size = sizeOf(e, &c.h)
 	case *event.Basket:
-		if !movesMoney(e.Type) {
+		switch {
+		case ends(e.Type, r.state.Find(e.Basket), e.Tender.ID):
+			class = journal.Finishing
+		case !movesMoney(e.Type):
 			class = journal.Soon
 		}
 	case *event.ShiftClosed:
@@ -167,9 +177,7 @@ func (r *Register) take(c *command, e Appender, now time.Time, trust event.Clock
 	}
 	kept := append([]byte(nil), r.record.kept...)
 	r.apply(&c.h, seq, e)
-	switch e.(type) {
-	case *event.Basket: // keeps its keys itself
-	default:
+	if b, ok := e.(*event.Basket); !ok || b.Type == event.TypeBasketVoided { // an open basket keeps its keys itself
 		r.keep(&c.h, c.id, seq)
 	}
 	if _, ok := e.(*event.ShiftClosed); ok {
@@ -178,11 +186,20 @@ func (r *Register) take(c *command, e Appender, now time.Time, trust event.Clock
 	return result{seq: seq, event: kept, soon: class == journal.Soon}
 }
 
+// ends says that the event is the end of a tender that was begun, or takes one back.
+func ends(kind string, b *till.Basket, tender string) bool {
+	if b == nil || !strings.HasPrefix(kind, "tender.") {
+		return false
+	}
+	return slices.ContainsFunc(b.Tenders, func(t event.OpenTender) bool { return t.ID == tender })
+}
+
 // movesMoney says that a step of a basket must be durable before anybody hears of it.
 func movesMoney(kind string) bool {
 	switch kind {
 	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed,
-		event.TypeBasketVoided, event.TypeBasketParked:
+		event.TypeBasketVoided, event.TypeBasketParked,
+		event.TypeBasketOpened: // its id must not come again after a cut
 		return true
 	}
 	return false
@@ -217,6 +234,10 @@ func (r *Register) Sold(ctx context.Context, sale, receipt string) (s Sold, err 
 	floor, _ := r.j.Floor()
 	ctx, cancel := context.WithTimeout(ctx, indexWait)
 	defer cancel()
+	r.Look(func(t *till.State) { floor = max(floor, t.Returned) })
+	if err := r.j.Wait(ctx, floor); err != nil {
+		return s, fmt.Errorf("%w: %v", ErrIndex, err)
+	}
 	if err := r.v.WaitApplied(ctx, floor); err != nil {
 		return s, fmt.Errorf("%w: %v", ErrIndex, err)
 	}
@@ -254,6 +275,9 @@ func (r *Register) Sold(ctx context.Context, sale, receipt string) (s Sold, err 
 	}
 	if s.Back, err = r.v.Returned(s.Sale.Sale); err != nil {
 		return s, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	if r.v.Applied() < s.Until {
+		return s, fmt.Errorf("%w: it is being built again", ErrIndex)
 	}
 	return s, nil
 }

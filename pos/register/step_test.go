@@ -55,7 +55,7 @@ func (m *rig) mustStep(key string, d func(t *Turn) (*event.Basket, error)) event
 func (m *rig) openBasket(key string) event.Basket {
 	m.t.Helper()
 	return m.mustStep(key, func(t *Turn) (*event.Basket, error) {
-		return t.State.Open(till.Step{Operator: "7"}, "", pos.Inclusive, false, t.Now)
+		return t.State.Open(till.Step{Operator: "7"}, t.Rules, "", pos.Inclusive, false, t.Now)
 	})
 }
 
@@ -362,7 +362,7 @@ func (m *rig) randomStep(rng *rand.Rand, i int) {
 	key := fmt.Sprint("step-", i)
 	if len(ids) == 0 || len(ids) < 4 && rng.IntN(6) == 0 {
 		m.mustStep(key, func(t *Turn) (*event.Basket, error) {
-			return t.State.Open(till.Step{Operator: "7"}, "b", pos.PriceMode(rng.IntN(2)), rng.IntN(4) == 0, t.Now)
+			return t.State.Open(till.Step{Operator: "7"}, t.Rules, "b", pos.PriceMode(rng.IntN(2)), rng.IntN(4) == 0, t.Now)
 		})
 		return
 	}

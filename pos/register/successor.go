@@ -53,5 +53,11 @@ func (f *Successor) skipTo(data []byte) {
 func (f *Successor) Opening() journal.Opening {
 	s := f.s
 	s.Branch, s.Receipt, s.Returned = max(s.Branch, 1)+1, 0, 0
+	if !s.Shift.Open { // its beginning may be lost, though sales of it are left
+		s.Shift = till.Shift{Number: s.Shift.Number, Totals: event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds}}
+	}
+	for _, b := range s.Baskets {
+		b.Keys = nil // they name records of the former journal; the copies have them
+	}
 	return func(dst []byte, _ uint64) []byte { return s.Append(dst) }
 }

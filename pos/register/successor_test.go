@@ -53,3 +53,36 @@ func TestSuccessorTakesGaps(t *testing.T) {
 		}
 	}
 }
+
+// A succession in the middle of a basket: the steps that were answered are not done
+// again, and what is lost of a shift closes no shop.
+func TestSuccessorKeepsBaskets(t *testing.T) {
+	m := newTill(t)
+	m.start()
+	b := m.openBasket("open")
+	m.add("l1", b.Basket, article(100, 1000))
+	m.sell(sale("s", 5))
+	m.stop()
+	for name, keep := range map[string]func(h event.Header) bool{
+		"whole":                 func(event.Header) bool { return true },
+		"without shift's begin": func(h event.Header) bool { return h.Type != event.TypeShiftOpened },
+	} {
+		var f Successor
+		if _, err := journal.Verify(t.Context(), filepath.Join(m.dir, "journal"), journal.VerifyOptions{Each: func(r chain.Record, _ chain.Head) error {
+			if h, _, err := event.Parse(r.Payload); err != nil || keep(h) {
+				f.Add(r)
+			}
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := till.ParseState(f.Opening()(nil, 1))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if len(s.Baskets) != 1 || len(s.Baskets[0].Lines) != 1 || len(s.Baskets[0].Keys) != 0 || s.Branch != 2 {
+			t.Errorf("%s: %s", name, s.Append(nil))
+		}
+	}
+}

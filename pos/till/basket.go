@@ -15,6 +15,8 @@ const (
 	MostLines = 500
 	// MostTenders of a sale, reversed and declined ones among them.
 	MostTenders = 20
+	// mostNumbers of lines are given in a basket: what an event can say.
+	mostNumbers = event.MostLine
 	// MostBaskets that are open or parked.
 	MostBaskets = 100
 )
@@ -37,9 +39,12 @@ type Step struct {
 
 // Open begins a basket. The journal gives it its name: Basket and Version of the event
 // are empty.
-func (s *State) Open(o Step, name string, prices pos.PriceMode, training bool, now time.Time) (*event.Basket, error) {
+func (s *State) Open(o Step, r Rules, name string, prices pos.PriceMode, training bool, now time.Time) (*event.Basket, error) {
 	if len(s.Baskets) >= MostBaskets {
 		return nil, refuse(CodeFull, fmt.Sprintf("%d baskets are open or parked; complete or void some", len(s.Baskets)))
+	}
+	if err := s.fits(nil, &Basket{OpenBasket: event.OpenBasket{Name: name}}, r.MostOpen); err != nil {
+		return nil, err
 	}
 	return &event.Basket{
 		Type: event.TypeBasketOpened, State: "open", Operator: o.Operator, Approved: o.Approved, Reason: o.Reason,
@@ -67,7 +72,18 @@ func (s *State) edit(o Step, r Rules, kind string, change func(b *Basket, e *eve
 	if c.Parked {
 		e.State = "parked"
 	}
-	if err := s.fits(b, c, r); err != nil {
+	most := r.MostOpen
+	switch kind {
+	case event.TypeLineAdded, event.TypeLineChanged, event.TypeBasketChanged:
+	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeBasketParked:
+		most += most / 4 // what is there can be paid for, or put aside
+	default:
+		most = 0 // what ends something is never refused for room
+	}
+	if open := e.Type == event.TypeTenderApproved && len(c.Tenders) == len(b.Tenders); open {
+		most = 0 // it was pending, and room was kept for its end
+	}
+	if err := s.fits(b, c, most); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -125,25 +141,40 @@ func (b *Basket) paid() (sum pos.Money) {
 	return sum
 }
 
-// bytes is the length of the basket in an opening state.
+// bytes is what the basket takes in an opening state, with room for all the keys that
+// it may remember and for how its open tenders may end.
 func (b *Basket) bytes() int {
 	if b.size == 0 {
-		b.size = len(b.append(nil)) + mostKeys*(2*(16+32)+32) - len(b.Keys)*(2*(16+32)+8)
+		b.size = len(b.AppendData(nil)) + mostKeys*keyBytes + basketBytes
+		for i := range b.Tenders {
+			if t := &b.Tenders[i]; t.State == "pending" || t.State == "unknown" {
+				b.size += tenderBytes
+			}
+		}
 	}
 	return b.size
 }
 
-// fits refuses what would make the opening state too large. c replaces b.
-func (s *State) fits(b, c *Basket, r Rules) error {
+const (
+	keyBytes    = 2*(16+8) + 30 // in JSON
+	basketBytes = 40 + 60       // of the frame, of id, version and operator that come later
+	tenderBytes = 600           // of a reference and of what a payment terminal says
+)
+
+// fits refuses what would make the opening state too large. c replaces b, or is new.
+func (s *State) fits(b, c *Basket, most int) error {
 	c.size = 0
-	n, grows := c.bytes(), c.bytes() > b.bytes()
+	n := c.bytes()
+	if most <= 0 || b != nil && n <= b.bytes() {
+		return nil
+	}
 	for _, other := range s.Baskets {
 		if other != b {
 			n += other.bytes()
 		}
 	}
-	if grows && r.MostOpen > 0 && n > r.MostOpen {
-		return refuse(CodeFull, fmt.Sprintf("open and parked baskets would take %d bytes, at most %d; complete or void some, or split this sale", n, r.MostOpen))
+	if n > most {
+		return refuse(CodeFull, fmt.Sprintf("open and parked baskets would take %d bytes, at most %d; complete or void some, or split this sale", n, most))
 	}
 	return nil
 }
@@ -174,6 +205,9 @@ func (s *State) AddLine(o Step, r Rules, l pos.Line, minAge int) (*event.Basket,
 			return b.busy()
 		case len(b.Lines) >= MostLines:
 			return refuse(CodeTooMany, fmt.Sprintf("a sale has at most %d lines; complete this one and begin another", MostLines))
+		}
+		if b.Last >= mostNumbers {
+			return refuse(CodeTooMany, "the basket has had too many lines that were voided again; complete it and begin another")
 		}
 		e.N, e.MinAge = b.Last+1, minAge
 		return b.put(e, event.OpenLine{N: e.N, Line: l, MinAge: minAge})
@@ -371,7 +405,13 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string
 		if err != nil {
 			return Refusal(err, "")
 		}
+		if err := b.fitsRecord(r); err != nil {
+			return err
+		}
 		due := sums.Total - b.paid()
+		if sums.Total > 0 && due <= 0 || sums.Total < 0 && due >= 0 {
+			return refuse(CodeTender, "nothing is due any more; complete the basket")
+		}
 		if err := t.Fits(due, r.Coin, kind == event.TypeTenderApproved); err != nil {
 			return Refusal(err, "/amount")
 		}
@@ -381,6 +421,22 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string
 		return nil
 	})
 }
+
+// fitsRecord refuses to take money for what would not fit into one record of the journal.
+func (b *Basket) fitsRecord(r Rules) error {
+	lines, off, t, err := b.compute(r)
+	if err != nil {
+		return Refusal(err, "")
+	}
+	e := event.SaleCompleted{Lines: lines, Discounts: off, Taxes: t.Taxes, Note: b.Note, Customer: b.Customer}
+	if n := len(e.AppendData(nil)); n > mostSale {
+		return refuse(CodeTooLarge, fmt.Sprintf("the sale would take %d bytes, at most %d; split it into several sales", n, mostSale))
+	}
+	return nil
+}
+
+// mostSale leaves room for tenders in a record of 128 KiB.
+const mostSale = 110 << 10
 
 // unsettled refuses to go on while the outcome of a tender is not known.
 func (b *Basket) unsettled() error {
@@ -406,8 +462,14 @@ func (s *State) EndTender(o Step, r Rules, id, kind string, t *pos.Tender) (*eve
 			return refuse(CodeState, "tender "+id+" is "+old.State)
 		}
 		e.Tender, e.Driver = old.Tender, old.Driver
-		if t != nil {
-			e.Tender.Reference, e.Tender.Card = t.Reference, t.Card
+		if t != nil && t.Reference != "" {
+			if err := pos.CheckReference(t.Reference); err != nil {
+				return Refusal(err, "/reference")
+			}
+			e.Tender.Reference = t.Reference
+		}
+		if t != nil && t.Card != nil {
+			e.Tender.Card = t.Card
 		}
 		old.Tender, old.State = e.Tender, kind[len("tender."):]
 		return nil

@@ -27,7 +27,7 @@ func fullState() State {
 				Lines:   []event.OpenLine{{N: 4, Line: back, MinAge: 16}},
 				Tenders: []event.OpenTender{{Tender: pos.Tender{ID: "1", Kind: pos.Card, Amount: -50, Reference: "s"}, State: "unknown", Driver: "d", Reason: "why"}},
 			},
-			Keys: []Key{{ID: [16]byte{1}, Hash: [32]byte{2}, Seq: 17}, {ID: [16]byte{3}, Seq: 18}},
+			Keys: []Key{{ID: [16]byte{1}, Hash: [8]byte{2}, Seq: 17}, {ID: [16]byte{3}, Seq: 18}},
 		}, {OpenBasket: event.OpenBasket{Basket: "b-2", Opened: time.UnixMilli(0).UTC()}}},
 	}
 }

@@ -143,7 +143,7 @@ func mirrored(sale *event.SaleCompleted) (list []pos.Tender) {
 		}
 		list = append(list, pos.Tender{Kind: t.Kind, Amount: -t.Amount, Reference: t.Reference, Card: t.Card})
 	}
-	if cash != 0 {
+	if cash != 0 || sale.CashRounding != 0 {
 		list = append(list, pos.Tender{Kind: pos.Cash, Amount: -cash})
 	}
 	return list

@@ -78,25 +78,34 @@ func (s *State) MoveCash(e event.Cash) (*event.Cash, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
+	if err := CheckCash(&e); err != nil {
+		return nil, err
+	}
 	e.Shift = s.Shift.Number
+	if (e.Type == event.TypeCashOut || e.Type == event.TypeCashDropped) && !s.Shift.Implicit && s.Shift.Totals.Drawer() < e.Amount {
+		return nil, refuse(CodeDrawer, "the drawer should hold less than that; count it, or correct the amount")
+	}
+	return &e, nil
+}
+
+// CheckCash refuses figures that no state of the till makes right.
+func CheckCash(e *event.Cash) error {
 	var sum pos.Money
 	for _, c := range e.Counts {
 		if c.Value <= 0 || c.Pieces < 0 || c.Pieces > 1_000_000 || c.Value > pos.MaxAmount/1_000_000 {
-			return nil, refuse(CodeValue, fmt.Sprintf("%d pieces of %d cannot be counted", c.Pieces, c.Value))
+			return refuse(CodeValue, fmt.Sprintf("%d pieces of %d cannot be counted", c.Pieces, c.Value))
 		}
 		sum += c.Value * pos.Money(c.Pieces)
 	}
 	switch {
 	case e.Amount < 0 || e.Amount > pos.MaxAmount:
-		return nil, refuse(CodeValue, "amount has to be zero or more")
+		return refuse(CodeValue, "amount has to be zero or more")
 	case len(e.Counts) > 0 && sum != e.Amount:
-		return nil, refuse(CodeValue, fmt.Sprintf("the counts make %d, amount is %d; correct one of them", sum, e.Amount))
+		return refuse(CodeValue, fmt.Sprintf("the counts make %d, amount is %d; correct one of them", sum, e.Amount))
 	case e.Type == event.TypeDrawerOpened && e.Amount != 0:
-		return nil, refuse(CodeValue, "opening the drawer moves no cash; leave amount out")
+		return refuse(CodeValue, "opening the drawer moves no cash; leave amount out")
 	case e.Type != event.TypeDrawerOpened && e.Type != event.TypeCashDeclared && e.Amount == 0:
-		return nil, refuse(CodeValue, "amount has to be above zero")
-	case (e.Type == event.TypeCashOut || e.Type == event.TypeCashDropped) && !s.Shift.Implicit && s.Shift.Totals.Drawer() < e.Amount:
-		return nil, refuse(CodeDrawer, "the drawer should hold less than that; count it, or correct the amount")
+		return refuse(CodeValue, "amount has to be above zero")
 	}
-	return &e, nil
+	return nil
 }

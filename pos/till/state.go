@@ -50,12 +50,12 @@ type Basket struct {
 // Key is an idempotency key and the event that it made.
 type Key struct {
 	ID   [16]byte
-	Hash [32]byte // of the call's body
+	Hash [8]byte // the first bytes of the hash of the call's body
 	Seq  uint64
 }
 
 // mostKeys bounds them: whoever repeats a call repeats one of the last.
-const mostKeys = 16
+const mostKeys = 8
 
 // Find returns the basket of that id, nil if it is neither open nor parked.
 func (s *State) Find(id string) *Basket {
@@ -166,15 +166,19 @@ func (s *State) Fold(h *event.Header, r Record, data []byte) (known bool, err er
 }
 
 func (s *State) opened(e *event.ShiftOpened) {
-	s.Shift = Shift{Number: e.Shift, Open: true, Implicit: e.Implicit, Operator: e.Operator}
-	s.Shift.Totals = event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds, Float: e.Float}
+	t := event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds, Float: e.Float}
+	if was := &s.Shift.Totals; !s.Shift.Open { // what was done between two shifts stands in the second
+		t.LinesVoided, t.LinesVoidedSum, t.BasketsVoided, t.BasketsVoidedSum = was.LinesVoided, was.LinesVoidedSum, was.BasketsVoided, was.BasketsVoidedSum
+		t.Copies = was.Copies
+	}
+	s.Shift = Shift{Number: e.Shift, Open: true, Implicit: e.Implicit, Operator: e.Operator, Totals: t}
 	s.Currency = e.Currency
 	s.Date = max(s.Date, e.BusinessDate)
 }
 
 func (s *State) closed(e *event.ShiftClosed) {
 	s.Z = max(s.Z, e.Z)
-	s.Shift = Shift{Number: s.Shift.Number}
+	s.Shift = Shift{Number: s.Shift.Number, Totals: event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds}}
 }
 
 func (s *State) cash(e *event.Cash) {
@@ -308,7 +312,9 @@ func (s *State) step(h *event.Header, r Record, e *event.Basket) {
 
 func (b *Basket) remember(r Record, hash string) {
 	k := Key{ID: r.KeyID, Seq: r.Seq}
-	hex.Decode(k.Hash[:], []byte(hash)) // a hash of another length matches no body
+	if n := 2 * len(k.Hash); len(hash) > n {
+		hex.Decode(k.Hash[:], []byte(hash[:n])) // of another form it matches no body
+	}
 	if len(b.Keys) >= mostKeys {
 		b.Keys = slices.Delete(b.Keys, 0, len(b.Keys)-mostKeys+1)
 	}

@@ -40,7 +40,9 @@ func extract(r chain.Record) (e entry, ok bool, err error) {
 	case event.TypeShiftClosed:
 		e.receipt, err = reportName(data)
 	default:
-		if h.Key == "" || slices.Contains(event.BasketTypes[:], h.Type) { // a basket keeps its keys itself
+		// A basket keeps its keys itself, as long as it is open, and in its own journal.
+		if step := slices.Contains(event.BasketTypes[:], h.Type); h.Key == "" ||
+			step && r.Type != chain.TypeCopy && h.Type != event.TypeBasketVoided {
 			return e, false, nil
 		}
 	}
