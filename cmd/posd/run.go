@@ -103,7 +103,8 @@ func run(c *config.Config, log *logger) (err error) {
 }
 
 // openTerminal opens all with head office's values over the file's. Where that fails
-// and the file's alone do not, head office's are given up: a push closes no shop.
+// and the file's alone do not, head office's are given up: a push closes no shop. Where
+// the failure was one that passes, they are put into force as if they had just come.
 func openTerminal(c *config.Config, log *logger) (*terminal, error) {
 	d := openDownlink(c, log.Logger)
 	open := func() (*terminal, error) {
@@ -125,8 +126,17 @@ func openTerminal(c *config.Config, log *logger) (*terminal, error) {
 	if again != nil {
 		return nil, err // it was not head office's fault
 	}
-	d.GiveUp(err)
+	if passing(err) {
+		d.Later(err)
+	} else {
+		d.GiveUp(err)
+	}
 	return t, nil
+}
+
+// passing says that an error of open is gone when whoever holds what posd needs has ended.
+func passing(err error) bool {
+	return errors.Is(err, journal.ErrLocked) || errors.Is(err, syscall.EADDRINUSE)
 }
 
 // applyLimits makes Go fit the slice, and says so.

@@ -97,6 +97,7 @@ type Downlink struct {
 	mu        sync.Mutex // one order at a time
 	st        state
 	now       *config.Config // in force
+	waits     error          // why the order that is kept is not in force, through no fault of its own
 	strangers float64        // refusals journaled of late, see mayJournal
 	strangeAt time.Time
 }
@@ -129,7 +130,12 @@ func New(o Options) *Downlink {
 	if st.order == nil {
 		return d
 	}
-	c, err := d.kept()
+	if o.Key == nil {
+		d.waits = errNoKey
+		d.log.Error("head office's configuration is kept but not in force, posd.toml alone decides", "serial", st.Serial, "reason", d.waits)
+		return d
+	}
+	c, _, err := d.kept()
 	if err == nil && st.Tries >= maxTries {
 		err = fmt.Errorf("posd was started %d times with it and did not last", st.Tries)
 	}
@@ -143,7 +149,8 @@ func New(o Options) *Downlink {
 	return d
 }
 
-// Enrolled says what the enrolment brought, before the first connection.
+// Enrolled says what the enrolment brought, before the first connection. With a key, what
+// was kept comes into force at that connection.
 func (d *Downlink) Enrolled(shard int, key ed25519.PublicKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -151,18 +158,44 @@ func (d *Downlink) Enrolled(shard int, key ed25519.PublicKey) {
 }
 
 // kept reads the order that is kept, as strictly as when it came.
-func (d *Downlink) kept() (*config.Config, error) {
+func (d *Downlink) kept() (c *config.Config, serial uint64, err error) {
 	o, err := d.open(d.st.order, isConfig)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return d.opt.File.Overlay(name(&o), o.Body)
+	c, err = d.opt.File.Overlay(name(&o), o.Body)
+	return c, o.Serial, err
+}
+
+// resume puts into force what had to wait. Callers hold mu.
+func (d *Downlink) resume(ctx context.Context) {
+	if d.waits == nil || d.opt.Key == nil {
+		return
+	}
+	d.waits = nil
+	c, serial, err := d.kept()
+	if err == nil && d.parts.Check != nil {
+		err = d.parts.Check(c)
+	}
+	if err != nil {
+		d.drop("given up: " + config.Reason(err, wire.MaxReason/2))
+		return
+	}
+	was := d.now.Hash()
+	d.now = c
+	d.log.Info("head office's configuration is in force again", "serial", serial, "config", c.Hash())
+	if err := d.parts.Apply(ctx, c, &event.ConfigApplied{Serial: serial, Config: c.Hash(), Former: was}); err != nil {
+		d.log.Warn("that head office's configuration is in force again is not journaled", "error", err)
+	} else if serial == d.st.Serial && !d.st.Told {
+		d.st.Told = true
+		d.save()
+	}
 }
 
 // drop goes back to posd.toml, before anything is in force.
 func (d *Downlink) drop(why string) {
 	d.log.Error("head office's configuration is given up, posd.toml alone decides", "serial", d.st.Serial, "reason", why)
-	d.now = d.opt.File
+	d.now, d.waits = d.opt.File, nil
 	d.st.State, d.st.Reason, d.st.Told, d.st.order, d.st.Tries = wire.StateRefused, why, false, nil, 0
 	d.save()
 }
@@ -177,8 +210,8 @@ func (d *Downlink) Config() *config.Config {
 // Pushed says whether head office has decided anything of what is in force.
 func (d *Downlink) Pushed() bool { return d.Config() != d.opt.File }
 
-// Without tries posd.toml alone, for a start that failed: GiveUp follows if that helps.
-// Both are for between New and Start.
+// Without tries posd.toml alone, for a start that failed: GiveUp or Later follows if that
+// helps. All are for between New and Start.
 func (d *Downlink) Without() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,12 +225,22 @@ func (d *Downlink) GiveUp(err error) {
 	d.drop("posd did not start with it: " + config.Reason(err, wire.MaxReason/2))
 }
 
+// Later keeps head office's configuration for Start, because what kept posd from opening
+// with it is no fault of its own. What of it takes a start waits for the next one.
+func (d *Downlink) Later(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waits = err
+	d.log.Warn("posd has opened without head office's configuration, at the second attempt", "serial", d.st.Serial, "reason", err)
+}
+
 // Start names the parts, which have been opened with Config and are running, and
 // journals what an earlier start had no time to.
 func (d *Downlink) Start(ctx context.Context, p Parts) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.parts = p
+	d.resume(ctx)
 	d.tell(ctx, d.opt.File.Hash())
 	d.tellCommand(ctx)
 }
@@ -206,7 +249,7 @@ func (d *Downlink) Start(ctx context.Context, p Parts) {
 func (d *Downlink) Lasted() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.st.Tries != 0 {
+	if d.st.Tries != 0 && d.waits == nil {
 		d.st.Tries = 0
 		d.save()
 	}
@@ -216,7 +259,11 @@ func (d *Downlink) Lasted() {
 func (d *Downlink) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Status{Serial: d.st.Serial, Applied: d.st.State == wire.StateApplied, Reason: d.st.Reason, Config: d.now.Hash()}
+	s := Status{Serial: d.st.Serial, Applied: d.st.State == wire.StateApplied, Reason: d.st.Reason, Config: d.now.Hash()}
+	if s.Applied && d.waits != nil {
+		s.Applied, s.Reason = false, "kept, but not in force: "+config.Reason(d.waits, wire.MaxReason/2)
+	}
+	return s
 }
 
 func (d *Downlink) save() bool {
@@ -232,6 +279,7 @@ func (d *Downlink) save() bool {
 
 // Connected takes what head office says over one connection, until ctx ends.
 func (d *Downlink) Connected(ctx context.Context, nc *nats.Conn) error {
+	d.late(ctx)
 	sub, err := nc.SubscribeSync(wire.LivePrefix + wire.ConfigKey(d.opt.Store, d.opt.Terminal))
 	if err != nil {
 		return fmt.Errorf("listen to head office: %w", err)
@@ -264,6 +312,18 @@ func (d *Downlink) Connected(ctx context.Context, nc *nats.Conn) error {
 		default:
 			return fmt.Errorf("listen to head office: %w", err)
 		}
+	}
+}
+
+// late is resume for a key that came after Start.
+func (d *Downlink) late(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeTime)
+	defer cancel()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waits != nil {
+		d.resume(ctx)
+		d.tell(ctx, d.opt.File.Hash())
 	}
 }
 
@@ -383,7 +443,7 @@ func (d *Downlink) decide(ctx context.Context, raw []byte) wire.Answer {
 // tell journals what became of the newest order, if that was not done yet, and puts
 // into force what is to be.
 func (d *Downlink) tell(ctx context.Context, was string) {
-	if d.st.Serial == 0 || d.st.Told || d.parts.Apply == nil {
+	if d.st.Serial == 0 || d.st.Told || d.waits != nil || d.parts.Apply == nil {
 		return
 	}
 	var err error

@@ -43,6 +43,7 @@ type world struct {
 	events   []string
 	applyErr error
 	checkErr error
+	failed   error     // of a start with a push
 	clock    time.Time // zero: not known
 	commands map[string]Command
 }
@@ -103,6 +104,10 @@ func rate(c *config.Config) string { return string(c.Taxes[0].Rate.Append(nil)) 
 func (w *world) start() *Downlink {
 	w.close()
 	w.d = New(w.opt)
+	if w.failed != nil {
+		w.d.Without()
+		w.d.Later(w.failed)
+	}
 	w.applied = append(w.applied, "start "+rate(w.d.Config()))
 	w.d.Start(context.Background(), Parts{
 		Check: func(*config.Config) error { return w.checkErr },
@@ -371,6 +376,54 @@ var scenarios = map[string]func(w *world) error{
 		after := rate(d.Config())
 		w.start()
 		return check(pushed && after == "19" && rate(w.d.Config()) == "19" && strings.Contains(w.d.Status().Reason, "cannot be opened"), "%v", w.d.Status())
+	},
+	"a start without head office's key": func(w *world) error {
+		w.push(order(5, tax("7"), office, "t1"))
+		key := w.opt.Key
+		w.opt.Key = nil
+		for range 2 * maxTries { // it is not a start with it
+			w.start()
+			w.d.Lasted()
+		}
+		status := w.d.Status()
+		w.link()
+		a := w.answer()
+		w.opt.Key = key
+		w.applied = nil
+		w.start()
+		w.link()
+		again := w.answer()
+		return errors.Join(
+			check(!status.Applied && strings.Contains(status.Reason, "hub.office_key") && a.State == wire.StateRefused, "without: %+v, %+v", status, a),
+			check(again.State == wire.StateApplied && again.Serial == 5 && w.d.Status().Applied, "with: %+v, %+v", again, w.d.Status()),
+			check(strings.Join(w.applied, ",") == "start 7", "in force: %v", w.applied),
+			check(strings.Join(w.events, ",") == "applied 5,refused 0", "events: %v", w.events))
+	},
+	"head office's key comes with an enrolment": func(w *world) error {
+		w.push(order(5, tax("7"), office, "t1"))
+		refused := w.push(order(6, "[terminal]\nid = \"x\"\n", office, "t1"))
+		key := w.opt.Key
+		w.opt.Key = nil
+		w.applied = nil
+		w.start()
+		w.d.Enrolled(0, key)
+		w.link()
+		a := w.answer()
+		return errors.Join(
+			check(refused.State == wire.StateRefused && a.State == wire.StateRefused && a.Serial == 6, "%+v, %+v", refused, a),
+			check(rate(w.d.Config()) == "7" && strings.Join(w.applied, ",") == "start 19,7", "in force: %v", w.applied))
+	},
+	"a start that fails through no fault of its own": func(w *world) error {
+		w.push(order(5, tax("7"), office, "t1"))
+		w.applied = nil
+		w.failed = errors.New("address in use")
+		w.start()
+		now, status := rate(w.d.Config()), w.d.Status()
+		w.failed = nil
+		w.start()
+		return errors.Join(
+			check(now == "7" && status.Applied, "%s, %+v", now, status),
+			check(strings.Join(w.applied, ",") == "start 19,7,start 7", "in force: %v", w.applied))
 	},
 	"no key of head office's": func(w *world) error {
 		w.opt.Key = nil

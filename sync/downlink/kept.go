@@ -59,7 +59,7 @@ func Kept(c *config.Config) (*config.Config, error) {
 		return c, fmt.Errorf("%s: %w", StatePath(c), err)
 	}
 	d := &Downlink{opt: Options{Store: c.Terminal.Store, Terminal: c.Terminal.ID, Key: key, File: c}, st: st}
-	over, err := d.kept()
+	over, _, err := d.kept()
 	if err != nil {
 		return c, fmt.Errorf("head office's configuration is not in force: %w", err)
 	}
