@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"posd/sync/ledger"
@@ -41,10 +42,22 @@ func readSettled(tx ledger.Tx, r *ledger.Receipt) (*Settled, error) {
 	return s, json.Unmarshal(v, s)
 }
 
-// unsettle: what was settled for some sales is not for one more.
-func unsettle(tx ledger.Tx, rows []ledger.Receipt) error {
+// unsettle: what was settled for some sales is not for one more. The number is locked, as
+// settle does it: who settles on another hub has either seen these rows, or is done, and
+// then it is undone here.
+func (g *judge) unsettle(tx ledger.Tx, rows []ledger.Receipt) error {
+	keys := make([]string, len(rows))
 	for i := range rows {
-		if err := tx.DeleteDoc(kindSettled, settledKey(&rows[i])); err != nil {
+		keys[i] = settledKey(&rows[i])
+	}
+	slices.Sort(keys) // two hubs lock in one order
+	for _, key := range slices.Compact(keys) {
+		if g.bug != bugNoNumberLock {
+			if _, _, err := tx.Doc(kindSettled, key); err != nil {
+				return err
+			}
+		}
+		if err := tx.DeleteDoc(kindSettled, key); err != nil {
 			return err
 		}
 	}

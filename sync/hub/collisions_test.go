@@ -1,11 +1,18 @@
 package hub
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"posd/pos/event"
 	"posd/sync/ledger"
+	"posd/sync/ledger/pgtest"
 	"posd/sync/wire"
 )
 
@@ -53,6 +60,86 @@ func TestSettle(t *testing.T) {
 		check(2, 5, 5)
 		if err := r.all(k.events(map[ledger.Name]string{}), k.names()); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// pausing is a ledger whose first reader of collisions, in an Update, stops behind them.
+type pausing struct {
+	ledger.Ledger
+	once     sync.Once
+	read, on chan struct{}
+}
+
+type pausingTx struct {
+	ledger.Tx
+	l *pausing
+}
+
+func (l *pausing) Update(ctx context.Context, fn func(ledger.Tx) error) error {
+	return l.Ledger.Update(ctx, func(tx ledger.Tx) error { return fn(pausingTx{tx, l}) })
+}
+
+func (t pausingTx) Collisions(after ledger.Receipt, fn func(ledger.Receipt, time.Time) (bool, error)) error {
+	err := t.Tx.Collisions(after, fn)
+	t.l.once.Do(func() { close(t.l.read); <-t.l.on })
+	return err
+}
+
+// settledMeanwhile has one more sale with a number come in while another hub has looked at
+// the sales and is about to settle the number.
+func settledMeanwhile(t *testing.T, b bug) error {
+	r := newRig(t, b)
+	r.o.LedgerURL = pgtest.Shared(t).Database(t)
+	r.start()
+	k := newTill(t, "t1", keyA, nil)
+	sell := func() uint64 {
+		k.add(event.RecordType, sale("t1-1-1", int(k.last())))
+		return r.publish(wire.UpSubject(0, "s1", "t1", k.id), bytesOf(t, k.parcel(1, k.last())))
+	}
+	sell()
+	r.settle(sell())
+	l := &pausing{Ledger: r.h.ledger, read: make(chan struct{}), on: make(chan struct{})}
+	other := &Hub{ledger: l, opt: r.h.opt}
+	done := make(chan error, 1)
+	go func() {
+		_, err := other.settle(t.Context(), settleRequest{Store: "s1", Terminal: "t1", Receipt: "t1-1-1", Decider: Decider{By: "ada", Why: "both are right"}})
+		done <- err
+	}()
+	<-l.read
+	third := sell()
+	db, err := pgx.Connect(t.Context(), r.o.LedgerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.WithoutCancel(t.Context()))
+	r.eventually("it is in, or waits for the number", func() bool {
+		waits := 0
+		if err := db.QueryRow(t.Context(), `select count(*) from pg_locks where locktype = 'advisory' and not granted
+			and database = (select oid from pg_database where datname = current_database())`).Scan(&waits); err != nil {
+			t.Error(err)
+		}
+		return waits > 0 || r.chain(k.id).Last == k.last()
+	})
+	close(l.on)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	r.settle(third)
+	if n := r.h.collisionCount(); n != 1 {
+		return fmt.Errorf("%d numbers are open: nobody has seen to the third sale", n)
+	}
+	return r.all(k.events(map[ledger.Name]string{}), k.names())
+}
+
+// TestSettleMeanwhile: what somebody has not seen is not settled.
+func TestSettleMeanwhile(t *testing.T) {
+	if err := settledMeanwhile(t, noBug); err != nil {
+		t.Error(err)
+	}
+	t.Run("control", func(t *testing.T) {
+		if settledMeanwhile(t, bugNoNumberLock) == nil {
+			t.Error("passes: the check proves nothing")
 		}
 	})
 }

@@ -212,7 +212,7 @@ func (g *judge) finish(tx ledger.Tx, pos *ledger.Position) (err error) {
 		if g.tally.collisions, err = tx.PutReceipts(g.receipts, g.now()); err != nil {
 			return err
 		}
-		if err := unsettle(tx, g.tally.collisions); err != nil {
+		if err := g.unsettle(tx, g.tally.collisions); err != nil {
 			return err
 		}
 	}
@@ -390,5 +390,6 @@ const (
 	bugNoLimit       // the quarantine grows without end
 	bugBlindHoles    // of what was declared lost, only the end of a parcel is looked for
 	bugShutsNew      // a rotation that the terminal calls failed shuts the new key out
+	bugNoNumberLock  // one more sale with a number does not wait for who is settling it
 	bugNoReread      // what did not fit into the quarantine is never looked at again
 )
