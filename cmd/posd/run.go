@@ -298,7 +298,7 @@ func (t *terminal) openUplink() (err error) {
 
 // lost journals that records are declared lost, and signs it.
 func (t *terminal) lost(ctx context.Context, m *journal.MissingError) error {
-	err := t.register.Note(ctx, &event.RecordsLost{First: m.First, Last: m.Last, Head: m.Head.String(),
+	err := t.note(ctx, &event.RecordsLost{First: m.First, Last: m.Last, Head: m.Head.String(),
 		File: m.Damage.File, Offset: uint64(max(0, m.Damage.Offset)), Reason: fmt.Sprint(m.Damage.Err)}, nil)
 	if err != nil {
 		return err

@@ -2,15 +2,21 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"posd/journal"
 	"posd/pos/config"
+	"posd/pos/event"
+	"posd/pos/register"
 	"posd/sync/downlink"
 	"posd/sync/wire"
 )
@@ -80,5 +86,58 @@ func TestPushOutlastsABusyAddress(t *testing.T) {
 	over, err := downlink.Kept(c)
 	if err != nil || string(over.Taxes[0].Rate.Append(nil)) != "7" {
 		t.Errorf("what is kept for the next start: %v", err)
+	}
+}
+
+// TestLostWaitsForItsTurn: lost records are journaled, however many sales wait before.
+func TestLostWaitsForItsTurn(t *testing.T) {
+	s := newSite(t)
+	c, _, err := config.Load(s.conf, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	term, err := openTerminal(c, newLogger(onLine(func(string) {}), config.Log{Format: "text"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	noted := make(chan error)
+	sent := 0
+	for full := false; !full; sent++ { // nobody takes them from the queue yet
+		go func() {
+			noted <- term.register.Note(ctx, &event.ConfigRefused{Serial: 1, Config: c.Hash(), Reason: "test"}, nil)
+		}()
+		select {
+		case err := <-noted:
+			if full = errors.Is(err, register.ErrBusy); !full {
+				t.Fatal(err)
+			}
+			sent--
+		case <-time.After(time.Millisecond):
+		}
+	}
+	lost := make(chan error, 1)
+	go func() {
+		lost <- term.lost(ctx, &journal.MissingError{First: 1, Last: 1, Damage: &journal.CorruptError{File: "0000000001.seg", Err: errors.New("test")}})
+	}()
+	select {
+	case err := <-lost:
+		t.Errorf("with a full queue: %v", err)
+		lost <- nil
+	case <-time.After(3 * busy):
+	}
+	term.goDo("index", term.view.Run)
+	term.goDo("register", term.register.Run)
+	for range sent {
+		if err := <-noted; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-lost; err != nil {
+		t.Errorf("lost records are not journaled: %v", err)
+	}
+	if err := term.stop("test"); err != nil {
+		t.Fatal(err)
 	}
 }

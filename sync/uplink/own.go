@@ -36,9 +36,10 @@ type mark struct {
 
 // own is guarded by Uplink.mu.
 type own struct {
-	lost  []span
-	marks []mark
-	fresh bool // marks were made since the file was written
+	lost   []span
+	untold []span // declared lost too, but the journal did not take that; not in the file
+	marks  []mark
+	fresh  bool // marks were made since the file was written
 }
 
 // grew notes that records up to seq are durable.
@@ -84,24 +85,36 @@ func (o *own) age(seq, floor uint64) time.Duration {
 	return max(0, time.Since(since))
 }
 
-// addLost notes a declaration, and reports whether it is a new one.
-func (u *Uplink) addLost(s span) bool {
+// addLost notes a declaration, and whether it is in the journal: one that is not is made
+// again if it comes to that.
+func (u *Uplink) addLost(s span, told bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if slices.Contains(u.own.lost, s) {
-		return false
+	list := &u.own.untold
+	if told {
+		list, u.own.untold = &u.own.lost, slices.DeleteFunc(u.own.untold, func(o span) bool { return o == s })
 	}
-	u.own.lost = append(u.own.lost, s)
-	u.own.lost = u.own.lost[max(0, len(u.own.lost)-maxLost):]
-	return true
+	if !slices.Contains(*list, s) {
+		*list = append(*list, s)
+		*list = (*list)[max(0, len(*list)-maxLost):]
+	}
+}
+
+// toldLost says whether a declaration is in the journal.
+func (u *Uplink) toldLost(s span) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Contains(u.own.lost, s)
 }
 
 // lostFrom counts what is declared lost, of what the terminal would still hold: what is
 // older has left with the rest of its time.
 func (o *own) lostFrom(oldest uint64) (n uint64) {
-	for _, s := range o.lost {
-		if s.last >= oldest {
-			n += s.last + 1 - max(s.first, oldest)
+	for _, list := range [][]span{o.lost, o.untold} {
+		for _, s := range list {
+			if s.last >= oldest {
+				n += s.last + 1 - max(s.first, oldest)
+			}
 		}
 	}
 	return n

@@ -33,13 +33,15 @@ type rot struct {
 	next        time.Time // not before then again
 	looks       int
 	hard        bool // in one of them a page could not be read at all
+	tells       int  // attempts to journal the declaration
 }
 
 const (
 	minLooks = 5
-	// lostLimit bounds the journaling of a declaration, which is not worth more waiting:
-	// a journal that takes nothing any more can still be shipped.
+	// lostLimit bounds an attempt to journal a declaration, and maxTells their number:
+	// more waiting it is not worth, a journal that takes nothing any more can still be shipped.
 	lostLimit = 5 * time.Second
+	maxTells  = 5
 )
 
 func isDamage(err error) bool {
@@ -104,14 +106,12 @@ func (u *Uplink) missing(ctx context.Context, m *journal.MissingError) (p wire.P
 
 // declare states that records are lost: first in the journal, then to the hub.
 func (u *Uplink) declare(ctx context.Context, m *journal.MissingError) (wire.Parcel, bool, error) {
-	u.log.Error("uplink: records that head office lacks are declared lost; keep the disk, posctl salvage may find them yet", "error", m)
-	if u.addLost(span{m.First, m.Last}) && u.opt.Lost != nil {
-		ctx, cancel := context.WithTimeout(ctx, lostLimit)
-		if err := u.opt.Lost(ctx, m); err != nil {
-			u.log.Error("uplink: the declaration of lost records is not in the journal", "error", err)
-		}
-		cancel()
+	if !u.tellLost(ctx, m) {
+		u.rot.next = time.Now().Add(u.opt.t.look)
+		u.Beat()
+		return wire.Parcel{}, false, nil
 	}
+	u.log.Error("uplink: records that head office lacks are declared lost; keep the disk, posctl salvage may find them yet", "error", m)
 	u.dirty = true
 	u.save()
 	u.m.holes.Inc()
@@ -122,6 +122,28 @@ func (u *Uplink) declare(ctx context.Context, m *journal.MissingError) (wire.Par
 		p.Prev = u.prev
 	}
 	return p, true, nil
+}
+
+// tellLost has a declaration journaled, each once. false: not yet, try again.
+func (u *Uplink) tellLost(ctx context.Context, m *journal.MissingError) bool {
+	s := span{m.First, m.Last}
+	var err error
+	if u.opt.Lost != nil && !u.toldLost(s) {
+		ctx, cancel := context.WithTimeout(ctx, lostLimit)
+		defer cancel()
+		err = u.opt.Lost(ctx, m)
+	}
+	if err == nil {
+		u.addLost(s, true)
+		return true
+	}
+	u.rot.tells++
+	u.log.Error("uplink: the declaration of lost records is not in the journal", "attempt", u.rot.tells, "error", err)
+	if u.rot.tells < maxTells {
+		return false
+	}
+	u.addLost(s, false)
+	return true
 }
 
 // passed forgets a place that was got over.

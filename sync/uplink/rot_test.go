@@ -144,6 +144,33 @@ func TestRot(t *testing.T) {
 	}
 }
 
+// TestLostIsJournaled: a journal that does not take a declaration at once takes it later,
+// once, and before head office hears of it; one that never does keeps nothing up.
+func TestLostIsJournaled(t *testing.T) {
+	for _, row := range []struct{ fails, calls, told int }{{0, 1, 1}, {2, 3, 1}, {1000, maxTells, 0}} {
+		s := newHub(t).start()
+		tl := newKeeper(t, "t1", time.Hour)
+		tl.sellPages()
+		tl.rot(2, 5, pageBytes)
+		var calls, told int
+		var holes uint64
+		tl.more = func(o *Options) {
+			o.Lost = func(context.Context, *journal.MissingError) error {
+				if calls++; calls <= row.fails {
+					return errors.New("too many sales at once")
+				}
+				told, holes = told+1, tl.u.Status().Holes
+				return nil
+			}
+		}
+		tl.link(s.addr, s.tokenFile(), noBug)
+		tl.waitSettled()
+		if st := tl.u.Status(); calls != row.calls || told != row.told || holes != 0 || st.Holes != 1 || st.Lost == 0 || st.Rot != "" {
+			t.Errorf("%d failures: %d calls, told %d times, after %d holes; %+v", row.fails, calls, told, holes, st)
+		}
+	}
+}
+
 // again starts the uplink anew with its state, and without it: it goes on, declares
 // nothing a second time, and knows what was lost.
 func (tl *till) again(s *hubServer, lost []span) error {
