@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -63,7 +64,7 @@ func (t *terminal) rotateKey(ctx context.Context, nc *nats.Conn, o *wire.Order) 
 	}
 	seed, err := kp.Seed()
 	if err == nil {
-		err = writeCreds(path, jwt, seed)
+		err = replaceCreds(path, jwt, seed, writeDurably)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("the old key stays: %w", err)
@@ -88,9 +89,32 @@ func try(nc *nats.Conn, jwt string, kp nkeys.KeyPair) error {
 	return c.FlushTimeout(tryTime)
 }
 
+// credsFile is the text of a file of credentials.
+func credsFile(jwt string, seed []byte) []byte {
+	return fmt.Appendf(nil, "-----BEGIN NATS USER JWT-----\n%s\n------END NATS USER JWT------\n\n"+
+		"-----BEGIN USER NKEY SEED-----\n%s\n------END USER NKEY SEED------\n", jwt, seed)
+}
+
 // writeCreds replaces a file of credentials at once or not at all.
 func writeCreds(path, jwt string, seed []byte) error {
-	text := fmt.Appendf(nil, "-----BEGIN NATS USER JWT-----\n%s\n------END NATS USER JWT------\n\n"+
-		"-----BEGIN USER NKEY SEED-----\n%s\n------END USER NKEY SEED------\n", jwt, seed)
-	return writeDurably(path, text)
+	return writeDurably(path, credsFile(jwt, seed))
+}
+
+// replaceCreds is writeCreds whose error says that the file is the old one. What fails
+// behind the rename is none, for the next connection takes the new key: it is made durable
+// at the second attempt, or by the kernel.
+func replaceCreds(path, jwt string, seed []byte, write func(string, []byte) error) error {
+	text := credsFile(jwt, seed)
+	replaced := func() bool {
+		now, err := os.ReadFile(path)
+		return err == nil && bytes.Equal(now, text)
+	}
+	err := write(path, text)
+	if err == nil || !replaced() {
+		return err
+	}
+	if err = write(path, text); replaced() {
+		return nil
+	}
+	return err
 }
