@@ -66,7 +66,7 @@ func (h *Hub) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path)
 	})
-	return mux
+	return h.bodies.timely(mux)
 }
 
 // badRequest is an error whose text is for the caller.
@@ -103,6 +103,7 @@ func (h *Hub) authorized(f func(http.ResponseWriter, *http.Request) error) http.
 			problem(w, http.StatusUnauthorized, "send the token of the file api.token as: Authorization: Bearer <token>")
 			return
 		}
+		readWithin(w, r, h.bodies.caller)
 		err := f(w, r)
 		var bad *badRequest
 		var no *refusedRequest

@@ -81,6 +81,7 @@ type Hub struct {
 	tls    *tls.Config    // nil: none
 
 	accountLocks accountLocks
+	bodies       bodyTimes
 
 	officeMu   sync.Mutex
 	officeKey  ed25519.PrivateKey // once it was needed
@@ -109,7 +110,7 @@ func Open(o Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{opt: o, log: o.Log, id: rand.Text(), ledger: l, orders: newOrderer(), enrolLimit: rate.NewLimiter(enrolRate, enrolBurst)}
+	h := &Hub{opt: o, log: o.Log, id: rand.Text(), ledger: l, bodies: bodyTimes{strangerTime, callerTime}, orders: newOrderer(), enrolLimit: rate.NewLimiter(enrolRate, enrolBurst)}
 	for _, n := range o.Shards {
 		h.shards = append(h.shards, newShard(h, n))
 	}
