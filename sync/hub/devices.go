@@ -389,7 +389,8 @@ func (h *Hub) sysConn() (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nats.Connect(url, append(opts, nats.Name("poshub system"), nats.UserCredentialBytes(creds), nats.MaxReconnects(-1))...)
+	return nats.Connect(url, append(opts, nats.Name("poshub system"), nats.UserCredentialBytes(creds),
+		nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort())...) // servers that are set up anew refuse it for a while
 }
 
 // pusher tells NATS servers of your own of accounts: they keep them, in their resolver

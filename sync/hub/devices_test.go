@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -385,5 +386,67 @@ func TestAccountsUntaught(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("still to be told: %q", left)
 		}
+	}
+}
+
+// TestSystemConnectionStays: servers that refuse the hub for a while, as when they were
+// set up anew, are asked again until they do not, and a connection that is closed all the
+// same ends the listening, so that it begins anew.
+func TestSystemConnectionStays(t *testing.T) {
+	mine, other := t.TempDir(), t.TempDir()
+	open := func(dir, listen string) *Hub {
+		t.Helper()
+		h, err := Open(Options{Dir: dir, NATSListen: listen, Auth: AuthJWT})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	first := open(mine, "127.0.0.1:0")
+	url := first.NATSURL()
+	address := strings.TrimPrefix(url, "nats://")
+	h := &Hub{opt: Options{NATSURL: url}, keys: first.keys, fleet: first.fleet}
+	nc, err := h.sysConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("never happened: ", what)
+			}
+		}
+	}
+	stranger := open(other, address)
+	until("refused three times", func() bool {
+		if nc.IsClosed() {
+			t.Fatal("it has given up: ", nc.LastError())
+		}
+		v, err := stranger.srv.Varz(nil)
+		return err == nil && v.TotalConnections >= 3+1 // and the stranger's own
+	})
+	if err := stranger.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(mine, address)
+	defer again.Close()
+	until("it is let in again", nc.IsConnected)
+
+	ended := make(chan error, 1)
+	go func() { ended <- h.hear(t.Context(), nc) }()
+	until("it listens", func() bool { return nc.NumSubscriptions() == 2 })
+	nc.Close()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errClosed) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it listens to a connection that is closed")
 	}
 }

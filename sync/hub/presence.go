@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,6 +45,13 @@ func (h *Hub) hearServers(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
+	return h.hear(ctx, nc)
+}
+
+// hear ends with ctx, or with an error when the connection is closed for good.
+func (h *Hub) hear(ctx context.Context, nc *nats.Conn) error {
+	closed := make(chan struct{})
+	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
 	for subject, f := range map[string]func([]byte){connectEvents: h.fleet.came, disconnectEvents: h.fleet.went} {
 		sub, err := nc.Subscribe(subject, func(m *nats.Msg) { f(m.Data) })
 		if err != nil {
@@ -53,9 +61,15 @@ func (h *Hub) hearServers(ctx context.Context) error {
 			return err
 		}
 	}
-	<-ctx.Done()
-	return nil
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-closed:
+		return errors.Join(errClosed, nc.LastError())
+	}
 }
+
+var errClosed = errors.New("the connection to the system account was closed")
 
 // serverEvent is what of a server's event matters here.
 type serverEvent struct {
