@@ -203,13 +203,15 @@ func (h *Hub) rotateKey(ctx context.Context, q *CommandRequest, answers <-chan w
 }
 
 // proven verifies that the key of the terminal's journal has signed for a new key. The
-// journal into which records came last counts. Without a key in its birth record, the
+// journal into which it sent records last counts: an import of a dead board's journal makes
+// that one no newer, it counts only where there is no other. Without a key in its birth record, the
 // terminal's account alone speaks for it.
 func (h *Hub) proven(ctx context.Context, a *wire.Answer, k *wire.NewKey) (bool, error) {
 	var newest ledger.Chain
 	err := h.ledger.View(ctx, func(tx ledger.Tx) error {
 		return tx.Chains(func(c ledger.Chain) error {
-			if c.Store == a.Store && c.Terminal == a.Terminal && c.Updated.After(newest.Updated) {
+			if c.Store == a.Store && c.Terminal == a.Terminal && (c.Imported == newest.Imported && c.Updated.After(newest.Updated) ||
+				c.Imported != newest.Imported && (newest.Imported || newest.Updated.IsZero())) {
 				newest = c
 			}
 			return nil

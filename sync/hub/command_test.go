@@ -146,3 +146,58 @@ func TestRotateHalf(t *testing.T) {
 		}
 	})
 }
+
+// TestProvenByWhoSells: after a dead board's journal was imported, the key of the journal
+// that the terminal sells with counts still.
+func TestProvenByWhoSells(t *testing.T) {
+	onEachStore(t, func(t *testing.T, url string) {
+		r := newRig(t, noBug)
+		r.o.LedgerURL = url
+		r.start()
+		dead, alive := newTill(t, "t1", keyA, nil), newTill(t, "t1", keyB, nil)
+		a := wire.Answer{Store: "s1", Terminal: "t1", Serial: 7}
+		check := func(when string, byDead, byAlive bool) {
+			t.Helper()
+			for key, want := range map[string]bool{"dead": byDead, "alive": byAlive} {
+				signs := map[string]ed25519.PrivateKey{"dead": keyA, "alive": keyB}[key]
+				k := wire.MakeNewKey("s1", "t1", 7, "U", signs)
+				if ok, err := r.h.proven(t.Context(), &a, &k); ok != want || (err == nil) != want {
+					t.Errorf("%s, signed by the %s board's key: %v %v", when, key, ok, err)
+				}
+			}
+		}
+		ship := func(k *till) {
+			k.sell(1, 100, 5)
+			r.settle(r.publish(wire.UpSubject(0, "s1", "t1", k.id), bytesOf(t, k.parcel(1, k.last()))))
+		}
+		ship(dead)
+		check("before the board dies", true, false)
+		ship(alive)
+		check("with the new board", false, true)
+		dead.sell(1, 200, 5)
+		r.bring(dead, 1, dead.last())
+		check("with the dead one's last sales", false, true)
+		ship(alive)
+		check("later", false, true)
+		ship(dead)
+		check("with the dead one alive again", true, false)
+	})
+}
+
+// TestProvenByImport: where all that head office has was imported, the newest of it counts.
+func TestProvenByImport(t *testing.T) {
+	r := newRig(t, noBug)
+	r.start()
+	k := newTill(t, "t1", keyA, nil)
+	k.sell(1, 100, 5)
+	r.bring(k, 1, k.last())
+	for _, c := range []struct {
+		key ed25519.PrivateKey
+		ok  bool
+	}{{keyA, true}, {keyB, false}} {
+		n := wire.MakeNewKey("s1", "t1", 7, "U", c.key)
+		if ok, err := r.h.proven(t.Context(), &wire.Answer{Store: "s1", Terminal: "t1", Serial: 7}, &n); ok != c.ok || (err == nil) != c.ok {
+			t.Errorf("%v %v, want %v", ok, err, c.ok)
+		}
+	}
+}

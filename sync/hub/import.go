@@ -133,7 +133,7 @@ func (h *Hub) importParcels(w http.ResponseWriter, r *http.Request) error {
 	at := h.opt.now()
 	err = h.enterOffice(r.Context(), func(tx ledger.Tx, g *judge) error {
 		out, counts = ImportReply{Results: []ImportResult{}, Run: in.run}, [aside + 1]int{}
-		g.history = in.history
+		g.imports, g.history = true, in.history
 		for i := range in.messages {
 			res, v, err := g.importOne(tx, &in.messages[i])
 			if err != nil {

@@ -112,6 +112,7 @@ type judge struct {
 	bug     bug
 	tally   tally
 
+	imports bool // office: the records are from a disk, not from the terminal
 	history bool // office: what follows a gap belongs to another history
 
 	last     ledger.Quarantined // set aside last
@@ -169,7 +170,7 @@ func (g *judge) apply(tx ledger.Tx, m *message) (c ledger.Chain, v verdict, touc
 	case g.office && v != entered:
 		return before, v, false, nil // nobody has to be told, or asked
 	case v != gap:
-		c.Held = ""
+		c.Held, c.Imported = "", g.imports
 	}
 	if len(g.out) > out {
 		if err := g.follow(tx, &c, out); err != nil {

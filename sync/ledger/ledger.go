@@ -145,11 +145,12 @@ type Chain struct {
 	Head     chain.Head `json:"-"`                // head(Last)
 	Records  uint64     `json:"records"`
 	Events   uint64     `json:"events"`
-	Lost     uint64     `json:"lost,omitempty"`   // records inside holes
-	Want     uint64     `json:"want,omitempty"`   // record asked for; 0 = none
-	Held     string     `json:"held,omitempty"`   // why its parcels are set aside
-	Copied   uint64     `json:"copied,omitempty"` // of Events: came first, or only, as copies in another journal
-	Signed   uint64     `json:"signed,omitempty"` // last record under a checkpoint that was verified
+	Lost     uint64     `json:"lost,omitempty"`     // records inside holes
+	Want     uint64     `json:"want,omitempty"`     // record asked for; 0 = none
+	Held     string     `json:"held,omitempty"`     // why its parcels are set aside
+	Copied   uint64     `json:"copied,omitempty"`   // of Events: came first, or only, as copies in another journal
+	Imported bool       `json:"imported,omitempty"` // its last records were brought in at head office, not by the terminal
+	Signed   uint64     `json:"signed,omitempty"`   // last record under a checkpoint that was verified
 
 	PublicKey []byte        `json:"public_key,omitempty"` // of the birth record
 	Parent    *chain.Parent `json:"parent,omitempty"`     // likewise
