@@ -89,8 +89,7 @@ func (t *terminal) bundle() ([]byte, error) {
 	c := t.downlink.Config()
 	var files, text bytes.Buffer
 	var buf []byte
-	given, _ := filepath.Glob(filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), "*"))
-	b := support.Bundle{Left: wire.MaxBundle - 4<<10, Secrets: support.Secrets(c, given...), Put: func(name string, content []byte) error {
+	b := support.Bundle{Left: wire.MaxBundle - 4<<10, Secrets: support.Secrets(c, givenCredentials()...), Put: func(name string, content []byte) error {
 		buf = wire.AppendFile(buf[:0], name, content)
 		files.Write(buf)
 		return nil
@@ -116,6 +115,14 @@ func (t *terminal) bundle() ([]byte, error) {
 	b.Text("log.txt", 64<<10, t.last.text())
 	defer debug.FreeOSMemory()
 	return s2.Encode(nil, files.Bytes()), b.Err
+}
+
+// givenCredentials are the files that systemd has handed over: none without it.
+func givenCredentials() (paths []string) {
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		paths, _ = filepath.Glob(filepath.Join(dir, "*"))
+	}
+	return paths
 }
 
 // verbosity is the log's level: the configuration's, or for a while another.
