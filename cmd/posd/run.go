@@ -296,14 +296,10 @@ func (t *terminal) openUplink() (err error) {
 	return err
 }
 
-// lost journals that records are declared lost, and signs it.
+// lost journals that records are declared lost; the register signs it.
 func (t *terminal) lost(ctx context.Context, m *journal.MissingError) error {
-	err := t.note(ctx, &event.RecordsLost{First: m.First, Last: m.Last, Head: m.Head.String(),
+	return t.note(ctx, &event.RecordsLost{First: m.First, Last: m.Last, Head: m.Head.String(),
 		File: m.Damage.File, Offset: uint64(max(0, m.Damage.Offset)), Reason: fmt.Sprint(m.Damage.Err)}, nil)
-	if err != nil {
-		return err
-	}
-	return t.journal.Checkpoint()
 }
 
 // enrolled opens the uplink of a terminal that was let in while it ran.
