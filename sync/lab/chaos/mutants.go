@@ -31,13 +31,15 @@ var mutants = []mutant{
 	{"Msg-Id instead of the fence", "POSD_PLANTED_BUG=msg-id", twice, lateLanding},
 	{"last message trusted without its head", "POSD_PLANTED_BUG=trust-last", lost, restoredTill},
 	{"freed on the acknowledgement", "POSD_PLANTED_BUG=free-on-ack", lost, forgetfulServer},
-	{"commit not idempotent", "POSHUB_PLANTED_BUG=not-idempotent", twice, rolledBack},
+	{"commit not idempotent", notIdempotent, twice, rolledBack},
 	{"position outside the transaction", "POSHUB_PLANTED_BUG=position-first", lost, killedHub},
 	{"events published without a fence", "POSHUB_PLANTED_BUG=outbox-no-fence", twice, lateEvent},
 	{"events that were sent count as published", "POSHUB_PLANTED_BUG=outbox-sent-is-out", lost, tornEvent},
 	{"a name without its head", "POSHUB_PLANTED_BUG=no-heads", lost, clonedSmall},
 	{"copies and originals not compared", "POSHUB_PLANTED_BUG=no-names", twice, clonedSmall},
 }
+
+const notIdempotent = "POSHUB_PLANTED_BUG=not-idempotent"
 
 // plant runs each scene with its bug, and each once without, two at a time. It returns
 // how many bugs were caught of how many.
@@ -87,7 +89,9 @@ func (b *bench) plant(ctx context.Context, seed uint64, only string) (caught, pl
 				begin := time.Now()
 				err := b.stage(ctx, "planted-"+id, store, seed+uint64(i), m.scene, m.env)
 				switch k := kindOf(err); {
-				case err == nil || k != 0 && k != m.shows:
+				// Head office that goes back while it takes the same in again lacks what is
+				// yet to come, until it has it twice: which is seen first is chance.
+				case err == nil || k != 0 && k != m.shows && !(k == lost && m.env == notIdempotent):
 					b.say("planted %s: NOT CAUGHT as %q: %v", what, m.shows, err)
 					return nil
 				case k == 0:
