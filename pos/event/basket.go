@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"posd/pos"
@@ -78,11 +79,7 @@ func (e *Basket) AppendEvent(dst []byte, h Header) ([]byte, error) {
 }
 
 func (e *Basket) check() error {
-	known := false
-	for _, t := range BasketTypes {
-		known = known || t == e.Type
-	}
-	if !known {
+	if !slices.Contains(BasketTypes[:], e.Type) {
 		return fmt.Errorf("%w: type %s", ErrValue, e.Type)
 	}
 	if e.Prices > pos.Exclusive || e.N < 0 || e.N > MostLine || e.Lines < 0 || e.Age < 0 || e.MinAge < 0 {

@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"slices"
 
 	"posd/pos"
 )
@@ -37,11 +38,7 @@ type Count struct {
 
 // AppendEvent is like SaleCompleted.AppendEvent.
 func (e *Cash) AppendEvent(dst []byte, h Header) ([]byte, error) {
-	known := false
-	for _, t := range CashTypes {
-		known = known || t == e.Type
-	}
-	if !known {
+	if !slices.Contains(CashTypes[:], e.Type) {
 		return dst, fmt.Errorf("%w: type %s", ErrValue, e.Type)
 	}
 	for i := range e.Counts {

@@ -1,6 +1,9 @@
 package event
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Types of what operators do at the till beside selling.
 const (
@@ -26,11 +29,7 @@ type Operator struct {
 
 // AppendEvent is like SaleCompleted.AppendEvent.
 func (e *Operator) AppendEvent(dst []byte, h Header) ([]byte, error) {
-	known := false
-	for _, t := range OperatorTypes {
-		known = known || t == e.Type
-	}
-	if !known || e.Failures < 0 || e.Copy < 0 {
+	if !slices.Contains(OperatorTypes[:], e.Type) || e.Failures < 0 || e.Copy < 0 {
 		return dst, fmt.Errorf("%w: type %s, %d failures, copy %d", ErrValue, e.Type, e.Failures, e.Copy)
 	}
 	dst = appendHeader(dst, e.Type, h)

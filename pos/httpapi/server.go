@@ -402,6 +402,17 @@ func (at route) needsToken() bool {
 	return false
 }
 
+// methods are those that a route takes.
+func (at route) methods() string {
+	switch at {
+	case routeCheckout, routeStep:
+		return "POST"
+	case routeBaskets:
+		return "GET, HEAD, POST"
+	}
+	return "GET, HEAD"
+}
+
 // serve answers one request that the guard let through.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 	needs := at.needsToken() || (at == routeMetrics || at == routeSchema) && !near(r)
@@ -416,18 +427,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 	case at == routeNone || at == routeDebug && !onSocket(r):
 		return s.refused(w, refuse("not-found", "there is nothing at this path; /debug/schema describes what there is"))
 	}
-	allow := "GET, HEAD"
-	switch at {
-	case routeCheckout, routeStep:
-		allow = "POST"
-	case routeBaskets:
-		allow = "GET, HEAD, POST"
-		if r.Method == http.MethodPost {
-			at = routeStep
-		}
-	}
+	allow := at.methods()
 	if !allowed(allow, r.Method) {
 		return notAllowed(w, allow)
+	}
+	if at == routeBaskets && r.Method == http.MethodPost {
+		at = routeStep
 	}
 	front := ""
 	if needs {

@@ -293,7 +293,7 @@ func (r *Register) roll(now time.Time, trust event.Clock, operator string, class
 	h := event.Header{Time: now, Clock: trust}
 	s := &r.state
 	if s.Shift.Open && s.Shift.Implicit && date != s.Date {
-		e := s.EndImplicit()
+		e := s.Closing()
 		seq, err := r.append(class, e, h, 1024+160*len(e.Totals.Taxes))
 		if err != nil {
 			return err

@@ -64,7 +64,7 @@ func (s *State) edit(o Step, r Rules, kind string, change func(b *Basket, e *eve
 	if err := change(c, e); err != nil {
 		return nil, err
 	}
-	t, err := c.totals(r)
+	t, err := c.Sums(r)
 	if err != nil {
 		return nil, Refusal(err, "")
 	}
@@ -80,7 +80,7 @@ func (s *State) edit(o Step, r Rules, kind string, change func(b *Basket, e *eve
 	default:
 		most = 0 // what ends something is never refused for room
 	}
-	if open := e.Type == event.TypeTenderApproved && len(c.Tenders) == len(b.Tenders); open {
+	if kind == event.TypeTenderApproved && len(c.Tenders) == len(b.Tenders) {
 		most = 0 // it was pending, and room was kept for its end
 	}
 	if err := s.fits(b, c, most); err != nil {
@@ -111,12 +111,6 @@ func (b *Basket) clone() *Basket {
 	return &c
 }
 
-// totals computes a clone's sums. Shares of the sale's discounts stay out of the lines.
-func (b *Basket) totals(r Rules) (pos.Totals, error) {
-	_, _, t, err := b.compute(r)
-	return t, err
-}
-
 // compute returns the basket as the lines and discounts of a sale, with its sums.
 func (b *Basket) compute(r Rules) ([]pos.Line, []pos.Discount, pos.Totals, error) {
 	lines, off := make([]pos.Line, len(b.Lines)), slices.Clone(b.Discounts)
@@ -129,7 +123,10 @@ func (b *Basket) compute(r Rules) ([]pos.Line, []pos.Discount, pos.Totals, error
 }
 
 // Sums are the basket's taxes and total as they are now.
-func (b *Basket) Sums(r Rules) (pos.Totals, error) { return b.totals(r) }
+func (b *Basket) Sums(r Rules) (pos.Totals, error) {
+	_, _, t, err := b.compute(r)
+	return t, err
+}
 
 // Paid is Σ approved tenders.
 func (b *Basket) paid() (sum pos.Money) {
@@ -163,9 +160,12 @@ const (
 
 // fits refuses what would make the opening state too large. c replaces b, or is new.
 func (s *State) fits(b, c *Basket, most int) error {
+	if most <= 0 {
+		return nil
+	}
 	c.size = 0
 	n := c.bytes()
-	if most <= 0 || b != nil && n <= b.bytes() {
+	if b != nil && n <= b.bytes() {
 		return nil
 	}
 	for _, other := range s.Baskets {
@@ -401,11 +401,8 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string
 		case b.unsettled() != nil:
 			return b.unsettled()
 		}
-		sums, err := b.totals(r)
+		sums, err := b.fitsRecord(r)
 		if err != nil {
-			return Refusal(err, "")
-		}
-		if err := b.fitsRecord(r); err != nil {
 			return err
 		}
 		due := sums.Total - b.paid()
@@ -422,17 +419,18 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string
 	})
 }
 
-// fitsRecord refuses to take money for what would not fit into one record of the journal.
-func (b *Basket) fitsRecord(r Rules) error {
+// fitsRecord returns the sums, and refuses to take money for what would not fit into
+// one record of the journal.
+func (b *Basket) fitsRecord(r Rules) (pos.Totals, error) {
 	lines, off, t, err := b.compute(r)
 	if err != nil {
-		return Refusal(err, "")
+		return t, Refusal(err, "")
 	}
 	e := event.SaleCompleted{Lines: lines, Discounts: off, Taxes: t.Taxes, Note: b.Note, Customer: b.Customer}
 	if n := len(e.AppendData(nil)); n > mostSale {
-		return refuse(CodeTooLarge, fmt.Sprintf("the sale would take %d bytes, at most %d; split it into several sales", n, mostSale))
+		return t, refuse(CodeTooLarge, fmt.Sprintf("the sale would take %d bytes, at most %d; split it into several sales", n, mostSale))
 	}
-	return nil
+	return t, nil
 }
 
 // mostSale leaves room for tenders in a record of 128 KiB.

@@ -31,26 +31,19 @@ func (s *State) CloseShift(operator, approved string) (*event.ShiftClosed, error
 			return nil, refuse(CodeShift, "basket "+b.Basket+" is being paid for; complete it or reverse its tenders first")
 		}
 	}
-	e := s.closing()
-	e.Operator, e.Approved, e.Implicit = operator, approved, s.Shift.Implicit
+	e := s.Closing()
+	e.Operator, e.Approved = operator, approved
 	return e, nil
 }
 
-// closing is the Z report as it would be now.
-func (s *State) closing() *event.ShiftClosed {
+// Closing is the Z report as it would be now: the end of a shift that nobody opened.
+func (s *State) Closing() *event.ShiftClosed {
 	t := s.Shift.Totals
 	t.Taxes = slices.Clone(t.Taxes)
 	return &event.ShiftClosed{
-		Shift: s.Shift.Number, BusinessDate: s.Date, Currency: s.Currency, Totals: t, Z: s.Z + 1,
+		Shift: s.Shift.Number, BusinessDate: s.Date, Implicit: s.Shift.Implicit, Currency: s.Currency, Totals: t, Z: s.Z + 1,
 		Counted: s.Shift.Counted, Declared: s.Shift.Declared, Expected: t.Drawer(),
 	}
-}
-
-// EndImplicit is CloseShift of a shift that nobody opened, at the end of its day.
-func (s *State) EndImplicit() *event.ShiftClosed {
-	e := s.closing()
-	e.Implicit = true
-	return e
 }
 
 func (s *State) open() error {
