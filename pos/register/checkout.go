@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"posd/journal"
-	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
 	"posd/pos/till"
@@ -362,28 +361,9 @@ func (r *Register) keep(h *event.Header, id keyID, seq uint64) {
 
 // replay answers with the sale that a key has made, once that is durable.
 func (r *Register) replay(ctx context.Context, seq uint64, key string, hash [32]byte) (Answer, error) {
-	if err := r.j.Wait(ctx, seq); err != nil {
-		return Answer{}, fmt.Errorf("sale is not known to be durable: %w", err)
-	}
-	want := hex.EncodeToString(hash[:])
-	sale := event.SaleID(r.j.ID(), seq)
-	err := r.j.Read(seq, func(rec chain.Record) error {
-		c, err := chain.Named(r.j.ID(), rec)
-		if err != nil {
-			return err
-		}
-		sale = event.SaleID(c.Journal, c.Record.Seq)
-		h, _, err := event.Parse(c.Record.Payload)
-		if err == nil && (h.Key != key || h.Hash != want) {
-			err = ErrKeyReused
-		}
-		return err
-	})
-	if errors.Is(err, ErrKeyReused) {
-		return Answer{}, ErrKeyReused
-	}
+	o, err := r.again(ctx, seq, Call{Key: key, Hash: hash})
 	if err != nil {
-		return Answer{}, fmt.Errorf("%w: sale %s: %w", ErrUnreadable, sale, err)
+		return Answer{}, err
 	}
-	return Answer{Seq: seq, Sale: sale, Replayed: true}, nil
+	return Answer{Seq: seq, Sale: event.SaleID(o.Journal, o.Seq), Replayed: true}, nil
 }

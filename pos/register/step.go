@@ -93,7 +93,7 @@ func (r *Register) again(ctx context.Context, seq uint64, c Call) (Outcome, erro
 	if err := r.j.Wait(ctx, seq); err != nil {
 		return Outcome{}, fmt.Errorf("event is not known to be durable: %w", err)
 	}
-	o := Outcome{Seq: seq, Replayed: true}
+	o := Outcome{Seq: seq, Journal: r.j.ID(), Replayed: true}
 	err := r.j.Read(seq, func(rec chain.Record) error {
 		named, err := chain.Named(r.j.ID(), rec)
 		if err != nil {
@@ -111,7 +111,7 @@ func (r *Register) again(ctx context.Context, seq uint64, c Call) (Outcome, erro
 	case errors.Is(err, ErrKeyReused):
 		return Outcome{}, ErrKeyReused
 	case err != nil:
-		return Outcome{}, fmt.Errorf("%w: event %d: %w", ErrUnreadable, seq, err)
+		return Outcome{}, fmt.Errorf("%w: event %s: %w", ErrUnreadable, event.SaleID(o.Journal, o.Seq), err)
 	}
 	return o, nil
 }
