@@ -205,18 +205,19 @@ func (j *Journal) add(t chain.Type, n int, seq uint64, c Class) {
 // reserve keeps the last spare for what must be finished: a sale is refused
 // before it begins, not in the middle. Callers hold mu.
 func (j *Journal) reserve(c Class) error {
-	if c == Finishing || j.spare == 0 || j.freeableLocked(0, time.Now()) {
+	if c == Finishing || j.spare == 0 || j.freeableLocked(0, time.Now(), false) {
 		return nil // no spare: the segment maker says why
 	}
-	used := j.usedLocked()
-	if used+2*j.opt.SegmentSize > j.opt.MaxBytes {
-		return overBudget(used, j.opt.MaxBytes)
+	var err error
+	if used := j.usedLocked(); used+2*j.opt.SegmentSize > j.opt.MaxBytes {
+		err = overBudget(used, j.opt.MaxBytes)
+	} else if free, e := j.fs.Free(); e == nil && free < j.least() {
+		err = fmt.Errorf("the spare segment is kept to finish what is open: %w", j.noRoom(free))
 	}
-	if free, err := j.fs.Free(); err == nil && free < uint64(j.opt.SegmentSize) {
-		return fmt.Errorf("%w: %d bytes are free, a segment takes %d; the spare segment is kept to finish what is open: free space on the data partition",
-			ErrNoSpace, free, j.opt.SegmentSize)
+	if err != nil && j.freeableLocked(0, time.Now(), true) {
+		return nil // it becomes the next spare
 	}
-	return nil
+	return err
 }
 
 func overBudget(used, most int64) error {

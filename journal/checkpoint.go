@@ -2,6 +2,7 @@ package journal
 
 import (
 	"crypto/ed25519"
+	"encoding/hex"
 	"time"
 
 	"posd/journal/chain"
@@ -56,9 +57,14 @@ func (j *Journal) useKey(key ed25519.PrivateKey) {
 	if key == nil {
 		return
 	}
-	if public := key.Public().(ed25519.PublicKey); [32]byte(public) != j.segs[len(j.segs)-1].key {
+	named := j.segs[len(j.segs)-1].key
+	if named == [32]byte{} {
+		j.log.Warn("journal: it was made without a key, nothing in it is ever signed")
+		return
+	}
+	if public := key.Public().(ed25519.PublicKey); [32]byte(public) != named {
 		j.log.Error("journal: the terminal's key is not the one that the journal was made with; nothing is signed until it is put back",
-			"key", public, "journal", j.segs[len(j.segs)-1].key)
+			"key", hex.EncodeToString(public), "journal", hex.EncodeToString(named[:]))
 		return
 	}
 	j.key = key

@@ -374,33 +374,33 @@ func TestReservedFlags(t *testing.T) {
 }
 
 // TestFreeingByWrongClocks: a clock that was years ahead at a roll must not keep
-// settled segments for ever.
+// settled segments for ever, and one that is ahead now must not free what is young.
 func TestFreeingByWrongClocks(t *testing.T) {
 	day := (24 * time.Hour).Milliseconds()
 	now := time.Now().UnixMilli()
 	for _, row := range []struct {
 		name    string
 		created []int64
+		timely  bool
 		full    bool
 		free    bool
 	}{
-		{"young", []int64{now - 3*day, now - 2*day, now}, false, false},
-		{"old", []int64{now - 40*day, now - 31*day, now}, false, true},
-		{"was ahead, then corrected", []int64{now - 40*day, now + 9999*day, now - 31*day}, false, true},
-		{"is ahead", []int64{now - 3*day, now + 9999*day, now + 9999*day}, false, false},
-		{"is ahead and the budget is used up", []int64{now - 3*day, now + 9999*day, now + 9999*day}, true, true},
-		{"was at 1970", []int64{now - 3*day, 1000, now}, false, false},
-		{"two days old and the budget is used up", []int64{now - 3*day, now - 2*day, now}, true, true},
-		{"fresh and the budget is used up", []int64{now - 1000, now - 1000, now}, true, false},
+		{"young", []int64{now - 3*day, now - 2*day, now}, true, false, false},
+		{"old", []int64{now - 40*day, now - 31*day, now}, true, false, true},
+		{"was ahead, then corrected", []int64{now - 40*day, now + 9999*day, now - 31*day}, true, false, true},
+		{"is ahead", []int64{now - 3*day, now + 9999*day, now + 9999*day}, true, false, false},
+		{"is ahead and the budget is used up", []int64{now - 3*day, now + 9999*day, now + 9999*day}, true, true, true},
+		{"was at 1970", []int64{now - 3*day, 1000, now}, true, false, false},
+		{"two days old and the budget is used up", []int64{now - 3*day, now - 2*day, now}, true, true, true},
+		{"nobody disciplines the clock", []int64{now - 40*day, now - 31*day, now}, false, false, false},
+		{"nobody disciplines the clock and the budget is used up", []int64{now - 40*day, now - 31*day, now}, false, true, true},
+		{"fresh and the budget is used up", []int64{now - 1000, now - 1000, now}, true, true, false},
 	} {
-		j := &Journal{opt: Options{SegmentSize: 1 << 20, MaxBytes: 1 << 30, Retention: 30 * 24 * time.Hour}, settled: 100, floorSeq: 100, surveyed: true}
-		if row.full {
-			j.opt.MaxBytes = 3 << 20
-		}
+		j := &Journal{opt: Options{SegmentSize: 1 << 20, MaxBytes: 1 << 30, Retention: 30 * 24 * time.Hour, Timely: func() bool { return row.timely }}, settled: 100, floorSeq: 100, surveyed: true}
 		for i, at := range row.created {
 			j.segs = append(j.segs, &segment{known: true, segmentHead: segmentHead{size: 1 << 20, no: uint32(i + 1), firstSeq: uint64(1 + 10*i), created: at}})
 		}
-		if got := j.freeableLocked(0, time.Now()); got != row.free {
+		if got := j.freeableLocked(0, time.Now(), row.full); got != row.free {
 			t.Errorf("%s: freed %v, want %v", row.name, got, row.free)
 		}
 	}
@@ -415,5 +415,61 @@ func TestFolderGone(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal("Open made the folder")
+	}
+}
+
+// A start gave up a group for its torn padding alone; its records never were. Then page 0
+// of the next segment, which says where this one ends, goes bad: that group is not handed
+// out again, neither by a Reader nor by a Rescue.
+func TestGivenUpStaysGone(t *testing.T) {
+	o := testOptions()
+	j, dir := newJournal(t, o)
+	for range 3 {
+		mustAppend(t, j, []byte("sold"))
+	}
+	gone := mustAppend(t, j, []byte("given up"))
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := folder{t, dir}
+	os.Remove(filepath.Join(dir, "lock")) // as after a reboot
+	no, off := f.last()
+	f.edit(segmentName(no), func(b []byte) []byte { b[off+minAlign-1] = 7; return b })
+	f.edit(noteName, func(b []byte) []byte { clear(b); return b })
+	j = reopen(t, dir, o)
+	if floor, _ := j.Floor(); floor != gone-1 {
+		t.Fatalf("record %d is the last one, want %d", floor, gone-1)
+	}
+	for last := no; last < no+2; last, _ = f.last() {
+		mustAppend(t, j, bytes.Repeat([]byte("n"), 3000))
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.edit(segmentName(no+1), func(b []byte) []byte { b[0] ^= 1; return b })
+	j = reopen(t, dir, o)
+	look := func(rec chain.Record) {
+		t.Helper()
+		if bytes.Contains(rec.Payload, []byte("given up")) {
+			t.Errorf("record %d is the one that was given up", rec.Seq)
+		}
+	}
+	r, err := j.Reader(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var rec chain.Record
+	for err == nil {
+		if rec, err = r.Next(); err == nil {
+			look(rec)
+		}
+	}
+	var damage *CorruptError
+	if !errors.As(err, &damage) || rec.Seq > gone {
+		t.Errorf("the reader ends behind record %d: %v", rec.Seq, err)
+	}
+	if err := j.Read(gone, func(rec chain.Record) error { look(rec); return nil }); err != nil && !errors.As(err, &damage) {
+		t.Error(err)
 	}
 }

@@ -239,7 +239,9 @@ func decodeGroupHeader(b []byte, w where) (group, error) {
 	switch {
 	case g.id != w.id:
 		return g, fmt.Errorf("%w: of another journal", errGroup)
-	case g.segNo != w.segNo || int(g.selfOff) != w.off:
+	case g.segNo == w.segNo && int(g.selfOff) != w.off:
+		return g, fmt.Errorf("%w: its header is wrong", errGroup)
+	case g.segNo != w.segNo:
 		return g, fmt.Errorf("%w: left over from segment %d", errGroup, g.segNo)
 	case g.nrec == 0 || g.bodyLen < chain.FrameHeader || g.size(w.align) > maxGroup || w.off+g.size(w.align) > w.end:
 		return g, fmt.Errorf("%w: impossible size", errGroup)

@@ -3,7 +3,11 @@ package journal
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -362,5 +366,96 @@ func TestVerifyTheEndOnly(t *testing.T) {
 	rep, err := Verify(t.Context(), f.dir, VerifyOptions{From: ^uint64(0)})
 	if err != nil || rep.Last != uint64(len(all)) || rep.Opening == 0 {
 		t.Fatalf("%+v %v", rep, err)
+	}
+	if want := int64(rep.Segments) * testOptions().SegmentSize; rep.Bytes != want { // those that were not looked at, too
+		t.Errorf("%d segments take %d bytes, want %d", rep.Segments, rep.Bytes, want)
+	}
+}
+
+// TestOtherKeyIsSaid: who reads the log can compare the keys, and is not told to put back a
+// key where there never was one.
+func TestOtherKeyIsSaid(t *testing.T) {
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name  string
+		named ed25519.PublicKey
+		says  []string
+		not   string
+	}{
+		{"another", other, []string{hex.EncodeToString(public), hex.EncodeToString(other), "put back"}, "without a key"},
+		{"none", nil, []string{"without a key"}, "put back"},
+		{"its own", public, nil, "key"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "journal")
+			o := testOptions()
+			if _, err := Create(dir, CreateOptions{Identity: till, SegmentSize: o.SegmentSize, Opening: o.Opening, PublicKey: row.named}); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			o.Key, o.Log = key, slog.New(slog.NewTextHandler(&log, nil))
+			j, err := Open(dir, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range row.says {
+				if !strings.Contains(log.String(), s) {
+					t.Errorf("no %q in %s", s, &log)
+				}
+			}
+			if strings.Contains(log.String(), row.not) {
+				t.Errorf("%q in %s", row.not, &log)
+			}
+		})
+	}
+}
+
+// TestSignedDespiteKills: who pulls the plug each evening, before a segment's first
+// checkpoint is due, has a signed journal all the same.
+func TestSignedDespiteKills(t *testing.T) {
+	o := testOptions()
+	o.Key = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	o.CheckpointEvery = 25 // a segment has 15 groups, a day 6
+	o.ScrubEvery = -1
+	dir := filepath.Join(t.TempDir(), "0")
+	if _, err := Create(dir, CreateOptions{Identity: till, PublicKey: o.Key.Public().(ed25519.PublicKey), SegmentSize: o.SegmentSize, Opening: o.Opening}); err != nil {
+		t.Fatal(err)
+	}
+	for day := range 12 {
+		j, err := Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			mustAppend(t, j, bytes.Repeat([]byte("s"), 3000))
+		}
+		next := filepath.Join(filepath.Dir(dir), fmt.Sprint(day+1))
+		if err := os.CopyFS(next, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(next, "lock")); err != nil {
+			t.Fatal(err)
+		}
+		dir = next
+	}
+	rep, err := Verify(t.Context(), dir, VerifyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.Last < 60 || rep.Signed+40 < rep.Last {
+		t.Errorf("%d of %d records are signed", rep.Signed, rep.Last)
 	}
 }

@@ -39,6 +39,7 @@ type Options struct {
 	SegmentSize     int64                      // bytes of new segments, 0 = 4 MiB
 	MaxBytes        int64                      // budget of disk space for all segments, 0 = 4 GiB
 	Retention       time.Duration              // settled segments are kept for so long
+	Timely          func() bool                // whether the wall clock can be believed: while not, nothing goes for its age alone; nil: always
 	Opening         Opening                    // nil: an empty state
 	Key             ed25519.PrivateKey         // signs checkpoints; nil: none
 	CheckpointEvery int                        // records, 0 = 1,000

@@ -15,8 +15,15 @@ import (
 // settled records must outlive the hub's backups.
 const minRetention = 24 * time.Hour
 
+// headroom is left on a full disk for what makes room again: what the uplink has
+// settled, what head office sent, credentials.
+const headroom = 256 << 10
+
 // prepareEvery is how often freeing is looked at without a reason.
 const prepareEvery = 10 * time.Second
+
+// sayEvery is how often the log has why there is no room.
+const sayEvery = time.Minute
 
 // pausePrepare lets commits at the device between two batches of zeros.
 const pausePrepare = 5 * time.Millisecond
@@ -25,14 +32,23 @@ const pausePrepare = 5 * time.Millisecond
 func (j *Journal) prepareLoop() {
 	tick := time.NewTicker(prepareEvery)
 	defer tick.Stop()
+	var said time.Time // a front end asks again and again
 	for {
 		err := j.prepare()
 		j.learnRest() // when the spare is there
 		j.mu.Lock()
-		if err != nil && (j.spareErr == nil || j.spareErr.Error() != err.Error()) && j.err == nil && !j.closed {
-			j.log.Warn("journal: no segment can be made or freed", "error", err)
+		if err != nil && j.err == nil && !errors.Is(err, ErrNoSpace) {
+			// Whatever the reason, nothing was begun for which there is no room.
+			err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 		}
 		j.spareErr = err
+		if err == nil {
+			err = j.reserve(Durable) // sales are refused before the spare is used
+		}
+		if err != nil && time.Since(said) >= sayEvery && j.err == nil && !j.closed {
+			said = time.Now()
+			j.log.Warn("journal: no room for another segment", "error", err)
+		}
 		j.changed.Broadcast()
 		j.mu.Unlock()
 		select {
@@ -44,17 +60,29 @@ func (j *Journal) prepareLoop() {
 	}
 }
 
-// prepare frees what may go and sees to it that a spare is ready.
+// prepare frees what may go and sees to it that a spare is ready. Where there is no
+// room for one, retention shrinks, by one segment at a time.
 func (j *Journal) prepare() error {
+	var full error
 	for {
-		freed, err := j.freeOldest()
+		freed, err := j.freeOldest(full != nil)
 		if err != nil {
 			return err
 		}
-		if !freed {
-			break
+		switch {
+		case freed && full == nil:
+			continue
+		case !freed && full != nil:
+			return full
+		}
+		if full = j.needSpare(); !errors.Is(full, ErrNoSpace) {
+			return full
 		}
 	}
+}
+
+// needSpare makes the spare if there is none.
+func (j *Journal) needSpare() error {
 	j.mu.Lock()
 	ready := j.spare != 0
 	no := j.segs[len(j.segs)-1].no + 1
@@ -82,6 +110,9 @@ func (j *Journal) makeSpare(no uint32) error {
 	if err := j.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if free, err := j.fs.Free(); err == nil && free < j.least() {
+		return j.noRoom(free)
+	}
 	err := j.fs.Create(name, j.opt.SegmentSize, j.pause)
 	if err == nil && j.lab.Bug != hook.NoDirSync {
 		if err = j.fs.SyncDir(); err != nil {
@@ -94,6 +125,14 @@ func (j *Journal) makeSpare(no uint32) error {
 		return fmt.Errorf("make segment %d: %w", no, noSpace(err))
 	}
 	return nil
+}
+
+// least is what has to be free for one more segment.
+func (j *Journal) least() uint64 { return uint64(j.opt.SegmentSize) + headroom }
+
+func (j *Journal) noRoom(free uint64) error {
+	return fmt.Errorf("%w: %d bytes are free, a segment takes %d and %d stay free for what else a terminal notes: free space on the data partition",
+		ErrNoSpace, free, j.opt.SegmentSize, headroom)
 }
 
 // noSpace gives the kernel's words for a full disk the journal's name.
@@ -136,15 +175,16 @@ func (j *Journal) usedLocked() (used int64) {
 }
 
 // freeOldest gives the oldest segment back if all conditions hold: settled,
-// past retention, read by nobody, behind a durable opening state. Where a
-// spare is missing it becomes the spare, without being zeroed again; while one
-// is ready, the last segment that could go stays, to become the next spare: else
-// every byte would be written twice.
-func (j *Journal) freeOldest() (bool, error) {
+// past retention by a clock that can be believed, read by nobody, behind a durable
+// opening state. Where a spare is missing it becomes the spare, without being zeroed
+// again; while one is ready, the last segment that could go stays, to become the next
+// spare: else every byte would be written twice. full: there is no room to make one.
+func (j *Journal) freeOldest(full bool) (bool, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := time.Now()
-	if !j.freeableLocked(0, now) || (j.spare != 0 && !j.freeableLocked(1, now)) {
+	full = full && j.spare == 0 || j.usedLocked()+j.opt.SegmentSize > j.opt.MaxBytes
+	if !j.freeableLocked(0, now, full) || (j.spare != 0 && !j.freeableLocked(1, now, full)) {
 		return false, nil
 	}
 	s := j.segs[0]
@@ -219,7 +259,9 @@ func (j *Journal) forget(no uint32) bool {
 	return err == nil
 }
 
-func (j *Journal) freeableLocked(i int, now time.Time) bool {
+// freeableLocked says whether segment i of the row may go; where the journal is full,
+// retention gives way.
+func (j *Journal) freeableLocked(i int, now time.Time, full bool) bool {
 	if len(j.segs) < i+2 || j.err != nil || j.closed {
 		return false
 	}
@@ -236,13 +278,13 @@ func (j *Journal) freeableLocked(i int, now time.Time) bool {
 	}
 	age := now.Sub(j.endedLocked(i))
 	keep := j.opt.Retention
-	if j.usedLocked()+j.opt.SegmentSize > j.opt.MaxBytes {
+	if full {
 		keep = min(keep, minRetention)
 		if age < 0 { // a time that cannot be: the shop goes on selling
 			return true
 		}
 	}
-	return age >= keep
+	return age >= keep && (full || j.opt.Timely == nil || j.opt.Timely())
 }
 
 // endedLocked is when segment i of the row was closed, by wall clocks that may

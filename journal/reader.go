@@ -16,14 +16,18 @@ import (
 // methods check a group before they hand it out; whoever reads the slices later
 // may meet a page that the storage cannot give any more, and does so in Guard.
 type Reader struct {
-	j     *Journal
-	seg   *segment
-	off   int    // of the next group
-	next  uint64 // next record
-	group group  // the current one
-	rest  []byte // its frames from next on
-	ahead ahead
-	start mark // of the walk that found from
+	j      *Journal
+	seg    *segment
+	off    int    // of the next group
+	next   uint64 // next record
+	group  group  // the current one
+	rest   []byte // its frames from next on
+	ahead  ahead
+	start  mark // of the walk that found from
+	marked int  // where the last mark was left
+	// strict: a group that a start gave up for its padding alone may stand where the
+	// segment ended.
+	strict bool
 }
 
 // Group is a row of records that became durable together.
@@ -64,6 +68,7 @@ func (j *Journal) Reader(from uint64) (*Reader, error) {
 	start := seg.before(from)
 	j.mu.Unlock()
 	r := &Reader{j: j, seg: seg, off: start.off, next: start.seq, start: start}
+	r.ahead.dropped, r.marked = start.off, start.off
 	for r.next < from { // to the group of from, then to its record
 		if len(r.rest) == 0 {
 			if err := r.enter(); err != nil {
@@ -193,13 +198,20 @@ func (r *Reader) enter() error {
 	return nil
 }
 
-// ahead is how far the groups before us were asked for.
+// DropBehind has the reader give back the memory of what it has read, for one whose
+// records nobody reads again soon: a backlog that goes by once would otherwise fill the
+// slice, and the kernel would take the program's own pages instead.
+func (r *Reader) DropBehind() { r.ahead.drop = true }
+
+// ahead is how far the groups before us were asked for, and those behind us given back.
 type ahead struct {
 	end     int // of a segment in which nothing is stored any more, 0 in the active one
 	row     int // groups read in a row
 	size    int // of the next window
 	near    int // where the last one ends
 	fetched int // where what was asked for ends
+	drop    bool
+	dropped int // where what was given back ends
 }
 
 const (
@@ -224,6 +236,15 @@ func (a *ahead) look(f disk.File, off int) {
 		a.fetched = next
 	}
 	f.Near(off, a.near-off)
+	a.behind(f, off)
+}
+
+// behind gives back what was read of a segment up to off.
+func (a *ahead) behind(f disk.File, off int) {
+	if a.drop && a.end != 0 && off > a.dropped {
+		f.Behind(a.dropped, off-a.dropped)
+		a.dropped = off
+	}
 }
 
 // advance steps into the next segment where this one has ended.
@@ -249,13 +270,22 @@ func (r *Reader) advance() error {
 		if err := j.hold(next); err != nil {
 			return err
 		}
+		r.ahead.end = r.seg.end // it may have been the active one until now
+		r.ahead.behind(r.seg.file, r.seg.end)
 		r.seg.drop()
 		r.seg, r.off = next, next.align
-		r.ahead.near, r.ahead.fetched = 0, 0
+		r.ahead.near, r.ahead.fetched, r.ahead.dropped, r.marked = 0, 0, 0, 0
 	}
 	r.ahead.end = 0
+	r.strict = r.seg.vague
 	if r.seg != j.segs[len(j.segs)-1] { // there large folios would make commits write megabytes
 		r.ahead.end = r.seg.end
+		// A segment of an earlier run has no marks: each look at a head in it would walk
+		// from its start.
+		if r.off-r.marked >= markEvery {
+			r.marked = r.off
+			r.seg.learn(mark{r.next, r.off})
+		}
 	}
 	return nil
 }
@@ -277,7 +307,12 @@ func (r *Reader) load() (g group, err error) {
 	b := r.seg.data[r.off : r.off+g.size(r.seg.align)]
 	// The padding is not handed out: a start and the scrub look at it. To a reader it
 	// is most of what it would have to fetch.
-	if err := g.checkBody(b); err != nil {
+	if r.strict {
+		err = g.check(b, r.seg.align)
+	} else {
+		err = g.checkBody(b)
+	}
+	if err != nil {
 		return g, err
 	}
 	if g.firstSeq != r.next {

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"posd/journal/chain"
 	"posd/journal/internal/hook"
@@ -22,6 +23,9 @@ func (j *Journal) recoverAll() error {
 		return err
 	}
 	nf, err := j.fs.Open(noteName)
+	if errors.Is(err, fs.ErrPermission) { // nothing is wrong with it
+		return err
+	}
 	if err != nil {
 		return &CorruptError{File: noteName, Witness: "every journal has a floor note", Err: err}
 	}
@@ -130,7 +134,7 @@ type tail struct {
 	head       chain.Head
 	groups     int
 	inc        uint64
-	signed     uint64 // last checkpoint, or where the segment begins
+	signed     uint64 // last checkpoint in the segment, 0 if there is none: then one is due, for who knows what is signed before
 	why        error  // what is wrong at X; nil at the segment's end
 	zero       bool   // the page at X is zero
 	unreadable bool   // a page from X on cannot be read: it could not be stored into
@@ -140,7 +144,7 @@ type tail struct {
 }
 
 func newTail(seg *segment) *tail {
-	return &tail{end: seg.align, seq: seg.firstSeq - 1, head: seg.prevHead, inc: seg.incarnation, signed: seg.firstSeq - 1}
+	return &tail{end: seg.align, seq: seg.firstSeq - 1, head: seg.prevHead, inc: seg.incarnation}
 }
 
 // continues checks that the next segment agrees about the end of this one.

@@ -15,16 +15,19 @@ import (
 // wherever it stands, also behind a page 0 that is gone. It goes on to the end of the
 // damaged segments, where a Reader can take over. It is for one goroutine.
 type Rescue struct {
-	j    *Journal
-	seg  *segment // held, nil once all was read
-	f    disk.File
-	cold *coldReader
-	off  int
-	end  int // of the groups in seg
-	step int // between the places where a group may stand
-	from uint64
-	next uint64
-	prev chain.Head // head(next-1), once a group before it was seen
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
+	j     *Journal
+	seg   *segment // held, nil once all was read
+	f     disk.File
+	cold  *coldReader
+	off   int
+	end   int  // of the groups in seg
+	step  int  // between the places where a group may stand
+	vague bool // end is not known: a group that a start gave up may stand there
+	from  uint64
+	next  uint64
+	prev  chain.Head // head(next-1), once a group before it was seen
 
 	before chain.Head // head(from-1), once that was seen
 	wait   *proved    // found, but records before it are missing
@@ -108,6 +111,7 @@ func (j *Journal) findAny(seq uint64) (*segment, error) {
 func (r *Rescue) enterLocked(s *segment) {
 	s.refs++
 	r.seg, r.step, r.end = s, minAlign, int(r.j.opt.SegmentSize)
+	r.vague = s.known && (s.vague || s.end == 0) && s.no != r.floorNo
 	if s.known {
 		r.step, r.end = s.align, int(s.size)
 		if s.end != 0 {
@@ -170,7 +174,9 @@ func (r *Rescue) scan() (*proved, error) {
 	for r.off < r.end {
 		off := r.off
 		g, b, err := r.cold.group(where{id: r.j.id, segNo: r.seg.no, off: off, end: r.end, align: r.step})
-		if err == nil {
+		if err == nil && r.vague {
+			err = g.check(b, r.step)
+		} else if err == nil {
 			err = g.checkBody(b)
 		}
 		if err == nil {

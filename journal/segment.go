@@ -36,6 +36,7 @@ type segment struct {
 	known bool  // page 0 was read; before, only no is right
 	bad   error // what is wrong with page 0, once that was found
 	end   int   // where its groups end; grows while it is the active one
+	vague bool  // its end is not known: page 0 of the next one is bad
 	refs  int   // readers, and 1 for the journal while it is the active one
 	file  disk.File
 	data  []byte
@@ -57,6 +58,23 @@ func (s *segment) noteGroup(m mark) {
 	if s.count++; s.count%indexEvery == 0 {
 		s.index = append(s.index, m)
 	}
+}
+
+// markEvery is how many bytes apart the marks are that readers leave.
+const markEvery = 64 << 10
+
+// learn adds a mark that a reader came by, where there is none near.
+func (s *segment) learn(m mark) {
+	i := len(s.index)
+	for i > 0 && s.index[i-1].off > m.off { // mostly it is the last one
+		i--
+	}
+	if i > 0 && m.off-s.index[i-1].off < markEvery || i < len(s.index) && s.index[i].off-m.off < markEvery {
+		return
+	}
+	s.index = append(s.index, mark{})
+	copy(s.index[i+1:], s.index[i:])
+	s.index[i] = m
 }
 
 // before returns the last known group start at or before seq.

@@ -27,7 +27,7 @@ func (j *Journal) survey() error {
 		return err
 	}
 	if want := j.opt.Identity; want != (Identity{}) && want != j.owner {
-		return fmt.Errorf("%w: it belongs to store %q terminal %q, the configuration says store %q terminal %q; correct the configuration or mount the right disk",
+		return fmt.Errorf("%w: it belongs to store %q terminal %q, the configuration says store %q terminal %q",
 			ErrForeign, j.owner.Store, j.owner.Terminal, want.Store, want.Terminal)
 	}
 	for i, no := range nos[:last] {
@@ -76,11 +76,15 @@ func (j *Journal) knowOldest() error {
 func (j *Journal) segmentNumbers() (nos []uint32, err error) {
 	names, err := j.fs.Names()
 	for _, name := range names {
-		if no := segmentNo(name); no != 0 {
+		if no := segmentNo(name); no != 0 { // names come in their order, mostly: nothing is moved
+			i := len(nos)
 			nos = append(nos, no)
+			for ; i > 0 && nos[i-1] > no; i-- {
+				nos[i] = nos[i-1]
+			}
+			nos[i] = no
 		}
 	}
-	slices.Sort(nos)
 	return nos, err
 }
 
@@ -218,7 +222,7 @@ func (j *Journal) know(i int) error {
 	case err == nil:
 		s.end = int(next.prevEnd)
 	case errors.As(err, &damage):
-		s.end = int(s.size)
+		s.end, s.vague = int(s.size), true
 	default:
 		return err
 	}

@@ -116,7 +116,10 @@ func (v *verifier) run() error {
 		return err
 	}
 	v.rep.Journal, v.rep.Identity, v.rep.Incarnation = j.id, j.owner, j.segs[len(j.segs)-1].incarnation
-	v.rep.Segments, v.rep.First, v.rep.Bytes = len(j.segs), j.oldestLocked(), j.usedLocked()
+	v.rep.Segments, v.rep.First = len(j.segs), j.oldestLocked()
+	for _, seg := range j.segs {
+		v.rep.Bytes += v.sizeOf(seg)
+	}
 	if v.done != 0 && v.done+1 < v.rep.First {
 		return fmt.Errorf("%w: records %d to %d were freed meanwhile; start again", ErrFreed, v.done+1, v.rep.First-1)
 	}
@@ -133,6 +136,23 @@ func (v *verifier) run() error {
 		}
 	}
 	return nil
+}
+
+// sizeOf asks the file system for the size of a segment whose page 0 was not read.
+func (v *verifier) sizeOf(seg *segment) int64 {
+	if seg.known {
+		return int64(seg.size)
+	}
+	f, err := v.fs.Open(segmentName(seg.no))
+	if err != nil {
+		return 0 // who reads it says so
+	}
+	defer f.Close()
+	n, err := f.Size()
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func (v *verifier) segment(j *Journal, i int, seg *segment, n note) error {

@@ -1,10 +1,9 @@
 package pos
 
 import (
-	"cmp"
 	"fmt"
 	"math/bits"
-	"slices"
+	"sort"
 )
 
 // ComputeOptions says how the sums of one sale are taken.
@@ -145,10 +144,6 @@ func share(lines []Line, d *Discount, n int) error {
 	if d.Amount == 0 {
 		return nil
 	}
-	type rest struct {
-		line int
-		left uint64
-	}
 	var rests []rest
 	left := d.Amount
 	for i := range lines {
@@ -163,13 +158,28 @@ func share(lines []Line, d *Discount, n int) error {
 		left -= Money(q)
 		rests = append(rests, rest{i, r})
 	}
-	slices.SortStableFunc(rests, func(a, b rest) int { return cmp.Compare(b.left, a.left) })
+	sort.Sort(byRest(rests))
 	for i := range rests[:left] { // fewer than lines with a remainder
 		l := &lines[rests[i].line]
 		l.Discounts[len(l.Discounts)-1].Amount++
 		l.Amount--
 	}
 	return nil
+}
+
+// rest is what a line's share lacks of a whole unit.
+type rest struct {
+	line int
+	left uint64
+}
+
+// byRest has the largest first, and of equals the first line.
+type byRest []rest
+
+func (r byRest) Len() int      { return len(r) }
+func (r byRest) Swap(i, j int) { r[i], r[j] = r[j], r[i] }
+func (r byRest) Less(i, j int) bool {
+	return r[i].left > r[j].left || r[i].left == r[j].left && r[i].line < r[j].line
 }
 
 // add puts a line into the row of its code and rate. With rounding per document
@@ -255,7 +265,7 @@ func mulDiv(a, b int64, c uint64) (result int64, ok bool) {
 }
 
 // Part is amount × n / of, rounded half away from zero: what n of so many cost.
-// 0 ≤ n ≤ of, of > 0, amount within MaxAmount.
+// 0 ≤ n ≤ of or n ≤ 1000, of > 0, amount within MaxAmount.
 func Part(amount Money, n, of Qty) Money {
 	m, _ := mulDiv(int64(amount), int64(n), uint64(of))
 	return Money(m)

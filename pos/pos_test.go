@@ -439,17 +439,28 @@ func TestCashRounding(t *testing.T) {
 		{1003, []Tender{card(1003)}, Settlement{}, nil},
 		{1003, []Tender{card(500), cash(505)}, Settlement{0, 2}, nil},
 		{1003, []Tender{cash(1003)}, Settlement{}, ErrUnderpaid},
+		{1003, []Tender{cash(2001)}, Settlement{996, 2}, nil}, // while the coin was another one
 		{2, []Tender{cash(0)}, Settlement{0, -2}, nil},
 		{-1003, []Tender{cash(-1005)}, Settlement{0, -2}, nil},
 		{-1003, []Tender{card(-1003)}, Settlement{}, nil},
 		{-1003, []Tender{cash(-1003)}, Settlement{}, ErrUnderpaid},
-		{-1003, []Tender{cash(-1010)}, Settlement{}, ErrOverpaid},
+		{-1003, []Tender{cash(-1010)}, Settlement{}, ErrPaidOut},
 		{-1003, []Tender{cash(5)}, Settlement{}, ErrTender},
 		{3, []Tender{cash(0)}, Settlement{}, ErrUnderpaid},
 	} {
 		got, err := CheckTenders(c.total, c.tenders, 5)
 		if !errors.Is(err, c.err) || err == nil && got != c.want {
 			t.Errorf("%d by %v: %+v, %v", c.total, c.tenders, got, err)
+		}
+		took, err := TakeTenders(c.total, c.tenders, 5)
+		want := c.err
+		for _, x := range c.tenders {
+			if x.Kind == Cash && x.Amount%5 != 0 { // nobody has such coins
+				want = ErrTender
+			}
+		}
+		if !errors.Is(err, want) || err == nil && took != c.want {
+			t.Errorf("%d by %v, taken: %+v, %v", c.total, c.tenders, took, err)
 		}
 	}
 }
@@ -562,6 +573,10 @@ func TestNoCardNumberAsReference(t *testing.T) {
 		"4111111111111111": true, "4111 1111 1111 1111": true, "5500-0000-0000-0004": true,
 		"4111111111111112": false, "slip 4111111111111111": false, "123456789012": false, "0042": false,
 		"9111111111111111": false, "": true, // a card needs one
+		"4111111111111111 12/28": true, "4111 1111 1111 1111 exp 1228": true, "5500-0000-0000-0004/123": true, ";4111111111111111=28121010000?": true,
+		"378282246310005 x": true, "2223003122003222 x": true, "6011111111111117 x": true, "6500000000000002 x": true,
+		"4111111111111112 12/28": false, "41111111111111110 x": false, "3530111333300000 x": false, "4222222222222 x": false,
+		"2220003122003225 x": false, "4711 2026-11-22 till 2": false, "411111111111111": false,
 	} {
 		_, err := CheckTenders(100, []Tender{{Kind: Card, Amount: 100, Reference: ref}}, 0)
 		if errors.Is(err, ErrTender) != refused {

@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // What CheckTenders refuses.
 var (
 	ErrTender    = errors.New("tender not acceptable") // kind, amount or reference of one tender
+	ErrCoins     = fmt.Errorf("%w", ErrTender)         // cash that no coins pay, an ErrTender
 	ErrUnderpaid = errors.New("tenders are less than the total")
 	ErrOverpaid  = errors.New("change can be given from cash only") // non-cash tenders exceed the total
+	ErrPaidOut   = errors.New("more is paid out than the customer is owed")
 )
 
 // Settlement is how tenders meet a total: Σ tenders − Change = total + Rounding.
@@ -24,8 +27,18 @@ type Settlement struct {
 // 0 needs no tender. Coin is the smallest one, in minor units: what is left to pay in
 // cash, or to be paid out, is rounded to it, halves away from zero; 0 or 1 rounds
 // nothing.
-// Errors: ErrTender, ErrUnderpaid, ErrOverpaid and ErrOverflow.
+// Errors: ErrTender, ErrUnderpaid, ErrOverpaid, ErrPaidOut and ErrOverflow.
 func CheckTenders(total Money, tenders []Tender, coin Money) (s Settlement, err error) {
+	return settle(total, tenders, coin, false)
+}
+
+// TakeTenders is CheckTenders for money that changes hands with the sale: cash is paid in
+// coins. What was taken before the coin became another settles as it is.
+func TakeTenders(total Money, tenders []Tender, coin Money) (s Settlement, err error) {
+	return settle(total, tenders, coin, true)
+}
+
+func settle(total Money, tenders []Tender, coin Money, now bool) (s Settlement, err error) {
 	if tooLarge(total) {
 		return s, fmt.Errorf("total %d: %w", total, ErrOverflow)
 	}
@@ -47,6 +60,11 @@ func CheckTenders(total Money, tenders []Tender, coin Money) (s Settlement, err 
 	if byCash {
 		s.Rounding = RoundCash(total-(paid-cash), coin)
 	}
+	for i := 0; now && i < len(tenders); i++ {
+		if err := tenders[i].inCoins(total-(paid-cash)+s.Rounding, coin); err != nil {
+			return s, fmt.Errorf("tender %d: %w", i+1, err)
+		}
+	}
 	s.Change = paid - total - s.Rounding
 	switch {
 	case total >= 0 && s.Change < 0:
@@ -56,7 +74,7 @@ func CheckTenders(total Money, tenders []Tender, coin Money) (s Settlement, err 
 	case total < 0 && s.Change > 0:
 		return s, fmt.Errorf("%w: %d paid out, %d owed to the customer", ErrUnderpaid, -paid, -total-s.Rounding)
 	case total < 0 && s.Change < 0:
-		return s, fmt.Errorf("%w: %d paid out, %d owed to the customer", ErrOverpaid, -paid, -total-s.Rounding)
+		return s, fmt.Errorf("%w: %d paid out, %d owed", ErrPaidOut, -paid, -total-s.Rounding)
 	}
 	return s, nil
 }
@@ -90,7 +108,7 @@ func (t *Tender) check(total, coin Money) error {
 
 // CheckReference refuses what looks like the number of a payment card. Errors: ErrTender.
 func CheckReference(ref string) error {
-	if looksLikeCard(ref) {
+	if looksLikeCard(ref) || BeginsAsCard(ref) {
 		return fmt.Errorf("%w: the reference looks like a card number, which must never be stored; send the slip's number", ErrTender)
 	}
 	return nil
@@ -127,17 +145,78 @@ func looksLikeCard(s string) bool {
 	return n >= 13 && n <= 19 && sum%10 == 0 && first >= '2' && first <= '6'
 }
 
-// Fits says whether the tender may be added when so much is due. Only cash that is
-// handed over now may be more than that.
-func (t *Tender) Fits(due, coin Money, now bool) error {
+// BeginsAsCard reports whether s begins with the number of a payment card, perhaps in groups
+// or as a reader sends it, whatever follows: of the schemes and lengths of cardDigits, with
+// a good check digit.
+func BeginsAsCard(s string) bool {
+	s = strings.TrimLeft(s, " ;%Bb")
+	n, head := 0, 0
+	for i := 0; i < len(s) && n < 17; i++ {
+		c := s[i]
+		if c == ' ' || c == '-' {
+			continue
+		}
+		if c < '0' || c > '9' {
+			return false
+		}
+		if n++; n <= 4 {
+			head = 10*head + int(c-'0')
+		}
+		ends := i+1 == len(s) || s[i+1] < '0' || s[i+1] > '9'
+		if n >= 15 && ends && n == cardDigits(head) && looksLikeCard(s[:i+1]) {
+			return true
+		}
+	}
+	return false
+}
+
+// cardDigits is how many digits cards have whose numbers begin so, 0 for none that is
+// known.
+func cardDigits(head int) int {
+	switch {
+	case head/100 == 34 || head/100 == 37:
+		return 15
+	case head/1000 == 4 || head/1000 == 5 || head >= 2221 && head <= 2720 || head == 6011 || head/100 == 65:
+		return 16
+	}
+	return 0
+}
+
+// inCoins refuses cash that no coins pay, whichever way it goes, when so much is due in
+// cash.
+func (t *Tender) inCoins(due, coin Money) error {
+	if t.Kind != Cash || coin <= 1 || t.Amount%coin == 0 || t.Amount == due {
+		return nil
+	}
+	return fmt.Errorf("%w: %d cannot be paid in coins of %d; in cash %d is due", ErrCoins, t.Amount, coin, due)
+}
+
+// Fits says whether the tender may be added to a sale of which so much is due by its
+// kind. None is below zero unless the total is: what was paid too much is change, or is
+// taken back. Cash is paid in coins, both ways, or another kind could not make up the
+// rest; what brings cash there that was paid before the coin became another is taken.
+// Only cash that is handed over now may be more than is due; none that is paid out.
+func (t *Tender) Fits(total, due, coin Money, now bool) error {
 	x := *t
 	if !now && x.Reference == "" {
 		x.Reference = "-" // the payment terminal gives it
 	}
-	if err := x.check(due, coin); err != nil {
+	if err := x.check(total, coin); err != nil {
 		return err
 	}
-	if over := t.Amount > due && due >= 0 || t.Amount < due && due < 0; over && t.Kind != Cash {
+	if err := x.inCoins(due, coin); err != nil {
+		return err
+	}
+	switch {
+	case tooLarge(total - due + t.Amount): // with what was paid: the sale could not be completed
+		return fmt.Errorf("tenders together: %w", ErrOverflow)
+	case t.Amount == 0 && due != 0:
+		return fmt.Errorf("%w: amount 0, due is %d", ErrTender, due)
+	case total < 0 && t.Amount < due:
+		return fmt.Errorf("%w: %d, owed are %d", ErrPaidOut, -t.Amount, -due)
+	case total >= 0 && due < 0:
+		return fmt.Errorf("%w: %d more was paid than is owed; reverse a tender", ErrTender, -due)
+	case total >= 0 && t.Amount > due && t.Kind != Cash:
 		return fmt.Errorf("%w: %d, due is %d", ErrOverpaid, t.Amount, due)
 	}
 	return nil

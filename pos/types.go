@@ -33,10 +33,28 @@ const (
 	PerLine
 )
 
-// Tax is one tax code of the terminal's table, for example {"A", 190000}.
+// Tax is one tax code of the terminal's table, for example {"A", 190000, nil}.
 type Tax struct {
-	Code string
+	Code  string
+	Rate  Rate
+	Later []LaterRate // in the order of their dates
+}
+
+// LaterRate is the rate of a code from a business date on.
+type LaterRate struct {
+	From string // YYYY-MM-DD
 	Rate Rate
+}
+
+// On is the rate on a business date, YYYY-MM-DD.
+func (t *Tax) On(date string) Rate {
+	rate := t.Rate
+	for i := range t.Later {
+		if t.Later[i].From <= date {
+			rate = t.Later[i].Rate
+		}
+	}
+	return rate
 }
 
 // Line is one position of a sale. Price and tax rate are the values in force

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,24 @@ func (a caller) socket() bool {
 // get asks for a path. A status other than 200 is an error that carries it, beside
 // the body.
 func (a caller) get(ctx context.Context, path string) ([]byte, error) {
+	return a.ask(ctx, request{path: path})
+}
+
+// post asks for something to be done, once for each key. An answer other than 200 and
+// 201 is an error.
+func (a caller) post(ctx context.Context, path, key string, body []byte) ([]byte, error) {
+	return a.ask(ctx, request{path, key, body})
+}
+
+// request is a GET, or with a key a POST.
+type request struct {
+	path, key string
+	body      []byte
+}
+
+func (a caller) ask(ctx context.Context, q request) ([]byte, error) {
 	if a.socket() {
-		body, err := a.over(ctx, "localhost", path, dialUnix(a.c.HTTP.Socket))
+		body, err := a.over(ctx, "localhost", q, dialUnix(a.c.HTTP.Socket))
 		var dial *net.OpError
 		if err == nil || a.c.HTTP.Listen == "" || !errors.As(err, &dial) || dial.Op != "dial" {
 			return body, err
@@ -64,7 +81,7 @@ func (a caller) get(ctx context.Context, path string) ([]byte, error) {
 	if a.c.HTTP.Listen == "" {
 		return nil, fmt.Errorf("there is no socket %s", a.c.HTTP.Socket)
 	}
-	return a.over(ctx, a.c.HTTP.Listen, path, nil)
+	return a.over(ctx, a.c.HTTP.Listen, q, nil)
 }
 
 // getLocal asks what only the socket answers.
@@ -72,7 +89,7 @@ func (a caller) getLocal(ctx context.Context, path string) ([]byte, error) {
 	if !a.socket() {
 		return nil, errNoSocket
 	}
-	return a.over(ctx, "localhost", path, dialUnix(a.c.HTTP.Socket))
+	return a.over(ctx, "localhost", request{path: path}, dialUnix(a.c.HTTP.Socket))
 }
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
@@ -83,12 +100,20 @@ func dialUnix(path string) dialer {
 	}
 }
 
-func (a caller) over(ctx context.Context, host, path string, dial dialer) ([]byte, error) {
+func (a caller) over(ctx context.Context, host string, q request, dial dialer) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+host+path, nil)
+	method := "GET"
+	if q.key != "" {
+		method = "POST"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+q.path, bytes.NewReader(q.body))
 	if err != nil {
 		return nil, err
+	}
+	if q.key != "" {
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Idempotency-Key", q.key)
 	}
 	if a.token != "" {
 		req.Header.Set("Authorization", "Bearer "+a.token)
@@ -100,7 +125,7 @@ func (a caller) over(ctx context.Context, host, path string, dial dialer) ([]byt
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, askBytes))
-	if err == nil && resp.StatusCode != http.StatusOK {
+	if err == nil && resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
 		err = &answerError{resp.StatusCode, strings.TrimSpace(string(body[:min(len(body), 1000)]))}
 	}
 	return body, err

@@ -93,7 +93,7 @@ func (t *tool) lookUp(args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", codes[0], err)
 	}
-	items := catalogue.Open(filepath.Join(c.Data.Dir, catalogueFile))
+	items := catalogue.OpenIn(filepath.Join(c.Data.Dir, catalogueFile), c.Terminal.Currency.Code)
 	defer items.Close()
 	if err := items.Err(); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"posd/journal"
 	"posd/pos/config"
+	"posd/pos/operator"
 )
 
 // Checks of what lies on the disk, and of the disk.
@@ -56,7 +57,8 @@ func (p *patient) owners() finding {
 		if st.Sys().(*syscall.Stat_t).Uid != uid {
 			foreign = append(foreign, path)
 		}
-		secret := strings.HasPrefix(e.Name(), config.KeyFile) || strings.HasPrefix(e.Name(), tokenFile) || strings.HasPrefix(e.Name(), ownToken)
+		secret := slices.ContainsFunc([]string{config.KeyFile, tokenFile, ownToken, operator.File, operator.KeyFile},
+			func(base string) bool { return strings.HasPrefix(e.Name(), base) })
 		if mode := st.Mode().Perm(); path == dir && mode&0o007 != 0 || secret && mode&0o077 != 0 {
 			open = append(open, fmt.Sprintf("%s (%04o)", path, mode))
 		}

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,9 +14,11 @@ import (
 	"posd/cgroup/slice"
 	"posd/journal"
 	"posd/journal/chain"
+	"posd/pos"
 	"posd/pos/catalogue"
 	"posd/pos/config"
 	"posd/pos/event"
+	"posd/pos/operator"
 )
 
 // Checks of the machine, of the running posd, and of the way to head office.
@@ -214,6 +218,48 @@ func (p *patient) tokens() finding {
 	return ok("%d front ends: %s", len(names), some(names))
 }
 
+// operators looks whether those who have to sign in can.
+func (p *patient) operators() finding {
+	path := filepath.Join(p.c.Data.Dir, operator.File)
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return ok("none sign in: whoever has a front end's token may do everything")
+	case errors.Is(err, os.ErrPermission):
+		return unchecked("%v: run doctor as root or as posd's user", err)
+	case err != nil:
+		return failed("make the file readable", "%v", err)
+	}
+	defer f.Close()
+	list, err := operator.Parse(f)
+	if err != nil {
+		return attention("correct the file, or set these operators anew with posctl operator", "%s: %v", path, err)
+	}
+	text, err := os.ReadFile(filepath.Join(p.c.Data.Dir, operator.KeyFile))
+	if errors.Is(err, os.ErrPermission) {
+		return unchecked("%v: run doctor as root or as posd's user", err)
+	}
+	if err == nil {
+		_, err = operator.ParseKey(text)
+	}
+	if err != nil || len(list) == 0 {
+		return failed("put pin.key back, or give each operator a new PIN: posctl operator pin", "nobody can sign in: %d operators, %v", len(list), err)
+	}
+	may, roles := 0, p.c.Operators.Roles
+	for i := range list {
+		if roles[list[i].Role] == nil {
+			return attention("posctl operator role", "operator %s has the role %s, which there is not: nothing is allowed", list[i].Name, list[i].Role)
+		}
+		if roles[list[i].Role].Allow(operator.OperatorUnlock, 0) {
+			may++
+		}
+	}
+	if may == 0 {
+		return attention("posctl operator add NAME manager", "nobody of %d may end a lock", len(list))
+	}
+	return ok("%d sign in, %d may end a lock", len(list), may)
+}
+
 // catalogueAge is how old prices may be before somebody should wonder.
 const catalogueAge = 400 * 24 * time.Hour
 
@@ -234,6 +280,12 @@ func (p *patient) catalogue() finding {
 	}
 	if got, want := c.Currency(), p.c.Terminal.Currency.Code; got != want {
 		return attention(do+"; sales with item codes are refused until then", "its prices are in %s, the terminal sells in %s", got, want)
+	}
+	for _, code := range slices.Sorted(maps.Keys(c.Taxes())) {
+		if !slices.ContainsFunc(p.c.Taxes, func(t pos.Tax) bool { return t.Code == code }) {
+			return attention("configure the code under [tax], or import a catalogue without it; those items are refused until then",
+				"%d items have the tax code %s, which is not configured", c.Taxes()[code], code)
+		}
 	}
 	age := p.now().Sub(st.ModTime())
 	text := fmt.Sprintf("%d items, imported %s", c.Len(), st.ModTime().UTC().Format("2006-01-02"))

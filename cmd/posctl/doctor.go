@@ -79,10 +79,13 @@ var checks = []struct {
 	{"watchdog", (*patient).watchdog},
 	{"clock", (*patient).clock},
 	{"tokens", (*patient).tokens},
+	{"operators", (*patient).operators},
 	{"catalogue", (*patient).catalogue},
 	{"posd", (*patient).running},
 	{"health", (*patient).health},
 	{"pressure", (*patient).pressure},
+	{"printer", (*patient).printing},
+	{"card payments", (*patient).cards},
 	{"head office", (*patient).headOffice},
 	{"backlog", (*patient).backlog},
 }

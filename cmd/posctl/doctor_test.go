@@ -16,6 +16,7 @@ import (
 
 	"posd/journal"
 	"posd/pos/config"
+	"posd/pos/operator"
 )
 
 // ward is a terminal in good health on a machine that is made of files.
@@ -135,7 +136,7 @@ func TestDoctor(t *testing.T) {
 	for _, f := range sound {
 		want := stateOK
 		switch f.Name {
-		case "flush", "health", "pressure":
+		case "flush", "health", "pressure", "printer", "card payments":
 			want = stateUnchecked
 		case "posd":
 			want = stateFailed
@@ -251,9 +252,26 @@ func TestDoctor(t *testing.T) {
 				w.t.Fatal(errs)
 			}
 		}, stateFailed, "none can sell"},
+		{"operators", "who can sign in", func(w *ward) {
+			staffOf(w.t, w.data, map[string]string{"carla": "manager"}, map[string]string{"carla": "4711"})
+		}, stateOK, "1 sign in, 1 may end a lock"},
+		{"operators", "nobody to end a lock", func(w *ward) {
+			staffOf(w.t, w.data, map[string]string{"anna": "cashier"}, map[string]string{"anna": "4711"})
+		}, stateAttention, "nobody of 1 may end a lock"},
+		{"operators", "a role that there is not", func(w *ward) {
+			staffOf(w.t, w.data, map[string]string{"anna": "chef"}, map[string]string{"anna": "4711"})
+		}, stateAttention, "the role chef, which there is not"},
+		{"operators", "without their key", func(w *ward) {
+			staffOf(w.t, w.data, map[string]string{"anna": "cashier"}, map[string]string{"anna": "4711"})
+			if err := os.Remove(join(w, operator.KeyFile)); err != nil {
+				w.t.Fatal(err)
+			}
+		}, stateFailed, "nobody can sign in"},
+		{"operators", "a bad line", func(w *ward) { writeFile(w.t, join(w, operator.File), "anna\n") }, stateAttention, "line 1: a line is an operator"},
 		{"tokens", "a bad line", func(w *ward) { writeFile(w.t, join(w, tokenFile), "till nothex 2026\n") }, stateAttention, "are no tokens"},
 		{"catalogue", "broken", func(w *ward) { writeFile(w.t, join(w, "catalogue.db"), "x") }, stateAttention, "no item codes"},
 		{"catalogue", "another currency", func(w *ward) { w.edit(`currency = "EUR"`, `currency = "USD"`) }, stateAttention, "its prices are in EUR"},
+		{"catalogue", "a tax code less", func(w *ward) { w.edit("\nA = ", "\nANOTHER = ") }, stateAttention, "tax code A"},
 		{"catalogue", "old", func(w *ward) {
 			old := time.Now().AddDate(-2, 0, 0)
 			w.must(os.Chtimes(join(w, "catalogue.db"), old, old))
@@ -276,6 +294,30 @@ func TestDoctor(t *testing.T) {
 			})
 		}, stateAttention, "not signed"},
 		{"health", "sound", func(w *ward) { w.answers(func(*statusDoc) {}) }, stateOK, "ok"},
+		{"printer", "none", func(w *ward) { w.answers(func(*statusDoc) {}) }, stateOK, "none"},
+		{"printer", "ready", func(w *ward) {
+			w.answers(func(s *statusDoc) { s.Printer.Configured, s.Printer.Condition = true, "ready" })
+		}, stateOK, "ready"},
+		{"printer", "little paper", func(w *ward) {
+			w.answers(func(s *statusDoc) {
+				s.Printer.Configured, s.Printer.Condition, s.Printer.PaperLow = true, "ready", true
+			})
+		}, stateAttention, "running low"},
+		{"printer", "no paper", func(w *ward) {
+			w.answers(func(s *statusDoc) { s.Printer.Configured, s.Printer.Condition = true, "paper_out" })
+		}, stateAttention, "paper out"},
+		{"card payments", "none", func(w *ward) { w.answers(func(*statusDoc) {}) }, stateOK, "no payment terminal"},
+		{"card payments", "silent", func(w *ward) {
+			w.answers(func(s *statusDoc) { s.Card.Configured, s.Card.Failure = true, "connection refused" })
+		}, stateAttention, "connection refused"},
+		{"card payments", "unknown ones", func(w *ward) {
+			w.answers(func(s *statusDoc) {
+				s.Card.Configured, s.Card.Reachable, s.Card.Unsettled = true, true, make([]struct{}, 2)
+			})
+		}, stateAttention, "not known what became of them: 2"},
+		{"card payments", "sound", func(w *ward) {
+			w.answers(func(s *statusDoc) { s.Card.Configured, s.Card.Reachable, s.Card.Terminal = true, true, "P400" })
+		}, stateOK, "P400 answers"},
 		{"pressure", "kills", func(w *ward) { w.answers(func(s *statusDoc) { s.Pressure.OOMKills = 2 }) }, stateAttention, "killed 2 times"},
 		{"pressure", "shedding", func(w *ward) {
 			w.answers(func(s *statusDoc) { s.Pressure.Shedding, s.Pressure.Reasons = true, []string{"memory"} })

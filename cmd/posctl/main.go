@@ -34,6 +34,8 @@ const usage = `usage: posctl COMMAND [flags] [arguments]
   salvage SRC DST          copy what can be proved of a damaged journal into a new one
   token add NAME           make a token for a front end and print it, once
   token list | revoke NAME
+  operator add NAME ROLE   an operator who signs in with a PIN, which is read from standard input
+  operator pin NAME | role NAME ROLE | remove NAME | list | unlock NAME
   catalogue import FILE    replace the catalogue by a CSV file; -delta: change it by one
   catalogue look CODE      what a till makes of a scanned or typed code
   unsettled                what has been sold here that head office lacks
@@ -151,6 +153,8 @@ func (t *tool) dispatch(args []string) error {
 		return t.salvage(args)
 	case "token":
 		return t.token(args)
+	case "operator":
+		return t.operator(args)
 	case "catalogue":
 		return t.catalogue(args)
 	case "doctor":

@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"posd/durable"
 	"posd/journal"
 	"posd/pos/config"
+	"posd/pos/operator"
 )
 
 // resetFolder is the journal of a terminal whose reset has been decided: one rename
@@ -89,7 +91,7 @@ func (t *tool) beginReset(data string) error {
 		err = os.Rename(dir, mark)
 	}
 	if err == nil {
-		err = syncFolder(data)
+		err = durable.SyncDir(data)
 	}
 	if err != nil {
 		return fmt.Errorf("begin the reset: %w", err)
@@ -113,7 +115,7 @@ func (t *tool) finishReset(data string) (begun bool, err error) {
 	defer lock.Close()
 	if _, err := os.Lstat(filepath.Join(data, "journal")); err == nil {
 		fmt.Fprintf(t.out, "removing %s, which an earlier reset left\n", mark)
-		return false, errors.Join(os.RemoveAll(mark), syncFolder(data))
+		return false, errors.Join(os.RemoveAll(mark), durable.SyncDir(data))
 	}
 	fmt.Fprintln(t.out, "finishing a reset that was interrupted")
 	return true, t.removeAll(data)
@@ -132,10 +134,10 @@ func (t *tool) removeAll(data string) error {
 			}
 		}
 	}
-	if err := syncFolder(data); err != nil {
+	if err := durable.SyncDir(data); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(filepath.Join(data, resetFolder)), syncFolder(data))
+	return errors.Join(os.RemoveAll(filepath.Join(data, resetFolder)), durable.SyncDir(data))
 }
 
 // ours says whether a name in the data folder is one that posd or posctl makes: a
@@ -143,9 +145,9 @@ func (t *tool) removeAll(data string) error {
 func ours(e fs.DirEntry) bool {
 	name := e.Name()
 	if e.IsDir() {
-		return name == "journal" || name == catalogueFile+".chunks" || strings.HasPrefix(name, "journal-") || strings.HasPrefix(name, "journal.")
+		return name == "journal" || name == config.ExportsFolder || name == catalogueFile+".chunks" || strings.HasPrefix(name, "journal-") || strings.HasPrefix(name, "journal.")
 	}
-	for _, base := range []string{config.KeyFile, tokenFile, ownToken, "catalogue.db", "view.db", "uplink.state", "downlink.state", "successor.wanted",
+	for _, base := range []string{config.KeyFile, tokenFile, ownToken, operator.File, operator.KeyFile, "catalogue.db", "view.db", "uplink.state", "downlink.state", "successor.wanted",
 		config.EnrolledCreds, config.EnrolledCA, config.EnrolledAs, config.EnrollSeed,
 		"removed", "purge-allowed"} { // the last two are the package's
 		if name == base || strings.HasPrefix(name, base+".") || strings.HasPrefix(name, base+"-") {
@@ -179,12 +181,4 @@ func lockJournal(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"posd/durable"
 	"posd/journal"
 	"posd/pos/config"
 	"posd/pos/register"
@@ -40,15 +41,17 @@ func (t *tool) initTerminal(args []string) error {
 	if err != nil {
 		return err
 	}
+	// A folder made here would lie on the root file system of a board whose data partition is
+	// not mounted: a second terminal of the same name.
+	if _, err := os.Stat(c.Data.Dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: there is no folder %s: mount the data partition, or make the folder for a new terminal (its owner is who posd runs as); nothing was made", journal.ErrNoJournal, c.Data.Dir)
+	}
 	if _, err := t.finishReset(c.Data.Dir); err != nil {
 		return fmt.Errorf("a reset was interrupted and cannot be finished: %w", err)
 	}
 	dir := filepath.Join(c.Data.Dir, "journal")
 	if _, err := os.Stat(dir); err == nil {
 		return fmt.Errorf("%w in %s: this terminal is set up already; nothing was changed", journal.ErrExists, dir)
-	}
-	if err := os.MkdirAll(c.Data.Dir, 0o750); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
 	}
 	keyFile := filepath.Join(c.Data.Dir, config.KeyFile)
 	public, err := signingKey(keyFile)
@@ -128,11 +131,7 @@ func replaceFile(path string, b []byte) error {
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 var tokenName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,32}$`)

@@ -52,14 +52,30 @@ type statusDoc struct {
 			Gross int64
 		}
 	}
-	Receipts struct{ Branch, Last uint64 }
-	Uplink   struct {
+	Receipts  struct{ Branch, Last uint64 }
+	Operators struct {
+		Required        bool
+		Known, Sessions int
+		Locked          []string
+	}
+	Uplink struct {
 		Configured, Connected    bool
 		Server                   string
 		Sent, Settled, Unsettled uint64
 		Lost                     uint64
 		Rot, Held, Fork          string
 		LastError                string `json:"last_error"`
+	}
+	Card struct {
+		Configured, Reachable bool
+		Terminal, Failure     string
+		Unsettled             []struct{}
+	}
+	Printer struct {
+		Configured     bool
+		Condition, Why string
+		PaperLow       bool `json:"paper_low"`
+		Waiting        int
 	}
 	Catalogue struct {
 		Items          int
@@ -161,6 +177,12 @@ func (t *tool) summary(w io.Writer, ask caller, body []byte) error {
 		p.line("", "%s", r)
 	}
 	s.sales(p)
+	if o := &s.Operators; o.Required {
+		p.line("operators", "%d, sessions: %d", o.Known, o.Sessions)
+		if len(o.Locked) > 0 {
+			p.line("", "locked: %s (posctl operator unlock)", strings.Join(o.Locked, ", "))
+		}
+	}
 	s.journal(p)
 	s.headOffice(p)
 	s.limits(p)
@@ -207,7 +229,45 @@ func (s *statusDoc) sales(p *printer) {
 		items = s.Catalogue.Error
 	}
 	p.line("catalogue", "%s", items)
+	if s.Card.Configured || len(s.Card.Unsettled) > 0 {
+		p.line("card", "%s", s.card())
+	}
+	if s.Printer.Configured {
+		p.line("printer", "%s", s.printer())
+	}
 	p.line("clock", "%s, %s", s.Clock.Now, s.Clock.Trust)
+}
+
+// printer is how the receipt printer is.
+func (s *statusDoc) printer() string {
+	r := &s.Printer
+	text := strings.ReplaceAll(r.Condition, "_", " ")
+	if r.Why != "" {
+		text += ": " + r.Why
+	}
+	if r.PaperLow {
+		text += "; its paper is running low"
+	}
+	if r.Waiting > 0 {
+		text += fmt.Sprintf("; papers that wait: %d", r.Waiting)
+	}
+	return text
+}
+
+// card is how the payment terminal is.
+func (s *statusDoc) card() string {
+	c := &s.Card
+	text := "no payment terminal is configured"
+	switch {
+	case c.Configured && c.Reachable:
+		text = "payment terminal " + c.Terminal + " answers"
+	case c.Configured:
+		text = "the payment terminal does not answer: " + c.Failure
+	}
+	if n := len(c.Unsettled); n > 0 {
+		text += fmt.Sprintf("; payments of which it is not known what became of them: %d", n)
+	}
+	return text
 }
 
 func money(minor int64, code string) string {
@@ -308,7 +368,7 @@ func (s *statusDoc) limits(p *printer) {
 		}
 	}
 	if a := s.Admission; a != nil {
-		p.line("admission", "%d wait, %d refused since the start", a.Waiting, a.Refused)
+		p.line("admission", "%d wait, %d came too fast and were refused (429) since the start", a.Waiting, a.Refused)
 	}
 }
 

@@ -78,6 +78,9 @@ func terminalFolder(t *testing.T, sales int) (data, conf string) {
 	dir := t.TempDir()
 	data, conf = filepath.Join(dir, "data"), filepath.Join(dir, "posd.toml")
 	writeConfig(t, conf, data, "")
+	if err := os.Mkdir(data, 0o750); err != nil {
+		t.Fatal(err)
+	}
 	if code, _, errs := posctl(t, "init", "-config", conf); code != 0 {
 		t.Fatal(errs)
 	}
@@ -130,6 +133,7 @@ func posctl(t *testing.T, args ...string) (code int, out, errs string) {
 func TestResetIsCutAnywhere(t *testing.T) {
 	data, conf := terminalFolder(t, 2)
 	writeFile(t, filepath.Join(data, "journal-12345678", "0000000001.seg"), "old")
+	writeFile(t, filepath.Join(data, config.ExportsFolder, "0123456789abcdef"), "what was sold")
 	var names []string
 	entries, err := os.ReadDir(data)
 	if err != nil {

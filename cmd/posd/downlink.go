@@ -44,8 +44,10 @@ func officeKey(c *config.Config, log *slog.Logger) ed25519.PublicKey {
 func (t *terminal) follow(ctx context.Context) {
 	t.downlink.Start(ctx, downlink.Parts{
 		Check: t.checkPushed, Apply: t.applyPushed, Now: t.sureNow, Commands: t.commands(),
-		Note: func(ctx context.Context, e downlink.Event) error { return t.note(ctx, e, nil) },
+		Note:  func(ctx context.Context, e downlink.Event) error { return t.note(ctx, e, nil) },
+		Items: t.items(),
 	})
+	t.goDo("catalogue", t.downlink.Supply)
 	t.goDo("proof", func(ctx context.Context) error {
 		select {
 		case <-time.After(lasting):
@@ -71,6 +73,9 @@ func (t *terminal) pushed() wire.ConfigState {
 
 // checkPushed refuses what would close the shop at once.
 func (t *terminal) checkPushed(c *config.Config) error {
+	if missing := t.untaxed(c); missing != "" {
+		return fmt.Errorf("tax: %s; push the codes too, or publish a catalogue without them first", missing)
+	}
 	held := t.journal.Stats().SegmentBytes
 	if most := c.Data.MaxBytes; most < t.budget.Load() && most < held+2*c.Data.Segment {
 		return fmt.Errorf("data.max_bytes: the journal takes %d bytes already, with %d no sale could be made; give at least %d", held, most, held+2*c.Data.Segment)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"posd/durable"
 	"posd/journal"
 	"posd/pos/config"
 	"posd/sync/uplink"
@@ -108,6 +109,7 @@ type way struct {
 	stream           string
 	creds, token, ca string
 	enroll           bool // the terminal has to enrol first
+	renew            bool // it may have to again
 }
 
 func (t *terminal) findWay() way {
@@ -122,8 +124,7 @@ func (t *terminal) findWay() way {
 		w.enroll = h.EnrollURL != ""
 		return w
 	}
-	w.creds = own
-	os.Remove(filepath.Join(t.c.Data.Dir, config.EnrollSeed)) // left by a kill; the credentials hold it
+	w.creds, w.renew = own, h.EnrollURL != ""
 	if o := enrolledOffice(t.c, t.log); o != nil {
 		w.shard, w.stream = o.Shard, wire.StreamName(o.Shard) // others are not permitted
 		if len(w.urls) == 0 {
@@ -138,7 +139,8 @@ func (t *terminal) findWay() way {
 	return w
 }
 
-// enroll asks until the terminal is let in, then has the uplink opened.
+// enroll asks until the terminal is let in, then has the uplink opened. From then on it
+// asks where the credentials are gone or refused.
 func (t *terminal) enroll(ctx context.Context) error {
 	h := &t.c.Hub
 	e := enrolling{terminal: t, token: t.credential("hub.enroll_token", h.EnrollToken), door: uplink.Options{
@@ -146,32 +148,40 @@ func (t *terminal) enroll(ctx context.Context) error {
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Log: t.log,
 		Now: func() time.Time { return t.register.Status().Past },
 	}}
-	for pause, said := enrollFirst, ""; ; pause = min(2*pause, enrollMost) {
+	pause, said := enrollFirst, ""
+	for ctx.Err() == nil {
 		seen := e.tokenStamp()
-		err := e.once(ctx)
-		if err == nil {
-			break
+		if !e.wanted(seen) {
+			e.newToken(ctx, seen, enrollLook)
+			continue
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		text := err.Error()
-		t.notEnrolled.Store(&text)
-		if text != said {
+		if err := e.once(ctx); err == nil {
+			pause, said = enrollFirst, ""
+			t.log.Info("enrolled at head office")
+			t.letIn <- struct{}{}
+			continue
+		} else if text := err.Error(); text != said && ctx.Err() == nil {
+			t.notEnrolled.Store(&text)
 			t.log.Warn("not enrolled at head office yet: selling goes on, nothing is shipped", "error", err)
 			said = text
 		}
-		if e.newToken(ctx, seen, pause/2+rand.N(pause)) {
+		pause = min(2*pause, enrollMost)
+		if e.newToken(ctx, seen, pause/4+rand.N(pause/2)) {
 			pause = enrollFirst
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
-	t.log.Info("enrolled at head office")
-	t.letIn <- struct{}{}
-	<-ctx.Done()
 	return nil
+}
+
+// wanted says that there are no credentials, or that the server refuses them and the token
+// came after them.
+func (t *enrolling) wanted(token time.Time) bool {
+	st, err := os.Stat(filepath.Join(t.c.Data.Dir, config.EnrolledCreds))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	u := t.shown.Load()
+	return u != nil && token.After(st.ModTime()) && strings.Contains(u.Status().LastError, uplink.Refused)
 }
 
 // enrolling is an enrolment that is under way.
@@ -238,14 +248,14 @@ func (t *enrolling) once(ctx context.Context) error {
 func (t *enrolling) enrollKey() (public string, seed []byte, err error) {
 	path := filepath.Join(t.c.Data.Dir, config.EnrollSeed)
 	b, err := readSmall(path)
-	if err == nil {
-		seed = bytes.TrimSpace(b)
+	held, _ := readSmall(filepath.Join(t.c.Data.Dir, config.EnrolledCreds))
+	if seed = bytes.TrimSpace(b); err == nil && !bytes.Contains(held, seed) { // else left by a kill
 		if kp, err := nkeys.FromSeed(seed); err == nil {
 			public, err = kp.PublicKey()
 			return public, seed, err
 		}
 		t.log.Warn("the key of an enrolment that was under way is damaged: a new one is made", "file", path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, err
 	}
 	kp, err := nkeys.CreateUser()
@@ -258,7 +268,7 @@ func (t *enrolling) enrollKey() (public string, seed []byte, err error) {
 	if public, err = kp.PublicKey(); err != nil {
 		return "", nil, err
 	}
-	return public, seed, writeDurably(path, append(bytes.Clone(seed), '\n'))
+	return public, seed, durable.Replace(path, append(bytes.Clone(seed), '\n'))
 }
 
 // post sends one request without redirections and proxies: a token goes to nobody else.
@@ -282,6 +292,9 @@ func (t *enrolling) post(ctx context.Context, body []byte) ([]byte, error) {
 	}
 	r, err := http.ReadResponse(bufio.NewReader(c), q)
 	if err != nil {
+		if ctx.Err() != nil { // what the closed connection says helps nobody
+			return nil, errors.New("it takes the connection and gives no answer in time")
+		}
 		return nil, fmt.Errorf("no answer: %w", err)
 	}
 	b, err := io.ReadAll(io.LimitReader(r.Body, maxEnrollment+1))
@@ -327,12 +340,12 @@ func (t *enrolling) keepEnrolment(b []byte, key string, seed []byte) error {
 	dir := t.c.Data.Dir
 	ca := filepath.Join(dir, config.EnrolledCA)
 	if a.CA != "" {
-		err = writeDurably(ca, []byte(a.CA))
+		err = durable.Replace(ca, []byte(a.CA))
 	} else if err = os.Remove(ca); errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	if err == nil {
-		err = writeDurably(filepath.Join(dir, config.EnrolledAs), as)
+		err = durable.Replace(filepath.Join(dir, config.EnrolledAs), as)
 	}
 	if err == nil {
 		err = writeCreds(filepath.Join(dir, config.EnrolledCreds), a.JWT, seed)

@@ -81,7 +81,7 @@ func remedy(err error) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "; stop what listens there, or change http.listen (ss -ltnp shows it)"
 	case errors.Is(err, journal.ErrForeign):
-		return "; correct terminal.store and terminal.id, or data.dir"
+		return "; correct terminal.store and terminal.id, or data.dir, or mount the right disk"
 	case errors.Is(err, journal.ErrNewer):
 		return "; install the release that wrote it, or a newer one"
 	case errors.Is(err, fs.ErrPermission):

@@ -59,7 +59,8 @@ func (h *heart) configured() wire.ConfigState {
 type told struct {
 	alarms []string
 	config wire.ConfigState
-	late   bool // the backlog was old
+	items  string // version of the catalogue
+	late   bool   // the backlog was old
 }
 
 func newHeart(t *terminal) *heart {
@@ -78,7 +79,7 @@ func (h *heart) watch(ctx context.Context) error {
 			s := h.t.uplink.Status()
 			codes, _ := h.alarms(&s)
 			h.mu.Lock()
-			now := told{codes, h.configured(), h.told.late && s.Unsettled > 0}
+			now := told{codes, h.configured(), h.t.catalogue.Version(), h.told.late && s.Unsettled > 0}
 			news := !now.same(&h.told)
 			h.mu.Unlock()
 			if news && s.Connected {
@@ -89,7 +90,7 @@ func (h *heart) watch(ctx context.Context) error {
 }
 
 func (a *told) same(b *told) bool {
-	return a.config == b.config && a.late == b.late && slices.Equal(a.alarms, b.alarms)
+	return a.config == b.config && a.items == b.items && a.late == b.late && slices.Equal(a.alarms, b.alarms)
 }
 
 // beat is the body of a heartbeat.
@@ -113,6 +114,7 @@ func (h *heart) beat() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b.Config = h.configured()
+	b.Catalogue = wire.CatalogueState{Version: t.catalogue.Version(), Items: count(int64(t.catalogue.Len()))}
 	b.Backlog = h.backlog.state(up.Settled, floor, reg.Now, sold{reg.Branch, reg.Receipt, reg.Perpetual})
 	if up.UnsettledAge > 0 { // no jump of the wall clock is in it
 		b.Backlog.Age = seconds(up.UnsettledAge)
@@ -123,7 +125,7 @@ func (h *heart) beat() []byte {
 	var why []string
 	b.Alarms, why = h.alarms(&up)
 	b.Why = strings.Join(why, "; ")
-	h.told = told{b.Alarms, b.Config, b.Backlog.Age > uint64(longBacklog/time.Second)}
+	h.told = told{b.Alarms, b.Config, b.Catalogue.Version, b.Backlog.Age > uint64(longBacklog/time.Second)}
 	h.buf = b.Append(h.buf[:0])
 	return slices.Clone(h.buf)
 }
@@ -163,10 +165,25 @@ func (h *heart) alarms(up *uplink.Status) (codes, why []string) {
 	load := t.load()
 	alarm(load.Shedding, wire.AlarmMemory, strings.Join(load.Reasons, ", "))
 	alarm(len(t.limits.Differs) > 0, wire.AlarmLimits, strings.Join(t.limits.Differs, ", "))
-	if err := t.catalogue.Err(); err != nil {
-		alarm(true, wire.AlarmCatalogue, err.Error())
+	if long := t.cardAlarm(); long != "" {
+		alarm(true, wire.AlarmCard, long)
 	}
+	amiss := t.itemsAmiss()
+	alarm(amiss != "", wire.AlarmCatalogue, amiss)
 	return codes, why
+}
+
+// cardAlarm names the card payment of which nobody knows for minutes what became of it, or
+// says that of some, approved offline on an earlier day.
+func (t *terminal) cardAlarm() string {
+	if t.card == nil {
+		return ""
+	}
+	st := t.card.Status()
+	for _, x := range st.Long() {
+		return "card payment " + x.Tender + " of basket " + x.Basket + " is " + x.State
+	}
+	return st.Old()
 }
 
 func count(n int64) uint64           { return uint64(max(0, n)) }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,12 +18,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"posd/packaging/lab/freeport"
 )
 
-// TestKill kills posd at random moments under load and starts it again. The
-// binary is built with the tag posdlab, whose segments are mapped privately:
-// SIGKILL takes every store that was not synced with it, as a power cut would.
-// POSD_KILLS sets how often (200).
+// TestKill kills posd at random moments under load and starts it again. SIGKILL takes
+// every store that was not synced with it (builds). POSD_KILLS sets how often (200).
 func TestKill(t *testing.T) {
 	kills := 200
 	if s := os.Getenv("POSD_KILLS"); s != "" {
@@ -34,55 +32,49 @@ func TestKill(t *testing.T) {
 			t.Fatal("POSD_KILLS:", err)
 		}
 	}
-	bin := buildLab(t)
-	t.Run("no bug", func(t *testing.T) {
-		k := newKillRun(t, bin, "")
-		if err := k.play(kills); err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%d kills, %d sales acknowledged, %d repeated calls answered alike", k.kills, len(k.acked), k.replays)
-		if k.replays == 0 || len(k.acked) < kills {
-			t.Fatal("too little happened to prove anything")
-		}
-	})
-	for _, bug := range []string{"early-ack", "dropped-key"} {
+	for _, bug := range []string{"", "early-ack", "dropped-key"} {
 		t.Run("planted "+bug, func(t *testing.T) {
-			k := newKillRun(t, bin, bug)
-			err := k.play(kills)
-			if err == nil {
-				t.Fatalf("not caught in %d kills", k.kills)
+			k := newKillRun(t, bug)
+			hunt(t, bug, kills, k.life, k.compare)
+			t.Logf("%d sales acknowledged, %d repeated calls answered alike", len(k.acked), k.replays)
+			if bug == "" && (k.replays == 0 || len(k.acked) < kills) {
+				t.Fatal("too little happened to prove anything")
 			}
-			t.Logf("caught after %d kills: %v", k.kills, err)
 		})
 	}
 }
 
-// buildLab builds posd and posctl for this test.
-func buildLab(t *testing.T) string {
+// hunt has posd live and be killed so many times and then compares what is left. A planted
+// bug is looked for after each life, and has to be found.
+func hunt(t *testing.T, bug string, lives int, life, compare func() error) {
 	t.Helper()
-	dir := t.TempDir()
-	for _, args := range [][]string{
-		{"build", "-tags", "posdlab", "-o", filepath.Join(dir, "posd"), "posd/cmd/posd"},
-		{"build", "-o", filepath.Join(dir, "posctl"), "posd/cmd/posctl"},
-	} {
-		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-			t.Fatalf("go %v: %v\n%s", args, err, out)
+	var err error
+	n := 0
+	for ; n < lives && err == nil; n++ {
+		if err = life(); err == nil && (bug != "" || n == lives-1) {
+			err = compare()
 		}
 	}
-	return dir
+	t.Logf("killed %d times: %v", n, err)
+	switch {
+	case bug == "" && err != nil:
+		t.Fatal(err)
+	case bug != "" && err == nil:
+		t.Fatal("not caught")
+	}
 }
 
 type killRun struct {
 	t       *testing.T
-	bin     string
 	bug     string
 	dir     string
 	config  string
 	url     string
 	token   string
-	kills   int
 	replays int
 	log     bytes.Buffer
+	posd    *exec.Cmd // nil if none runs
+	ended   chan error
 
 	mu    sync.Mutex
 	acked map[string]string // key → answer
@@ -90,19 +82,17 @@ type killRun struct {
 	next  int
 }
 
-func newKillRun(t *testing.T, bin, bug string) *killRun {
+func newKillRun(t *testing.T, bug string) *killRun {
 	t.Helper()
-	k := &killRun{t: t, bin: bin, bug: bug, dir: t.TempDir(), acked: map[string]string{}}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	ln.Close()
+	k := &killRun{t: t, bug: bug, dir: t.TempDir(), acked: map[string]string{}}
+	addr := freeport.For(t)
 	k.url, k.config = "http://"+addr, filepath.Join(k.dir, "posd.toml")
 	text := fmt.Sprintf("[terminal]\nstore = \"s1\"\nid = \"t1\"\ncurrency = \"EUR\"\ntime_zone = \"UTC\"\n[tax]\nA = \"19\"\n[http]\nlisten = %q\n[data]\ndir = %q\nsegment = \"64KiB\"\n",
 		addr, filepath.Join(k.dir, "data"))
 	if err := os.WriteFile(k.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(k.dir, "data"), 0o750); err != nil {
 		t.Fatal(err)
 	}
 	k.ctl("init")
@@ -112,7 +102,7 @@ func newKillRun(t *testing.T, bin, bug string) *killRun {
 
 func (k *killRun) ctl(args ...string) string {
 	k.t.Helper()
-	cmd := exec.Command(filepath.Join(k.bin, "posctl"), append(args, "-config", k.config)...)
+	cmd := exec.Command(program(k.t, "posctl"), append(args, "-config", k.config)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -122,59 +112,58 @@ func (k *killRun) ctl(args ...string) string {
 	return string(out)
 }
 
-// play runs posd, sells, and kills it, n times; then it compares.
-func (k *killRun) play(n int) error {
-	for range n {
-		if err := k.life(); err != nil {
-			return err
-		}
-		k.kills++
-		if k.bug != "" && k.kills%10 == 0 { // a planted bug need not be let run to the end
-			if err := k.compare(); err != nil {
-				return err
-			}
-		}
+// life sells, also while posd starts.
+func (k *killRun) life() error {
+	ctx, cancel := context.WithCancel(k.t.Context())
+	var wg sync.WaitGroup
+	for w := range 6 {
+		wg.Go(func() { k.sell(ctx, w) })
 	}
-	return k.compare()
+	err := k.live(func() { time.Sleep(time.Duration(rand.IntN(120)) * time.Millisecond) })
+	cancel()
+	wg.Wait()
+	return errors.Join(err, k.wrong)
 }
 
-func (k *killRun) life() error {
-	cmd := exec.Command(filepath.Join(k.bin, "posd"), "--config", k.config)
-	cmd.Env = append(os.Environ(), "POSD_PLANTED_BUG="+k.bug)
+// live starts posd, does work when it is ready, and kills it.
+func (k *killRun) live(work func()) error {
 	k.log.Reset()
+	err := k.start()
+	if err == nil {
+		work()
+	}
+	k.kill()
+	return err
+}
+
+// start returns when posd is ready.
+func (k *killRun) start(env ...string) error {
+	cmd := exec.Command(program(k.t, "posd"), "--config", k.config)
+	cmd.Env = append(append(os.Environ(), "POSD_PLANTED_BUG="+k.bug), env...)
 	cmd.Stderr = &k.log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	ctx, cancel := context.WithCancel(k.t.Context())
-	var wg sync.WaitGroup
-	for w := range 6 {
-		wg.Go(func() { k.sell(ctx, w) })
-	}
-	err := k.awaitReady(ended)
-	if err == nil {
-		time.Sleep(time.Duration(rand.IntN(120)) * time.Millisecond)
-	}
-	_ = cmd.Process.Signal(syscall.SIGKILL)
-	cancel()
-	wg.Wait()
-	if err != nil {
-		return err
-	}
-	<-ended
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.wrong
+	k.posd, k.ended = cmd, ended
+	return k.awaitReady()
 }
 
-func (k *killRun) awaitReady(ended chan error) error {
+func (k *killRun) kill() {
+	if k.posd != nil {
+		k.posd.Process.Signal(syscall.SIGKILL)
+		<-k.ended
+		k.posd = nil
+	}
+}
+
+func (k *killRun) awaitReady() error {
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
 		select {
-		case err := <-ended:
-			ended <- err
+		case err := <-k.ended:
+			k.ended <- err
 			return fmt.Errorf("posd ended at its start: %w\n%s", err, k.log.String())
 		default:
 		}
@@ -261,11 +250,6 @@ func (k *killRun) post(ctx context.Context, c *http.Client, key string) (string,
 
 // compare holds the acknowledged answers against the journal.
 func (k *killRun) compare() error {
-	cmd := exec.Command(filepath.Join(k.bin, "posctl"), "dump", "-config", k.config)
-	out, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("posctl dump: %w", err)
-	}
 	type line struct {
 		Seq   uint64 `json:"seq"`
 		Event struct {
@@ -276,18 +260,16 @@ func (k *killRun) compare() error {
 	}
 	inJournal := map[string]line{}
 	var seq, receipts uint64
-	sc := bufio.NewScanner(bytes.NewReader(out))
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
+	err := k.dumped(func(text []byte) error {
 		var l line
-		if err := json.Unmarshal(sc.Bytes(), &l); err != nil {
+		if err := json.Unmarshal(text, &l); err != nil {
 			return err
 		}
 		if seq++; l.Seq != seq {
 			return fmt.Errorf("record %d where %d belongs", l.Seq, seq)
 		}
 		if l.Event.Type != "sale.completed" {
-			continue
+			return nil
 		}
 		var sale struct{ Number uint64 }
 		if err := json.Unmarshal(l.Event.Data, &sale); err != nil {
@@ -300,6 +282,10 @@ func (k *killRun) compare() error {
 			return fmt.Errorf("key %s made two sales", l.Event.Key)
 		}
 		inJournal[l.Event.Key] = l
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for key, answer := range k.acked {
 		l, ok := inJournal[key]
@@ -310,5 +296,19 @@ func (k *killRun) compare() error {
 			return fmt.Errorf("key %s: the answer differs from the journal:\n%s\n%s", key, answer, l.Event.Data)
 		}
 	}
-	return sc.Err()
+	return nil
+}
+
+// dumped hands on each line of posctl dump.
+func (k *killRun) dumped(each func(line []byte) error) error {
+	out, err := exec.Command(program(k.t, "posctl"), "dump", "-config", k.config).Output()
+	if err != nil {
+		return fmt.Errorf("posctl dump: %w", err)
+	}
+	for line := range bytes.Lines(out) {
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+	return nil
 }

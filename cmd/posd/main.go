@@ -2,11 +2,11 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"posd/pos/config"
@@ -71,24 +71,38 @@ func fail(stderr io.Writer, err error) int {
 	return exitCode(err)
 }
 
+// parse reads the command line by hand: package flag would be 18 kB for four switches.
 func parse(args []string, stdout, stderr io.Writer) (f flags, code int, ok bool) {
-	fs := flag.NewFlagSet("posd", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.StringVar(&f.config, "config", "/etc/posd/posd.toml", "")
-	fs.BoolVar(&f.check, "check", false, "")
-	fs.BoolVar(&f.reference, "reference", false, "")
-	fs.BoolVar(&f.version, "version", false, "")
-	fs.Bool("no-daemon", true, "")
-	err := fs.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		usage(stdout)
-		return f, exitOK, false
-	case err == nil && fs.NArg() > 0:
-		err = fmt.Errorf("unknown argument %q", fs.Arg(0))
+	f.config = "/etc/posd/posd.toml"
+	wrong := ""
+	for len(args) > 0 && wrong == "" {
+		arg := args[0]
+		args = args[1:]
+		name, value, given := strings.Cut(strings.TrimPrefix(arg, "-"), "=") // --name as well as -name
+		on := map[string]*bool{"-check": &f.check, "-reference": &f.reference, "-version": &f.version, "-no-daemon": new(bool)}
+		if name = "-" + strings.TrimPrefix(name, "-"); !strings.HasPrefix(arg, "-") {
+			name = arg
+		}
+		switch {
+		case name == "-h" || name == "-help":
+			usage(stdout)
+			return f, exitOK, false
+		case name == "-config" && given:
+			f.config = value
+		case name == "-config" && len(args) > 0:
+			f.config, args = args[0], args[1:]
+		case name == "-config":
+			wrong = "--config needs a file"
+		case on[name] != nil && !given:
+			*on[name] = true
+		case on[name] != nil:
+			wrong = arg + ": this one takes no value"
+		default:
+			wrong = "unknown argument " + strconv.Quote(arg)
+		}
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "posd: %v; posd --help shows what there is\n", err)
+	if wrong != "" {
+		fmt.Fprintf(stderr, "posd: %s; posd --help shows what there is\n", wrong)
 		return f, exitUsage, false
 	}
 	return f, exitOK, true

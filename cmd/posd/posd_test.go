@@ -26,13 +26,19 @@ import (
 
 // TestMain lets the test binary be posd itself.
 func TestMain(m *testing.M) {
+	if os.Getenv("POSD_TEST_NAIVE") != "" {
+		naive()
+	}
 	if os.Getenv("POSD_TEST_MAIN") != "" {
 		main()
 	}
-	code := m.Run()
-	if hub, err := builtHub(); err == nil {
-		os.RemoveAll(filepath.Dir(hub))
+	var err error
+	if programs, err = os.MkdirTemp("", "posd-programs-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	code := m.Run()
+	os.RemoveAll(programs)
 	os.Exit(code)
 }
 
@@ -224,7 +230,7 @@ func TestStartErrors(t *testing.T) {
 			b, _ := os.ReadFile(s.conf)
 			os.WriteFile(s.conf, bytes.ReplaceAll(b, []byte(s.dir), []byte(s.dir+"/missing")), 0o600)
 		}, exitNoJournal, "is the data partition mounted"},
-		{"other terminal", func(s *site) { s.configure("127.0.0.1:0", "T2") }, exitConfig, "correct terminal.store and terminal.id"},
+		{"other terminal", func(s *site) { s.configure("127.0.0.1:0", "T2") }, exitConfig, `says store "S1" terminal "T2"; correct terminal.store and terminal.id`},
 		{"port taken", func(s *site) { s.configure(taken.Addr().String(), "T1") }, exitTemporary, "change http.listen"},
 		{"no configuration", func(s *site) { os.Remove(s.conf) }, exitConfig, "--config FILE"},
 		{"bad configuration", func(s *site) { os.WriteFile(s.conf, []byte("[terminal]\nstore = 7\n"), 0o600) }, exitConfig, "posd.toml:2"},
@@ -359,16 +365,6 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("code %d", c.code)
 		}
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // listen is the configured address.

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"posd/durable"
 	"posd/sync/downlink"
 	"posd/sync/wire"
 )
@@ -64,7 +65,7 @@ func (t *terminal) rotateKey(ctx context.Context, nc *nats.Conn, o *wire.Order) 
 	}
 	seed, err := kp.Seed()
 	if err == nil {
-		err = replaceCreds(path, jwt, seed, writeDurably)
+		err = replaceCreds(path, jwt, seed, durable.Replace)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("the old key stays: %w", err)
@@ -97,7 +98,7 @@ func credsFile(jwt string, seed []byte) []byte {
 
 // writeCreds replaces a file of credentials at once or not at all.
 func writeCreds(path, jwt string, seed []byte) error {
-	return writeDurably(path, credsFile(jwt, seed))
+	return durable.Replace(path, credsFile(jwt, seed))
 }
 
 // replaceCreds is writeCreds whose error says that the file is the old one. What fails

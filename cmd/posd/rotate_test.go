@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"posd/durable"
+
 	"github.com/nats-io/nkeys"
 )
 
@@ -28,12 +30,12 @@ func TestKeyWhoseFileWasReplaced(t *testing.T) {
 		write func(path string, b []byte) error
 		stays bool
 	}{
-		{"all is well", writeDurably, false},
-		{"the folder's sync fails", func(path string, b []byte) error { return errors.Join(writeDurably(path, b), broken) }, false},
+		{"all is well", durable.Replace, false},
+		{"the folder's sync fails", func(path string, b []byte) error { return errors.Join(durable.Replace(path, b), broken) }, false},
 		{"nothing is written", func(string, []byte) error { return broken }, true},
 		{"nothing can be read either", func(path string, _ []byte) error { return errors.Join(os.Remove(path), broken) }, true},
 	} {
-		if err := writeDurably(path, []byte("the old one")); err != nil {
+		if err := durable.Replace(path, []byte("the old one")); err != nil {
 			t.Fatal(err)
 		}
 		err := replaceCreds(path, "a.new.jwt", seed, row.write)

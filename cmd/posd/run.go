@@ -22,12 +22,16 @@ import (
 	"posd/cgroup"
 	"posd/journal"
 	"posd/pos"
+	"posd/pos/card"
 	"posd/pos/catalogue"
 	"posd/pos/config"
 	"posd/pos/event"
+	"posd/pos/export"
 	"posd/pos/httpapi"
 	"posd/pos/itemcode"
+	"posd/pos/papers"
 	"posd/pos/register"
+	"posd/pos/till"
 	"posd/pos/view"
 	"posd/sync/downlink"
 	"posd/sync/uplink"
@@ -53,6 +57,9 @@ type terminal struct {
 	catalogue *catalogue.Catalogue
 	view      *view.View
 	register  *register.Register
+	card      *card.Desk
+	desk      *papers.Desk
+	exports   *export.Exporter
 	http      *httpapi.Server
 	uplink    *uplink.Uplink                // nil: no hub is configured, or the terminal is not enrolled yet
 	shown     atomic.Pointer[uplink.Uplink] // the same, for other goroutines than the main one
@@ -66,6 +73,7 @@ type terminal struct {
 
 	stay        bool // no successor can be begun: what head office says of the journal is not acted upon
 	enrolls     bool // it has to be let in first
+	renews      bool // or may have to be let in again
 	letIn       chan struct{}
 	notEnrolled atomic.Pointer[string] // why not yet
 
@@ -215,7 +223,7 @@ func (t *terminal) open() (err error) {
 	var opener register.Opener
 	if t.journal, err = journal.Open(filepath.Join(dir, "journal"), journal.Options{
 		Identity:    journal.Identity{Store: c.Terminal.Store, Terminal: c.Terminal.ID},
-		SegmentSize: c.Data.Segment, MaxBytes: c.Data.MaxBytes, Retention: c.Data.Retention,
+		SegmentSize: c.Data.Segment, MaxBytes: c.Data.MaxBytes, Retention: c.Data.Retention, Timely: register.Disciplined(),
 		Opening: opener.Opening, Key: t.signingKey(), Pace: t.pacer.Pace, Log: t.log,
 	}); err != nil {
 		return err
@@ -239,13 +247,19 @@ func (t *terminal) open() (err error) {
 	}); err != nil {
 		return err
 	}
-	t.openCatalogue(filepath.Join(dir, "catalogue.db"))
+	if err := t.openDesk(); err != nil {
+		return err
+	}
+	t.exports = export.New(export.Options{Dir: filepath.Join(dir, config.ExportsFolder), Journal: t.journal, Pace: t.pacer.Pace, Log: t.log})
+	t.openCatalogue(filepath.Join(dir, itemsFile))
+	t.openCard()
 	if err := t.openUplink(); err != nil {
 		return err
 	}
 	o := httpapi.Options{
 		Terminal: c.Terminal, HTTP: c.HTTP, Journal: t.journal, View: t.view, Register: t.register,
-		Catalogue: t.catalogue, Tokens: filepath.Join(dir, "tokens"), Limits: t.limits, Selling: t.pacer.Selling, Load: t.load,
+		Catalogue: t.catalogue, Card: t.card, Papers: t.desk, Exports: t.exports, Tokens: filepath.Join(dir, "tokens"), Operators: dir, Limits: t.limits, Selling: t.pacer.Selling, Load: t.load, Pace: t.pacer.Pace,
+		Supply:  t.supplied,
 		Release: releaseName(), Metrics: t.set, Log: t.log,
 	}
 	if o.Listeners, err = t.givenListeners(); err != nil {
@@ -261,17 +275,30 @@ func (t *terminal) open() (err error) {
 }
 
 func (t *terminal) openCatalogue(path string) {
-	t.catalogue = catalogue.Open(path)
+	t.catalogue = catalogue.OpenIn(path, t.c.Terminal.Currency.Code)
 	if err := t.catalogue.Err(); err != nil {
 		t.log.Error("the catalogue cannot be used, sales with item codes are refused", "error", err)
 	}
-	if c := t.catalogue.Currency(); c != "" && c != t.c.Terminal.Currency.Code {
-		t.log.Error("the catalogue's prices are in another currency, import it again", "catalogue", c, "terminal", t.c.Terminal.Currency.Code)
+	if missing := t.untaxed(t.c); missing != "" {
+		t.log.Error("some items cannot be sold", "reason", missing)
 	}
+}
+
+// openCard prepares the way to the payment terminal, if there is one.
+func (t *terminal) openCard() {
+	o := card.Options{Register: t.register, Terminal: t.c.Card.Terminal, Currency: t.c.Terminal.Currency, Metrics: t.set, Log: t.log}
+	if c := &t.c.Card; c.Address != "" {
+		o.Driver = card.TCP{
+			Address: c.Address, Name: c.Terminal, CAFile: c.CAFile, CertFile: t.credential("card.crt", c.CertFile), KeyFile: t.credential("card.key", c.KeyFile),
+			Now: func() time.Time { return t.register.Status().Past },
+		}
+	}
+	t.card = card.New(o)
 }
 
 func (t *terminal) openUplink() (err error) {
 	h, w := &t.c.Hub, t.findWay()
+	t.renews = w.renew
 	if t.enrolls = w.enroll; t.enrolls {
 		return nil
 	}
@@ -290,7 +317,7 @@ func (t *terminal) openUplink() (err error) {
 		StatePath: filepath.Join(t.c.Data.Dir, "uplink.state"), Pacer: t.pacer, Metrics: t.set, Log: t.log,
 		Now:       func() time.Time { return t.register.Status().Past },
 		Heartbeat: t.heart.beat, Lost: t.lost,
-		OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected, t.downlink.Commands},
+		OnConnect: []func(context.Context, *nats.Conn) error{t.downlink.Connected, t.downlink.Commands, t.downlink.Catalogue},
 	})
 	t.shown.Store(t.uplink)
 	return err
@@ -302,8 +329,12 @@ func (t *terminal) lost(ctx context.Context, m *journal.MissingError) error {
 		File: m.Damage.File, Offset: uint64(max(0, m.Damage.Offset)), Reason: fmt.Sprint(m.Damage.Err)}, nil)
 }
 
-// enrolled opens the uplink of a terminal that was let in while it ran.
+// enrolled opens the uplink of a terminal that was let in while it ran. One that is open
+// looks after its credentials itself.
 func (t *terminal) enrolled() {
+	if t.uplink != nil {
+		return
+	}
 	if o := enrolledOffice(t.c, t.log); o != nil {
 		t.downlink.Enrolled(o.Shard, officeKey(t.c, t.log))
 	}
@@ -341,13 +372,16 @@ func (t *terminal) begin() error {
 	t.goDo("pacer", t.pacer.Run)
 	t.goDo("index", t.view.Run)
 	t.goDo("register", t.register.Run)
+	t.goDo("card", t.card.Run)
+	t.goDo("papers", t.desk.Run)
+	t.goDo("exports", t.exports.Run)
 	following, done := context.WithTimeout(context.Background(), answerTime)
 	t.follow(following)
 	done()
 	if t.uplink != nil {
 		t.ship()
 	}
-	if t.enrolls {
+	if t.enrolls || t.renews {
 		t.goDo("enrolment", t.enroll)
 	}
 	t.compareEnd()
@@ -469,6 +503,8 @@ func (t *terminal) close() (err error) {
 func settingsOf(c *config.Config) register.Settings {
 	codes, _ := itemcode.NewRules(c.Items.Patterns, c.Terminal.Currency) // config has checked them
 	return register.Settings{
-		Prices: c.Terminal.Prices, Rounding: c.Terminal.Rounding, Coin: pos.Money(c.Terminal.CashRounding), DayStart: c.Terminal.DayStart, Taxes: c.Taxes, Codes: codes, Config: c.Hash(),
+		Prices: c.Terminal.Prices, Rounding: c.Terminal.Rounding, Coin: pos.Money(c.Terminal.CashRounding), DayStart: c.Terminal.DayStart, Taxes: c.Taxes, Codes: codes, Repeat: c.Items.Repeat, Config: c.Hash(),
+		Operators: c.Operators, Papers: papersOf(c), CardTimeout: c.Card.Timeout,
+		Offline: till.Limits{Sale: pos.Money(c.Card.OfflineSale), Terminal: pos.Money(c.Card.OfflineTerminal), Day: pos.Money(c.Card.OfflineDay)},
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"posd/journal"
 	"posd/journal/chain"
+	"posd/packaging/lab/freeport"
 	"posd/pos/event"
 )
 
@@ -184,10 +185,9 @@ func TestDiskFull(t *testing.T) {
 // TestSyncFails: when the device does not take a sale, nobody is told that it
 // did, posd ends with its own code, and the next start has all that was told.
 func TestSyncFails(t *testing.T) {
-	bin := buildLab(t)
 	s := newSite(t)
-	s.configure(freePort(t), "T1")
-	cmd := exec.Command(filepath.Join(bin, "posd"), "--config", s.conf)
+	s.configure(freeport.For(t), "T1")
+	cmd := exec.Command(program(t, "posd"), "--config", s.conf)
 	cmd.Env = append(os.Environ(), "POSD_PLANTED_BUG=sync-fails")
 	var log bytes.Buffer
 	cmd.Stderr = &log

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"posd/durable"
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos/config"
@@ -44,7 +45,7 @@ type wanted struct {
 func (t *terminal) wantSuccessor(why string) error {
 	b, err := json.Marshal(wanted{t.journal.ID().String(), why})
 	if err == nil {
-		err = writeDurably(filepath.Join(t.c.Data.Dir, wantedName), b)
+		err = durable.Replace(filepath.Join(t.c.Data.Dir, wantedName), b)
 	}
 	if err != nil {
 		t.stay = true
@@ -52,26 +53,6 @@ func (t *terminal) wantSuccessor(why string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", errSuccessor, why)
-}
-
-// writeDurably leaves the old content, or the new, also when it is cut short.
-func writeDurably(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // forked is nil where nothing could be done about it: ending would not help.

@@ -7,13 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"posd/packaging/lab/freeport"
 	"posd/pos/tradeday"
 )
 
@@ -160,18 +160,9 @@ func (d *demo) child(name, log string, out io.Writer, path string, args ...strin
 	return begin(name, d.path(log), out, d.fail, path, args...)
 }
 
-// freeAddress finds a port that nothing listens on.
-func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
-}
-
 func (d *demo) startHub() error {
-	web, err1 := freeAddress()
-	nats, err2 := freeAddress()
+	web, err1 := freeport.Address()
+	nats, err2 := freeport.Address()
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
@@ -227,7 +218,7 @@ func (d *demo) setUpTerminal() error {
 	if err := os.WriteFile(d.path("enrol.token"), once, 0o600); err != nil {
 		return err
 	}
-	web, err := freeAddress()
+	web, err := freeport.Address()
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -42,26 +40,13 @@ func auditCommand(args []string, stdout, stderr io.Writer) int {
 	if *since != "" {
 		q.Set("after", *since)
 	}
-	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	if !*lines {
-		fmt.Fprintln(t, "AT\tBY\tWHAT\tON\tWHY")
-	}
-	err := c.lines(context.Background(), "/v1/audit", q, func(b []byte) error {
-		if *lines {
-			_, err := fmt.Fprintf(stdout, "%s\n", b)
-			return err
-		}
-		var e hub.AuditEntry
-		if err := json.Unmarshal(b, &e); err != nil {
-			return c.broken(err)
-		}
+	err := list(context.Background(), &c, "/v1/audit", q, stdout, *lines, "AT\tBY\tWHAT\tON\tWHY", func(t io.Writer, e *hub.AuditEntry) error {
 		_, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.At.UTC().Format(time.DateTime), plain(e.By), plain(e.What), shorten(plain(e.On)), plain(e.Why))
 		return err
 	})
 	if err != nil {
 		return f.fail(exitFailed, "%v", err)
 	}
-	t.Flush()
 	return 0
 }
 

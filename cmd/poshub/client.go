@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"posd/sync/hub"
@@ -212,4 +213,27 @@ func (c *client) web() (*http.Client, error) {
 
 func (c *client) broken(err error) error {
 	return fmt.Errorf("the answer of the hub at %s: %w: try again", c.hub, err)
+}
+
+// list shows what lines gives: a table under a heading, or with raw each line as it came.
+func list[T any](ctx context.Context, c *client, path string, q url.Values, stdout io.Writer, raw bool, heading string, row func(t io.Writer, v *T) error) error {
+	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	if !raw {
+		fmt.Fprintln(t, heading)
+	}
+	err := c.lines(ctx, path, q, func(b []byte) error {
+		if raw {
+			_, err := fmt.Fprintf(stdout, "%s\n", b)
+			return err
+		}
+		var v T
+		if err := json.Unmarshal(b, &v); err != nil {
+			return c.broken(err)
+		}
+		return row(t, &v)
+	})
+	if err != nil {
+		return err
+	}
+	return t.Flush()
 }

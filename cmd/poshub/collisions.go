@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
-	"text/tabwriter"
 	"time"
 
 	"posd/sync/hub"
@@ -69,19 +67,7 @@ func listCollisions(ctx context.Context, c *client, all, lines bool, stdout io.W
 	if !all {
 		q.Set("open", "true")
 	}
-	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	if !lines {
-		fmt.Fprintln(t, "STORE\tTERMINAL\tRECEIPT\tJOURNAL\tRECORD\tNOTICED\tSETTLED")
-	}
-	err := c.lines(ctx, "/v1/collisions", q, func(b []byte) error {
-		if lines {
-			_, err := fmt.Fprintf(stdout, "%s\n", b)
-			return err
-		}
-		var x hub.Collision
-		if err := json.Unmarshal(b, &x); err != nil {
-			return c.broken(err)
-		}
+	return list(ctx, c, "/v1/collisions", q, stdout, lines, "STORE\tTERMINAL\tRECEIPT\tJOURNAL\tRECORD\tNOTICED\tSETTLED", func(t io.Writer, x *hub.Collision) error {
 		settled := "no"
 		if x.Settled != nil {
 			settled = "by " + plain(x.Settled.By) + ": " + plain(x.Settled.Why)
@@ -89,8 +75,4 @@ func listCollisions(ctx context.Context, c *client, all, lines bool, stdout io.W
 		_, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", x.Store, x.Terminal, plain(x.Number), x.Event.Journal, x.Event.Seq, x.Noticed.UTC().Format(time.DateTime), settled)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return t.Flush()
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"posd/sync/hub"
@@ -95,19 +94,7 @@ func revokeTerminal(f *flags, c *client, q hub.Revocation, lines bool) int {
 }
 
 func listTokens(f *flags, c *client, lines bool) int {
-	t := tabwriter.NewWriter(f.stdout, 0, 0, 2, ' ', 0)
-	if !lines {
-		fmt.Fprintln(t, "TERMINAL\tSHARD\tSTATE\tUNTIL\tBY\tUSED\tMACHINE")
-	}
-	err := c.lines(context.Background(), "/v1/enrol", nil, func(b []byte) error {
-		if lines {
-			_, err := fmt.Fprintf(f.stdout, "%s\n", b)
-			return err
-		}
-		var e hub.Enrolment
-		if err := json.Unmarshal(b, &e); err != nil {
-			return c.broken(err)
-		}
+	err := list(context.Background(), c, "/v1/enrol", nil, f.stdout, lines, "TERMINAL\tSHARD\tSTATE\tUNTIL\tBY\tUSED\tMACHINE", func(t io.Writer, e *hub.Enrolment) error {
 		used, machine := "", ""
 		if e.Used != nil {
 			used, machine = e.Used.At.UTC().Format(time.DateTime), plain(e.Used.Machine)
@@ -118,7 +105,6 @@ func listTokens(f *flags, c *client, lines bool) int {
 	if err != nil {
 		return f.fail(exitFailed, "%v", err)
 	}
-	t.Flush()
 	return 0
 }
 

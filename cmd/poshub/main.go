@@ -39,12 +39,15 @@ Usage:
                                      decide about what was set aside
   poshub import DIR --why TEXT       bring in the journal of a till that is no more
   poshub collisions list|settle      receipt numbers that several sales have
+  poshub returns list|settle         receipts of which more came back than was sold
   poshub outbox status|replay        the events that are published
   poshub audit --data DIR [flags]    show what people have decided, and why
   poshub enrol STORE TERMINAL        let a terminal in: prints its one-time token
   poshub push FILE STORE [TERMINAL]  push a configuration to terminals; push list shows what became of it
   poshub command STORE TERMINAL status|sync|bundle|log-level|rotate-key
                                      order a terminal to do something
+  poshub catalogue publish|list|status|show
+                                     items and prices for terminals
   poshub keys show|push              the keys of NATS and of head office
   poshub nats config [flags]         write configuration for NATS servers of your own
   poshub version                     print the release
@@ -88,6 +91,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return importCommand(args[1:], stdout, stderr)
 	case "collisions":
 		return collisionsCommand(args[1:], stdout, stderr)
+	case "returns":
+		return returnsCommand(args[1:], stdout, stderr)
 	case "outbox":
 		return outboxCommand(args[1:], stdout, stderr)
 	case "audit":
@@ -98,6 +103,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return pushCommand(args[1:], stdout, stderr)
 	case "command":
 		return commandCommand(args[1:], stdout, stderr)
+	case "catalogue":
+		return catalogueCommand(args[1:], stdout, stderr)
 	case "keys":
 		return keysCommand(args[1:], stdout, stderr)
 	case "nats":

@@ -1,12 +1,13 @@
 package main
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"posd/packaging/lab/freeport"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	bolt "go.etcd.io/bbolt"
@@ -47,10 +48,9 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 
 // freePort puts a free address on loopback into a variable.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	a, err := freeport.Address()
 	ts.Check(err)
-	ts.Setenv(args[0], ln.Addr().String())
-	ts.Check(ln.Close())
+	ts.Setenv(args[0], a)
 }
 
 func terminate(ts *testscript.TestScript, _ bool, args []string) {

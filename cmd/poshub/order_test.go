@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,6 +29,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
+	"posd/packaging/lab/freeport"
 	"posd/sync/hub"
 	"posd/sync/trust"
 	"posd/sync/wire"
@@ -69,8 +69,26 @@ type shop struct {
 
 type process struct {
 	cmd *exec.Cmd
-	log *bytes.Buffer
+	log lockedLog
 	end chan struct{}
+}
+
+// lockedLog is read while its process still writes.
+type lockedLog struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedLog) add(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.WriteString(line + "\n")
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func must(t testing.TB, err error) {
@@ -80,17 +98,10 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // run starts a program and waits until it has said ready.
 func (s *shop) run(ready string, name string, args ...string) *process {
 	s.t.Helper()
-	p := &process{cmd: exec.Command(filepath.Join(s.bin, name), args...), log: new(bytes.Buffer), end: make(chan struct{})}
+	p := &process{cmd: exec.Command(filepath.Join(s.bin, name), args...), end: make(chan struct{})}
 	r, w := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	must(s.t, p.cmd.Start())
@@ -101,7 +112,7 @@ func (s *shop) run(ready string, name string, args ...string) *process {
 		defer close(p.end)
 		once := sync.OnceFunc(func() { close(said) })
 		for sc := bufio.NewScanner(r); sc.Scan(); {
-			p.log.WriteString(sc.Text() + "\n")
+			p.log.add(sc.Text())
 			if re.MatchString(sc.Text()) {
 				once()
 			}
@@ -111,7 +122,7 @@ func (s *shop) run(ready string, name string, args ...string) *process {
 	select {
 	case <-said:
 	case <-p.end:
-		s.t.Fatalf("%s ended: %s", name, p.log)
+		s.t.Fatalf("%s ended: %s", name, &p.log)
 	case <-time.After(giveUp):
 		s.t.Fatalf("%s is not ready", name)
 	}
@@ -261,7 +272,7 @@ func newShop(t *testing.T, auth string) *shop {
 	must(t, err)
 	dir := t.TempDir()
 	s := &shop{t: t, bin: bin, auth: auth, hubDir: filepath.Join(dir, "hub"), data: filepath.Join(dir, "posd"), conf: filepath.Join(dir, "posd.toml"),
-		http: freeAddr(t), nats: freeAddr(t), till: freeAddr(t)}
+		http: freeport.For(t), nats: freeport.For(t), till: freeport.For(t)}
 	s.startHub()
 	must(t, os.Mkdir(s.data, 0o700))
 	as := fmt.Sprintf("token_file = %q", filepath.Join(s.hubDir, "nats.token"))

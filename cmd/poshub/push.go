@@ -72,7 +72,7 @@ func pushCommand(args []string, stdout, stderr io.Writer) int {
 	case what == "show":
 		return showPushed(f, &c, words[0], words[1])
 	case what == "list":
-		states, err := pushStates(&c, q, nil)
+		states, err := orderStates(&c, q, nil, pushed)
 		if err != nil {
 			return f.fail(exitFailed, "%v", err)
 		}
@@ -104,7 +104,7 @@ func awaitPushed(f *flags, c *client, q url.Values, names []string, wait time.Du
 		of[n] = true
 	}
 	for end := time.Now().Add(wait); ; time.Sleep(min(200*time.Millisecond, wait)) {
-		states, err := pushStates(c, q, of)
+		states, err := orderStates(c, q, of, pushed)
 		if err != nil {
 			return f.fail(exitFailed, "the configuration is pushed, but what became of it is not known: %v", err)
 		}
@@ -118,8 +118,11 @@ func awaitPushed(f *flags, c *client, q url.Values, names []string, wait time.Du
 	}
 }
 
-// pushStates are the terminals to which something was pushed, of those named (nil: all).
-func pushStates(c *client, q url.Values, of map[string]bool) (all []hub.Orders, err error) {
+// pushed says that the terminal was sent a configuration.
+func pushed(o *hub.Orders) bool { return o.Config != nil }
+
+// orderStates are the terminals of which has is true, of those named (nil: all).
+func orderStates(c *client, q url.Values, of map[string]bool, has func(*hub.Orders) bool) (all []hub.Orders, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
 	err = c.lines(ctx, "/v1/orders", q, func(b []byte) error {
@@ -127,7 +130,7 @@ func pushStates(c *client, q url.Values, of map[string]bool) (all []hub.Orders, 
 		if err := json.Unmarshal(b, &o); err != nil {
 			return c.broken(err)
 		}
-		if o.Config != nil && (of == nil || of[o.Store+"."+o.Terminal]) {
+		if has(&o) && (of == nil || of[o.Store+"."+o.Terminal]) {
 			all = append(all, o)
 		}
 		return nil

@@ -103,8 +103,9 @@ func (f *modelFile) Populate(off, n int) error {
 }
 
 // Fetch and Near are advice: this medium is as near as it gets.
-func (f *modelFile) Fetch(int, int) {}
-func (f *modelFile) Near(int, int)  {}
+func (f *modelFile) Fetch(int, int)  {}
+func (f *modelFile) Near(int, int)   {}
+func (f *modelFile) Behind(int, int) {}
 
 func (f *modelFile) SyncRange(off, n int) error {
 	if d := f.fs.during; d != nil {

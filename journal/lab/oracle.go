@@ -227,8 +227,8 @@ func (d Damage) String() string {
 	return fmt.Sprintf("records %d to %d in %s, offset %d", d.First, d.Last, d.File, d.Offset)
 }
 
-// Reported says whether err reports damage.
-func Reported(err error) bool {
+// reported says whether err reports damage.
+func reported(err error) bool {
 	var c *journal.CorruptError
 	return errors.As(err, &c) || errors.Is(err, journal.ErrNewer) || errors.Is(err, journal.ErrForeign)
 }
@@ -242,7 +242,7 @@ func Reported(err error) bool {
 // the last acknowledged group, if no floor note saw it.
 func (o *Oracle) Damaged(d Damage, err error, floor uint64) Verdict {
 	switch {
-	case Reported(err):
+	case reported(err):
 		return Verdict{}
 	case err != nil:
 		return verdict(Undetected, "%v: the error is another one: %w", d, err)

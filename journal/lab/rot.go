@@ -113,7 +113,7 @@ func (h *history) damage(m *modelFS, o *Oracle, t *target) Verdict {
 func (h *history) sellOn(m *modelFS, o *Oracle) Verdict {
 	j, err := journal.Open("", h.options(m))
 	v := o.Start(j, err)
-	if v.Kind == FalseAlarm && Reported(v.Why) || v.Kind == Lost && err == nil && len(j.Damage()) > 0 {
+	if v.Kind == FalseAlarm && reported(v.Why) || v.Kind == Lost && err == nil && len(j.Damage()) > 0 {
 		return Verdict{}
 	}
 	return v

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"posd/packaging/lab/place"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -61,7 +63,7 @@ func measureCommits(t task) (any, error) {
 
 // measured drives the store between two readings of all counters.
 func measured(t task, s store) (sample, error) {
-	device, err := startCounter(t)
+	device, err := place.Count(t.Dir, t.Counter)
 	if err != nil {
 		return sample{}, err
 	}
@@ -74,7 +76,7 @@ func measured(t task, s store) (sample, error) {
 	}
 	took := time.Since(begin)
 	after := usageNow()
-	written, err := device.bytes()
+	written, err := device.Bytes()
 	if err != nil {
 		return sample{}, err
 	}

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"posd/packaging/lab/place"
 )
 
 // options of the command line.
@@ -86,11 +88,12 @@ func runParent() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.remove()) }()
-	if p.core, err = lastCore(); err != nil {
+	defer func() { err = errors.Join(err, p.Remove()) }()
+	core, err := place.LastCore()
+	if err != nil {
 		return err
 	}
-	rep, err := o.measure(ctx, p)
+	rep, err := o.measure(ctx, &bench{p, core})
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
@@ -104,13 +107,22 @@ func runParent() (err error) {
 	return nil
 }
 
-func (o options) place(ctx context.Context) (*place, error) {
+// name is that of the program, and of the folders that it makes.
+const name = "bench-journal"
+
+// bench is where all contenders keep their files, and the core that they run on.
+type bench struct {
+	*place.Place
+	core int
+}
+
+func (o options) place(ctx context.Context) (*place.Place, error) {
 	switch {
 	case o.dir != "":
-		return sharedDevice(o.dir)
+		return place.Shared(o.dir, name)
 	case os.Geteuid() != 0:
 		fmt.Fprintf(os.Stderr, "bench-journal: not root, so no loop device: files go to %s\n", o.work)
-		return sharedDevice(o.work)
+		return place.Shared(o.work, name)
 	}
-	return ownDevice(ctx, o.work, o.size)
+	return place.Own(ctx, o.work, name, o.size)
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"posd/packaging/lab/place"
 )
 
 // row is one contender with one GOMAXPROCS and so many writers.
@@ -33,8 +35,8 @@ func (o options) rows() (list []*row) {
 	return list
 }
 
-func (o options) measure(ctx context.Context, p *place) (*report, error) {
-	rep := &report{options: o, place: p, began: time.Now(), loadFrom: loadAverage(), rows: o.rows()}
+func (o options) measure(ctx context.Context, p *bench) (*report, error) {
+	rep := &report{options: o, place: p, began: time.Now(), loadFrom: place.Load(), rows: o.rows()}
 	for round := range o.rounds {
 		fmt.Fprintf(os.Stderr, "bench-journal: round %d of %d\n", round+1, o.rounds)
 		for _, r := range rep.rows { // so that what changes with time meets everybody
@@ -44,11 +46,11 @@ func (o options) measure(ctx context.Context, p *place) (*report, error) {
 		}
 	}
 	err := rep.measureOurs(ctx)
-	rep.loadTo = loadAverage()
+	rep.loadTo = place.Load()
 	return rep, err
 }
 
-func (r *row) measure(ctx context.Context, o options, p *place) error {
+func (r *row) measure(ctx context.Context, o options, p *bench) error {
 	t := task{Kind: "commits", Contender: r.name, Procs: r.gomaxprocs, Env: r.env, Writers: r.writers, Commits: o.commits * r.writers, Limit: o.limit}
 	if r.name == oursName {
 		t.Limit *= oursLonger

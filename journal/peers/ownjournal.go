@@ -16,6 +16,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"posd/packaging/lab/figures"
+	"posd/packaging/lab/place"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +27,7 @@ import (
 // measureFirstFill counts from before the journal is made until its first
 // segment is used again.
 func measureFirstFill(t task) (any, error) {
-	device, err := startCounter(t)
+	device, err := place.Count(t.Dir, t.Counter)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +42,7 @@ func measureFirstFill(t task) (any, error) {
 			return nil, err
 		}
 	}
-	out.Bytes, err = device.bytes()
+	out.Bytes, err = device.Bytes()
 	return out, err
 }
 
@@ -89,8 +92,8 @@ func measureOpen(t task) (any, error) {
 // openTime is the median of five starts after a cut, in ms: the process that
 // had the journal open was killed, its pages are dropped, and the lock
 // file names another boot, as after a loss of power.
-func (p *place) openTime(ctx context.Context, records int) (ms float64, segments int, err error) {
-	dir, err := os.MkdirTemp(p.dir, "open")
+func (p *bench) openTime(ctx context.Context, records int) (ms float64, segments int, err error) {
+	dir, err := os.MkdirTemp(p.Dir, "open")
 	if err != nil {
 		return 0, 0, err
 	}
@@ -116,7 +119,7 @@ func (p *place) openTime(ctx context.Context, records int) (ms float64, segments
 		}
 		times = append(times, took)
 	}
-	return median(times), segments, nil
+	return figures.Median(times), segments, nil
 }
 
 // dropPages has the kernel forget the pages of the files in dir, and nobody
@@ -202,7 +205,7 @@ func (s *ours) answer(conn net.Conn) (reads int, err error) {
 // readP99 asks for n reads, about one a millisecond, over a socket, as a till
 // would: from another core, so that only the answer waits for the board's one
 // core. In µs.
-func (p *place) readP99(ctx context.Context, procs, n int, busy bool) (float64, error) {
+func (p *bench) readP99(ctx context.Context, procs, n int, busy bool) (float64, error) {
 	dir, err := os.MkdirTemp("", "bench-journal-")
 	if err != nil {
 		return 0, err

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"posd/packaging/lab/place"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -92,7 +94,7 @@ func TestWarm(t *testing.T) {
 // paths match data.
 func checkClean(t *testing.T, dir, data string) {
 	t.Helper()
-	if name := fsName(dir); name == "tmpfs" {
+	if name := place.FileSystem(dir); name == "tmpfs" {
 		t.Logf("%s writes nothing: not checked what is on the device", name)
 		return
 	}
@@ -142,7 +144,7 @@ func dirtyPages(t *testing.T, path string) uint64 {
 // The check above sees what was not synced.
 func TestDirtyPagesAreSeen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
-	if fsName(filepath.Dir(path)) == "tmpfs" {
+	if place.FileSystem(filepath.Dir(path)) == "tmpfs" {
 		t.Skip("tmpfs writes nothing")
 	}
 	if err := os.WriteFile(path, make([]byte, pageSize), 0o600); err != nil {
@@ -154,16 +156,17 @@ func TestDirtyPagesAreSeen(t *testing.T) {
 }
 
 func TestWholeRun(t *testing.T) {
-	p, err := sharedDevice(t.TempDir())
+	p, err := place.Shared(t.TempDir(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.remove()
-	if p.core, err = lastCore(); err != nil {
+	defer p.Remove()
+	core, err := place.LastCore()
+	if err != nil {
 		t.Fatal(err)
 	}
 	o := options{rounds: 1, commits: 20, limit: time.Minute, writers: []int{1, 2}, only: regexp.MustCompile("^(floor|bbolt-batch)"), opens: []int{100}, reads: 20}
-	rep, err := o.measure(t.Context(), p)
+	rep, err := o.measure(t.Context(), &bench{p, core})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,22 +5,18 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"text/template"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"posd/packaging/lab/figures"
+	"posd/packaging/lab/place"
 )
 
 // report is all that a run has measured.
 type report struct {
 	options   options
-	place     *place
+	place     *bench
 	began     time.Time
 	loadFrom  string // load average of the machine
 	loadTo    string
@@ -72,15 +68,7 @@ func (r *row) over(f func(sample) float64) float64 {
 	for i, s := range r.rounds {
 		values[i] = f(s)
 	}
-	return median(values)
-}
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return math.NaN()
-	}
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+	return figures.Median(values)
 }
 
 func (r *row) rate() float64 { return r.over(sample.rate) }
@@ -129,15 +117,14 @@ func (l line) cells() []string {
 }
 
 func (rep *report) print(w io.Writer) {
-	fmt.Fprintf(w, "%s\n%s\n%s\n", rep.Machine(), rep.place.about, rep.Load())
+	fmt.Fprintf(w, "%s\n%s\n%s\n", rep.Machine(), rep.place.About, rep.Load())
 	for _, writers := range rep.options.writers {
 		fmt.Fprintf(w, "\n%d %s\n", writers, plural(writers, "writer"))
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(tw, strings.Join(header, "\t")+"\t")
+		t := figures.Table{Header: header}
 		for _, l := range rep.lines(writers) {
-			fmt.Fprintln(tw, strings.Join(l.cells(), "\t")+"\t")
+			t.Rows = append(t.Rows, l.cells())
 		}
-		tw.Flush()
+		t.Print(w)
 	}
 	fmt.Fprintf(w, "\n%s\n\n%s\n", rep.Segments(), strings.Join(rep.Figures(), "\n"))
 	for _, ratio := range rep.Ratios() {
@@ -210,7 +197,7 @@ func ratio(ours, peer *row) float64 {
 	for i := range values {
 		values[i] = ours.rounds[i].rate() / peer.rounds[i].rate()
 	}
-	return median(values)
+	return figures.Median(values)
 }
 
 //go:embed document.md.tmpl
@@ -218,55 +205,19 @@ var documentText string
 
 // writeDocument writes docs/bench-journal.md, or a copy for a look.
 func (rep *report) writeDocument(path string) error {
-	t, err := template.New("document").Parse(documentText)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := t.Execute(f, rep); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return figures.Document(path, documentText, rep)
 }
 
 // Below is what the document's template asks for.
 
-func (rep *report) Machine() string {
-	var u unix.Utsname
-	unix.Uname(&u)
-	return fmt.Sprintf("%s, %d %s; Linux %s; %s; %s", cpuModel(), runtime.NumCPU(), plural(runtime.NumCPU(), "core"),
-		unix.ByteSliceToString(u.Release[:]), runtime.Version(), rep.began.UTC().Format(time.DateOnly))
-}
+func (rep *report) Machine() string { return place.Machine(rep.began) }
 
 // Load shows whether the machine had something else to do.
 func (rep *report) Load() string {
 	return fmt.Sprintf("The machine's load average was %s before and %s at the end.", rep.loadFrom, rep.loadTo)
 }
 
-func loadAverage() string {
-	b, _ := os.ReadFile("/proc/loadavg")
-	load, _, _ := strings.Cut(string(b), " ")
-	return load
-}
-
-func cpuModel() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
-}
-
-func (rep *report) About() string      { return rep.place.about }
+func (rep *report) About() string      { return rep.place.About }
 func (rep *report) Rounds() int        { return rep.options.rounds }
 func (rep *report) Commits() int       { return rep.options.commits }
 func (rep *report) Limit() string      { return rep.options.limit.String() }
@@ -280,13 +231,12 @@ func (l line) How() string             { return l.best.how }
 func (rep *report) Tables() string {
 	var b strings.Builder
 	for _, writers := range rep.options.writers {
-		fmt.Fprintf(&b, "### %d %s\n\n| %s | posd is faster by |\n|---|%s\n", writers, plural(writers, "writer"),
-			strings.Join(header, " | "), strings.Repeat("---:|", len(header)))
+		t := figures.Table{Header: append(slices.Clone(header), "posd is faster by")}
 		lines := rep.lines(writers)
 		for _, l := range lines {
-			fmt.Fprintf(&b, "| %s | %.2f |\n", strings.Join(l.cells(), " | "), ratio(lines[0].best, l.best))
+			t.Rows = append(t.Rows, append(l.cells(), fmt.Sprintf("%.2f", ratio(lines[0].best, l.best))))
 		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "### %d %s\n\n%s\n", writers, plural(writers, "writer"), t.Markdown())
 	}
 	return b.String()
 }

@@ -8,10 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"time"
+
+	"posd/packaging/lab/place"
 
 	"golang.org/x/sys/unix"
 )
@@ -91,46 +92,14 @@ func child(ctx context.Context, core int, t task) (*exec.Cmd, *bytes.Buffer, err
 	cmd := exec.CommandContext(ctx, self, childFlag, string(text))
 	cmd.Env = append(append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(t.Procs)), t.Env...)
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
-	return cmd, &out, startPinned(cmd, core)
-}
-
-// startPinned starts cmd from a thread that is bound to the core: the child
-// inherits that.
-func startPinned(cmd *exec.Cmd, core int) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var before, pinned unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return err
-	}
-	pinned.Set(core)
-	if err := unix.SchedSetaffinity(0, &pinned); err != nil {
-		return err
-	}
-	defer unix.SchedSetaffinity(0, &before)
-	return cmd.Start()
-}
-
-// lastCore is the highest core that this process may use: interrupts and other
-// programs tend to be on the first.
-func lastCore() (int, error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return 0, err
-	}
-	for core := 1023; core >= 0; core-- {
-		if set.IsSet(core) {
-			return core, nil
-		}
-	}
-	return 0, fmt.Errorf("no core is allowed")
+	return cmd, &out, place.Pinned(core, cmd.Start)
 }
 
 // do runs one task to its end, in a fresh folder unless it is given one.
-func (p *place) do(ctx context.Context, t task, result any) error {
-	t.Counter = p.counter
+func (p *bench) do(ctx context.Context, t task, result any) error {
+	t.Counter = p.Device
 	if t.Dir == "" {
-		dir, err := os.MkdirTemp(p.dir, "run")
+		dir, err := os.MkdirTemp(p.Dir, "run")
 		if err != nil {
 			return err
 		}

@@ -1,5 +1,5 @@
-// Package monitoring holds the alert rules. This test reads them strictly and asks the
-// real programs for every metric that they name.
+// Package monitoring holds the alert rules. Its tests read them strictly, ask the real
+// programs for every metric that they name, and hold posd's against what is documented.
 package monitoring
 
 import (
@@ -133,7 +133,45 @@ func hubMetrics(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// posdMetrics asks a posd that runs; its hub is nowhere.
+// TestDocumented: operate.md has each metric of posd, and no other.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, there := map[string]bool{}, map[string]bool{}
+	family := ""
+	for _, m := range regexp.MustCompile("`((posd_[a-z]+)?_[a-z0-9_]+)(\\{[^`]*\\})?`").FindAllSubmatch(text, -1) {
+		name := string(m[1])
+		if m[2] != nil {
+			family = string(m[2])
+		} else {
+			name = family + name // as in `posd_journal_segments`, `_bytes`
+		}
+		written[name] = true
+	}
+	for _, m := range regexp.MustCompile(`(?m)^(posd_[a-z0-9_]+)[ {]`).FindAllSubmatch(posdMetrics(t), -1) {
+		name := string(m[1])
+		for _, end := range []string{"_bucket", "_sum", "_count"} { // of a histogram
+			if whole := strings.TrimSuffix(name, end); strings.HasSuffix(whole, "_request_seconds") {
+				name = whole
+			}
+		}
+		there[name] = true
+	}
+	for name := range there {
+		if !written[name] {
+			t.Errorf("%s is not documented", name)
+		}
+	}
+	for name := range written {
+		if !there[name] {
+			t.Errorf("%s is documented, and posd does not have it", name)
+		}
+	}
+}
+
+// posdMetrics asks a posd that runs; its hub, payment terminal and printer are nowhere.
 func posdMetrics(t *testing.T) []byte {
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "posd")
@@ -142,7 +180,7 @@ func posdMetrics(t *testing.T) []byte {
 	}
 	conf := filepath.Join(dir, "posd.toml")
 	text := fmt.Sprintf("[terminal]\nstore = \"s1\"\nid = \"t1\"\ncurrency = \"EUR\"\ntime_zone = \"UTC\"\n[tax]\nA = \"19\"\n[http]\nlisten = \"127.0.0.1:0\"\n"+
-		"[data]\ndir = %q\nsegment = \"64KiB\"\n[hub]\nurls = [\"nats://127.0.0.1:1\"]\n", dir)
+		"[data]\ndir = %q\nsegment = \"64KiB\"\n[hub]\nurls = [\"nats://127.0.0.1:1\"]\n[card]\naddress = \"127.0.0.1:1\"\n[printer]\naddress = \"127.0.0.1:1\"\n", dir)
 	line := fmt.Sprintf("till %x 2026-01-01T00:00:00Z\n", sha256.Sum256([]byte("secret")))
 	for path, s := range map[string]string{conf: text, filepath.Join(dir, "tokens"): line} {
 		if err := os.WriteFile(path, []byte(s), 0o600); err != nil {

@@ -475,6 +475,13 @@ become_busybox() {
   # On another machine, for an image: left to the first boot.
   ! OPKG_OFFLINE_ROOT=/x sh "$root/ipk/control/postinst" configure || fail "postinst did something outside of the device"
 
+  # A kernel on which the program would not start.
+  printf '#!/bin/sh\necho 65536\n' >"$root/usr/bin/getconf"
+  chmod +x "$root/usr/bin/getconf"
+  ! script preinst upgrade 0 || fail "posd went onto a kernel with pages of 64 KiB"
+  grep -q 'pages of 65536 bytes' "$work/log" || fail "preinst does not say why: $(cat "$work/log")"
+  rm "$root/usr/bin/getconf"
+
   script preinst install || fail "preinst: $(cat "$work/log")"
   tar -xzf "$root/ipk/data.tar.gz" -C "$root"
   script postinst configure || fail "postinst: $(cat "$work/log")"

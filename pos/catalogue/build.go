@@ -7,14 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"posd/durable"
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
-// The database has three buckets. meta holds schema, version, count, currency and serial;
+// The database has three buckets. meta holds schema, version, count, currency, serial and,
+// since releases that count them, how many items have which tax code;
 // items the items by their keys; words which items have a word (see postings).
 const (
 	schema    = "posd catalogue 2"
@@ -30,6 +37,7 @@ var (
 	keyCount    = []byte("count")
 	keyCurrency = []byte("currency")
 	keySerial   = []byte("serial")
+	keyTaxes    = []byte("taxes")
 )
 
 const (
@@ -60,6 +68,7 @@ type build struct {
 	changed      int // since the last commit
 
 	count, open, set, deleted int
+	taxes                     map[string]int // items by tax code; nil: not known of the base
 	old, new                  words
 	record                    []byte
 	index                     postings
@@ -67,7 +76,7 @@ type build struct {
 
 // newBuild opens path.new, empty or as a copy of path, and locks it.
 func newBuild(path string, o *ImportOptions) (*build, error) {
-	b := &build{path: path, name: path + ".new", delta: o.Delta, pace: o.Pace, batch: batchWhole}
+	b := &build{path: path, name: path + ".new", delta: o.Delta, pace: o.Pace, batch: batchWhole, taxes: map[string]int{}}
 	b.index.fresh = !o.Delta
 	switch {
 	case o.Delta:
@@ -103,10 +112,27 @@ func (b *build) openDB() (err error) {
 	return err
 }
 
-// openLocked opens the file, locks it, and only then empties what an import that
-// was cut off has left. It looks again whether the name still means this file:
-// an import that ended just now has renamed it.
+// openLocked opens the file and only then empties what an import that was cut off has left.
 func (b *build) openLocked(name string, flag int, perm os.FileMode) (*os.File, error) {
+	f, err := lockNew(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	b.file = f
+	if err := f.Truncate(0); err != nil {
+		return nil, err
+	}
+	if b.delta {
+		if err := b.copyBase(f); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// lockNew opens a file and locks it. It looks again whether the name still means this
+// file: an import that ended just now has renamed it.
+func lockNew(name string, flag int, perm os.FileMode) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(name, flag, perm)
 		if err != nil {
@@ -124,20 +150,10 @@ func (b *build) openLocked(name string, flag int, perm os.FileMode) (*os.File, e
 			f.Close()
 			return nil, err
 		}
-		if now, err := os.Stat(name); err != nil || !os.SameFile(mine, now) {
-			f.Close()
-			continue
+		if now, err := os.Stat(name); err == nil && os.SameFile(mine, now) {
+			return f, nil
 		}
-		b.file = f
-		if err := f.Truncate(0); err != nil {
-			return nil, err
-		}
-		if b.delta {
-			if err := b.copyBase(f); err != nil {
-				return nil, err
-			}
-		}
-		return f, nil
+		f.Close()
 	}
 }
 
@@ -268,6 +284,7 @@ func (b *build) put(key, value []byte, index *sorter) (err error) {
 		}
 		b.old.split(it.Description)
 		b.count--
+		b.countTax(it.Tax, -1)
 	}
 	if len(value) == 0 {
 		if was == nil {
@@ -282,6 +299,7 @@ func (b *build) put(key, value []byte, index *sorter) (err error) {
 		}
 		b.new.split(it.Description)
 		b.count++
+		b.countTax(it.Tax, 1)
 		b.set++
 		if it.Open {
 			b.open++
@@ -289,6 +307,15 @@ func (b *build) put(key, value []byte, index *sorter) (err error) {
 		err = b.items.Put(bytes.Clone(key), bytes.Clone(value)) // bbolt keeps both until the commit
 	}
 	return errors.Join(err, b.differ(key, index), b.wrote())
+}
+
+func (b *build) countTax(code string, n int) {
+	if b.taxes == nil {
+		return
+	}
+	if b.taxes[code] += n; b.taxes[code] == 0 {
+		delete(b.taxes, code)
+	}
 }
 
 // A record of a changed word is the key in the bucket, and behind it what to do.
@@ -352,7 +379,8 @@ func (b *build) finish(o *ImportOptions) error {
 		meta.Put(keyVersion, []byte(o.Version)),
 		meta.Put(keyCount, binary.AppendUvarint(nil, uint64(b.count))),
 		meta.Put(keyCurrency, []byte(o.Currency.Code)),
-		meta.Put(keySerial, binary.AppendUvarint(nil, max(o.Serial, b.was.serial))))
+		meta.Put(keySerial, binary.AppendUvarint(nil, max(o.Serial, b.was.serial))),
+		putTaxes(meta, o.Version, b.taxes))
 	if err == nil {
 		err = b.commit()
 	}
@@ -360,6 +388,33 @@ func (b *build) finish(o *ImportOptions) error {
 		return err
 	}
 	return errors.Join(b.trim(), b.file.Sync())
+}
+
+// putTaxes writes the version, and "<code> <items>" for each code in their order, a line
+// each. Without the version nobody could tell that a release before this one, which does
+// not count, has changed the file since.
+func putTaxes(meta *bolt.Bucket, version string, taxes map[string]int) error {
+	if taxes == nil {
+		return meta.Delete(keyTaxes)
+	}
+	b := append([]byte(version), '\n')
+	for _, code := range slices.Sorted(maps.Keys(taxes)) {
+		b = append(strconv.AppendInt(append(append(b, code...), ' '), int64(taxes[code]), 10), '\n')
+	}
+	return meta.Put(keyTaxes, b)
+}
+
+func readTaxes(meta *bolt.Bucket, version string) map[string]int {
+	of, lines, ok := strings.Cut(string(meta.Get(keyTaxes)), "\n")
+	if !ok || of != version {
+		return nil
+	}
+	taxes := map[string]int{}
+	for line := range strings.Lines(lines) {
+		code, n, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		taxes[code], _ = strconv.Atoi(n)
+	}
+	return taxes
 }
 
 // trim cuts off what bbolt has taken ahead.
@@ -380,14 +435,5 @@ func (b *build) publish(path string) (size int64, err error) {
 	b.name = ""
 	err = b.db.Close()
 	b.db = nil
-	return st.Size(), errors.Join(err, syncDir(filepath.Dir(path)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return st.Size(), errors.Join(err, durable.SyncDir(filepath.Dir(path)))
 }

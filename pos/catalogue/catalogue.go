@@ -27,10 +27,11 @@ const lockWait = 50 * time.Millisecond
 // Catalogue answers lookups from the file at one path, whichever version of it is
 // there. It is safe for concurrent use.
 type Catalogue struct {
-	path  string
-	every time.Duration
-	next  atomic.Int64 // when to look at the file again, on the clock of start
-	start time.Time
+	path     string
+	currency string // that prices have to be in; empty: any
+	every    time.Duration
+	next     atomic.Int64 // when to look at the file again, on the clock of start
+	start    time.Time
 
 	opening sync.Mutex // one at a time opens the file: a slow one must not bring an older version back
 
@@ -41,15 +42,25 @@ type Catalogue struct {
 	closed bool
 }
 
+// ErrSchema means that another release has written the file.
+var ErrSchema = errors.New("the catalogue's file has another form")
+
+// ErrCurrency means that the prices are not in the currency that is sold in.
+var ErrCurrency = errors.New("the catalogue's prices are in another currency")
+
 // ErrClosed means that the catalogue was closed.
 var ErrClosed = errors.New("catalogue is closed")
 
 // Open opens the catalogue at path. A missing file is an empty catalogue, which
 // becomes a full one when an import makes the file. So is a file that cannot be
 // used, since a shop can sell without item codes: Err says what is wrong with it.
-func Open(path string) *Catalogue {
-	c := &Catalogue{path: path, every: checkEvery, start: time.Now()}
-	s, err := openSnapshot(path)
+func Open(path string) *Catalogue { return OpenIn(path, "") }
+
+// OpenIn is Open for who sells in one currency: a file with prices in another one cannot be
+// used.
+func OpenIn(path, currency string) *Catalogue {
+	c := &Catalogue{path: path, currency: currency, every: checkEvery, start: time.Now()}
+	s, err := c.open()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.err = fmt.Errorf("no item codes until a catalogue is imported (posctl catalogue import): %w", err)
 		c.bad, _ = os.Stat(path)
@@ -57,6 +68,16 @@ func Open(path string) *Catalogue {
 	c.now = s
 	c.next.Store(int64(c.every))
 	return c
+}
+
+func (c *Catalogue) open() (*snapshot, error) {
+	s, err := openSnapshot(c.path)
+	if err == nil && c.currency != "" && s.currency != c.currency {
+		err = fmt.Errorf("%w: %s, the terminal sells in %s", ErrCurrency, clip(s.currency), c.currency)
+		s.close()
+		return nil, err
+	}
+	return s, err
 }
 
 // Lookup finds an item by its code, a GTIN in any of its forms. Errors: ErrCorrupt for this item or page,
@@ -80,6 +101,13 @@ func (c *Catalogue) Currency() string { return c.info().currency }
 
 // Len is the number of items.
 func (c *Catalogue) Len() int { return c.info().count }
+
+// Serial is the number of the manifest from head office that was applied last; 0: none.
+func (c *Catalogue) Serial() uint64 { return c.info().serial }
+
+// Taxes is how many items have which tax code; nil: not known, of a file that an older
+// release has imported. It must not be changed.
+func (c *Catalogue) Taxes() map[string]int { return c.info().taxes }
 
 // Err says why the file at the path is not the one in use; nil if it is.
 func (c *Catalogue) Err() error {
@@ -129,7 +157,7 @@ func (c *Catalogue) refresh() {
 	case err == nil && bad != nil && sameFile(bad, st):
 		return
 	}
-	s, err := openSnapshot(c.path)
+	s, err := c.open()
 	if errors.Is(err, berrors.ErrTimeout) {
 		return // an import is about to close it; next time
 	}
@@ -197,6 +225,7 @@ type snapshotInfo struct {
 	currency string
 	count    int
 	serial   uint64 // of head office's manifest; 0: none came
+	taxes    map[string]int
 }
 
 // snapshot is one version of the file, open.
@@ -281,7 +310,7 @@ func (s *snapshotInfo) readMeta(tx *bolt.Tx) error {
 		return fmt.Errorf("%w: not a complete catalogue", ErrCorrupt)
 	}
 	if s.schema = string(meta.Get(keySchema)); s.schema != schema && s.schema != schemaOne {
-		return fmt.Errorf("schema is %q, this release reads %q; import the catalogue again with this release's posctl", clip(s.schema), schema)
+		return fmt.Errorf("%w: it is %q, this release reads %q; import the catalogue again with this release's posctl", ErrSchema, clip(s.schema), schema)
 	}
 	n, used := binary.Uvarint(meta.Get(keyCount))
 	if used <= 0 || n > 1<<31 {
@@ -291,6 +320,7 @@ func (s *snapshotInfo) readMeta(tx *bolt.Tx) error {
 	s.version = string(meta.Get(keyVersion))
 	s.currency = string(meta.Get(keyCurrency))
 	s.serial, _ = binary.Uvarint(meta.Get(keySerial))
+	s.taxes = readTaxes(meta, s.version)
 	return nil
 }
 

@@ -218,6 +218,32 @@ func TestMissingThenImported(t *testing.T) {
 	}
 }
 
+// A till that sells in one currency takes no prices in another, whether they are there when
+// it starts or come later.
+func TestAnotherCurrency(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.db")
+	importText(t, path, header+"1,a,,,1.29,A\n")
+	yen := euro
+	yen.Currency = pos.Currency{Code: "JPY"}
+	c := OpenIn(path, "JPY")
+	c.every = 0
+	c.next.Store(0)
+	defer c.Close()
+	if it, ok, err := c.Lookup("1"); ok || err != nil || c.Len() != 0 || !errors.Is(c.Err(), ErrCurrency) {
+		t.Fatalf("%+v %v %v, %v", it, ok, err, c.Err())
+	}
+	if _, err := Import(context.Background(), strings.NewReader(header+"1,a,,,129,A\n"), path, yen); err != nil {
+		t.Fatal(err)
+	}
+	if it, ok, err := c.Lookup("1"); !ok || err != nil || it.Price != 129 || c.Err() != nil {
+		t.Fatalf("%+v %v %v, %v", it, ok, err, c.Err())
+	}
+	importText(t, path, header+"1,a,,,1.30,A\n")
+	if it, ok, err := c.Lookup("1"); !ok || err != nil || it.Price != 129 || !errors.Is(c.Err(), ErrCurrency) {
+		t.Fatalf("%+v %v %v, %v", it, ok, err, c.Err())
+	}
+}
+
 // The file is looked at once a second, not at every lookup.
 func TestChecksAreRare(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.db")

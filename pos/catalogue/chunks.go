@@ -1,7 +1,7 @@
 package catalogue
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,9 +9,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"posd/durable"
+
+	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +25,8 @@ var (
 	ErrOld = errors.New("a newer catalogue of head office is here already")
 	// ErrCurrent means that there is nothing to do.
 	ErrCurrent = errors.New("this catalogue is here already")
+	// ErrTaxes means that it has items with tax codes that are not configured here.
+	ErrTaxes = errors.New("the catalogue has tax codes that this terminal does not know")
 	// ErrChunk means that what came is not what the manifest names.
 	ErrChunk = errors.New("a chunk is not what its name says")
 )
@@ -27,17 +34,18 @@ var (
 // Getter fetches the chunk with that SHA-256, from wherever it is.
 type Getter func(ctx context.Context, sum [sha256.Size]byte) ([]byte, error)
 
-// Assemble replaces the catalogue at path by what m says, or changes it if m is a
-// delta. Of the options, m decides Delta, Base, Version and Serial.
+// Assemble replaces the catalogue at path by the one that m names. Of the options,
+// Currency, Taxes, TaxesNow and Pace count.
 //
 // Chunks are kept in the folder path.chunks as they come, each under its SHA-256: an
 // Assemble that was cut off, by whatever, goes on where it was, and of the next
 // catalogue only what is new has to be fetched. A chunk is checked when it comes and
-// again when it is read; nothing of it reaches the catalogue before all have been, and
-// the swap is that of Import. Two of them at once exclude each other by ErrBusy.
+// again when the file is put together; the file is looked at before it takes the place of
+// the former one, which happens as with Import. Two at once, of either, exclude each other
+// by ErrBusy.
 //
-// Errors: ErrCurrent, ErrOld, ErrBase, before anything is fetched; ErrChunk; those of
-// get; those of Import.
+// Errors: ErrCurrent, ErrOld, ErrManifest, before anything is fetched; ErrChunk; those of
+// get; ErrTaxes, ErrCorrupt; why a file could not be written.
 func Assemble(ctx context.Context, path string, m *Manifest, get Getter, o ImportOptions) (ImportReport, error) {
 	if err := m.check(); err != nil {
 		return ImportReport{}, err
@@ -48,7 +56,9 @@ func Assemble(ctx context.Context, path string, m *Manifest, get Getter, o Impor
 	if err := m.fits(path); err != nil {
 		return ImportReport{}, err
 	}
-	o.Delta, o.Base, o.Version, o.Serial = m.Delta, m.Base, m.Version, m.Serial
+	if o.Pace == nil {
+		o.Pace = func() {}
+	}
 	s := &chunkStore{dir: path + ".chunks", get: get}
 	defer s.close()
 	if err := s.prepare(m); err != nil {
@@ -58,24 +68,28 @@ func Assemble(ctx context.Context, path string, m *Manifest, get Getter, o Impor
 		if err := s.have(ctx, &m.Chunks[i]); err != nil {
 			return ImportReport{}, fmt.Errorf("chunk %d of %d: %w", i+1, len(m.Chunks), err)
 		}
-		if o.Pace != nil {
-			o.Pace()
-		}
+		o.Pace()
 	}
-	r := &chunkReader{ctx: ctx, store: s, left: m.Chunks}
-	report, err := Import(ctx, r, path, o)
-	if r.err != nil {
-		err = r.err // the file is not to blame
+	file := filepath.Join(s.dir, "file")
+	if err := s.join(ctx, file, m, &o); err != nil {
+		return ImportReport{}, fmt.Errorf("put the catalogue together: %w", err)
 	}
-	return report, err
+	if o.TaxesNow != nil {
+		o.Taxes = o.TaxesNow()
+	}
+	report, err := m.accept(file, &o)
+	if err == nil {
+		err = install(file, path)
+	}
+	if err != nil {
+		return ImportReport{}, err
+	}
+	return report, nil
 }
 
 // fits tells whether m comes behind what is there.
 func (m *Manifest) fits(path string) error {
 	s, err := openSnapshot(path)
-	if err != nil && m.Delta {
-		return fmt.Errorf("%w: %w", ErrBase, err)
-	}
 	if err != nil {
 		return nil // none, or one that can only be replaced
 	}
@@ -85,10 +99,92 @@ func (m *Manifest) fits(path string) error {
 		return fmt.Errorf("%w: number %d, this one is %d", ErrOld, s.serial, m.Serial)
 	case m.Serial == s.serial && m.Version == s.version:
 		return fmt.Errorf("%w: version %s", ErrCurrent, s.version)
-	case m.Delta && m.Base != "" && m.Base != s.version:
-		return fmt.Errorf("%w: it has version %s, the delta is for %s", ErrBase, s.version, m.Base)
 	}
 	return nil
+}
+
+// syncEvery bounds what of a file is dirty, and so in the memory of the slice.
+const syncEvery = 1 << 20
+
+// join writes the file that the chunks make.
+func (s *chunkStore) join(ctx context.Context, name string, m *Manifest, o *ImportOptions) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	dirty := 0
+	for i := range m.Chunks {
+		c := &m.Chunks[i]
+		ok, err := s.read(c)
+		if err == nil && !ok { // it has rotted since it came
+			if err = s.have(ctx, c); err == nil {
+				ok, err = s.read(c)
+			}
+		}
+		if err == nil && !ok {
+			err = fmt.Errorf("%w: the device does not keep it", ErrChunk)
+		}
+		if err == nil {
+			_, err = f.Write(s.buf)
+		}
+		if dirty += c.Size; err == nil && dirty >= syncEvery {
+			dirty, err = 0, unix.Fdatasync(int(f.Fd()))
+		}
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return err
+		}
+		o.Pace()
+	}
+	return f.Sync()
+}
+
+// accept looks at what came before it is used.
+func (m *Manifest) accept(file string, o *ImportOptions) (r ImportReport, err error) {
+	s, err := openSnapshot(file)
+	if err != nil {
+		return r, err
+	}
+	defer s.close()
+	if s.version != m.Version || s.serial != m.Serial || s.currency != m.Currency || s.schema != schema {
+		return r, fmt.Errorf("%w: it says version %s, number %d, prices in %s", ErrManifest, clip(s.version), s.serial, s.currency)
+	}
+	if err := s.whole(); err != nil {
+		return r, err
+	}
+	if o.Taxes != nil {
+		for _, code := range slices.Sorted(maps.Keys(s.taxes)) {
+			if !o.Taxes[code] {
+				return r, fmt.Errorf("%w: %d items have the code %s; configure it first", ErrTaxes, s.taxes[code], code)
+			}
+		}
+	}
+	return ImportReport{Items: s.count, Bytes: s.stat.Size(), Version: s.version, Taxes: s.taxes}, nil
+}
+
+// whole refuses a file that lacks its end.
+func (s *snapshot) whole() error {
+	return s.db.View(func(tx *bolt.Tx) error {
+		if tx.Size() > s.stat.Size() {
+			return fmt.Errorf("%w: the file has %d bytes of %d", ErrCorrupt, s.stat.Size(), tx.Size())
+		}
+		return nil
+	})
+}
+
+// install gives the file its place, while no import is under way that is based on the
+// former one.
+func install(file, path string) error {
+	lock, err := lockNew(path+".new", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("replace the catalogue: %w", err)
+	}
+	defer lock.Close()
+	defer os.Remove(path + ".new")
+	if err := os.Rename(file, path); err != nil {
+		return fmt.Errorf("replace the catalogue: %w", err)
+	}
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // chunkStore is a folder of chunks. What it holds is never believed: a power cut may
@@ -182,49 +278,15 @@ func (s *chunkStore) read(c *Chunk) (ok bool, err error) {
 	return n == c.Size && sha256.Sum256(s.buf) == c.Sum, nil
 }
 
-// chunkReader is the CSV file. A chunk that has rotted since it came is fetched again.
-type chunkReader struct {
-	ctx   context.Context
-	store *chunkStore
-	left  []Chunk
-	rest  bytes.Reader
-	err   error
-}
-
-func (r *chunkReader) Read(p []byte) (int, error) {
-	for r.rest.Len() == 0 {
-		if len(r.left) == 0 {
-			return 0, io.EOF
-		}
-		c := &r.left[0]
-		ok, err := r.store.read(c)
-		if err == nil && !ok {
-			if err = r.store.have(r.ctx, c); err == nil {
-				ok, err = r.store.read(c)
-			}
-		}
-		if err == nil && !ok {
-			err = fmt.Errorf("%w: the device does not keep it", ErrChunk)
-		}
-		if err != nil {
-			r.err = err
-			return 0, err
-		}
-		r.rest.Reset(r.store.buf)
-		r.left = r.left[1:]
-	}
-	return r.rest.Read(p)
-}
-
-// Chunks end where their content says, so that a changed line changes one or two of
-// them and not all behind it: behind a byte at which the low bits of a rolling sum
-// over the last bytes are zero.
+// Chunks end where their content says, so that a changed page of the file changes one or
+// two of them, and bytes that have moved change none: behind a byte at which some bits of
+// a rolling sum over the last bytes are zero.
 const (
-	leastChunk = 16 << 10
-	chunkMask  = 1<<15 - 1 // 32 KiB on the average, and leastChunk
+	leastChunk = 4 << 10
+	chunkMask  = 1<<14 - 1 // 16 KiB on the average, and leastChunk
 )
 
-// Split cuts a CSV file into chunks, for head office. chunk gets each one's content,
+// Split cuts a file into chunks, for head office. chunk gets each one's content,
 // which is its own until the next.
 func Split(r io.Reader, chunk func(c Chunk, content []byte) error) ([]Chunk, error) {
 	gear := gears()

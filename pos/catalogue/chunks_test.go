@@ -22,6 +22,7 @@ type office struct {
 	public ed25519.PublicKey
 	key    ed25519.PrivateKey
 	chunks map[[sha256.Size]byte][]byte
+	last   string // file of the newest publication
 	asked  int
 	spoil  func(n int, b []byte) ([]byte, error) // what happens to the n-th chunk on its way
 }
@@ -34,12 +35,19 @@ func newOffice(t *testing.T) *office {
 	return &office{t: t, public: public, key: key, chunks: map[[sha256.Size]byte][]byte{}}
 }
 
-// publish signs a manifest of a file, and reads it as a terminal does.
+// publish imports a file, splits what comes of it, signs a manifest, and reads it as a
+// terminal does. change may alter what it says.
 func (o *office) publish(serial uint64, text string, change ...func(*Manifest)) *Manifest {
 	o.t.Helper()
 	m := &Manifest{Serial: serial, Version: fmt.Sprint("v", serial), Currency: "EUR"}
-	var err error
-	m.Chunks, err = Split(strings.NewReader(text), func(c Chunk, b []byte) error {
+	path := filepath.Join(o.t.TempDir(), "c.db")
+	o.file(path, m, text)
+	f, err := os.Open(path)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer f.Close()
+	m.Chunks, err = Split(f, func(c Chunk, b []byte) error {
 		o.chunks[c.Sum] = bytes.Clone(b)
 		return nil
 	})
@@ -58,6 +66,27 @@ func (o *office) publish(serial uint64, text string, change ...func(*Manifest)) 
 		o.t.Fatal(err)
 	}
 	return m
+}
+
+// file makes the file of a publication: of the one before it by what differs, if it can.
+func (o *office) file(path string, m *Manifest, text string) {
+	o.t.Helper()
+	opt := ImportOptions{Currency: cents, Version: m.Version, Serial: m.Serial}
+	_, err := Import(context.Background(), strings.NewReader(text), path, opt)
+	if o.last != "" && err == nil {
+		var delta bytes.Buffer
+		if _, _, err = Diff(o.last, path, &delta, cents); err == nil {
+			b, bad := os.ReadFile(o.last)
+			opt.Delta = true
+			if err = errors.Join(bad, os.WriteFile(path, b, 0o600)); err == nil {
+				_, err = Import(context.Background(), &delta, path, opt)
+			}
+		}
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.last = path
 }
 
 func (o *office) get(_ context.Context, sum [sha256.Size]byte) ([]byte, error) {
@@ -133,54 +162,101 @@ type iotestOneByte struct{ r io.Reader }
 
 func (r iotestOneByte) Read(p []byte) (int, error) { return r.r.Read(p[:min(1, len(p))]) }
 
-// From nothing to the next and the next: each is what head office published, of the
-// second only the changed chunks are fetched, and a delta changes it.
+// From nothing to the next: each is what head office published, and of the second only
+// the changed chunks are fetched.
 func TestAssemble(t *testing.T) {
 	o := newOffice(t)
 	path := filepath.Join(t.TempDir(), "catalogue.db")
 	c := open(t, path)
 	first := o.publish(10, shop(20_000, 1))
 	r, err := o.assemble(path, first)
-	if err != nil || r.Items != 20_000 || r.Version != "v10" || o.asked != len(first.Chunks) || c.Version() != "v10" || c.Len() != 20_000 {
+	if err != nil || r.Items != 20_000 || r.Version != "v10" || r.Taxes["A"] != 20_000 || o.asked != len(first.Chunks) || c.Version() != "v10" || c.Len() != 20_000 {
 		t.Fatalf("%+v %v, %d of %d chunks", r, err, o.asked, len(first.Chunks))
 	}
 	if _, err := o.assemble(path, first); !errors.Is(err, ErrCurrent) || o.asked != 0 {
 		t.Errorf("again: %v, %d asked", err, o.asked)
 	}
 	changed := strings.Replace(shop(20_000, 1), "Item number 700 of", "Other thing 700 of", 1)
-	if r, err = o.assemble(path, o.publish(11, changed)); err != nil || o.asked > 2 || o.asked == 0 {
-		t.Errorf("%+v %v, %d chunks fetched for one line", r, err, o.asked)
+	if r, err = o.assemble(path, o.publish(11, changed)); err != nil || o.asked > len(first.Chunks)/4 || o.asked == 0 {
+		t.Errorf("%+v %v, %d of %d chunks fetched for one line", r, err, o.asked, len(first.Chunks))
 	}
+	c.next.Store(0)
 	if it, _, _ := c.Lookup("700"); !strings.HasPrefix(it.Description, "Other") {
 		t.Errorf("%+v", it)
 	}
-	delta := func(m *Manifest) { m.Delta, m.Base = true, "v11" }
-	r, err = o.assemble(path, o.publish(12, wideHeader+"700,Third thing,,,1,A,,,,,\n701,,,,,,,,,,delete\n", delta))
-	if err != nil || r.Set != 1 || r.Deleted != 1 || r.Items != 19_999 || c.Version() != "v12" {
-		t.Errorf("%+v %v", r, err)
+	if found, _, err := c.Find("other thing", 10); err != nil || len(found) != 1 {
+		t.Errorf("%+v %v", found, err)
 	}
+	other := func(m *Manifest) { m.Version = "another" }
 	for name, tc := range map[string]struct {
-		m    *Manifest
-		want error
+		m     *Manifest
+		want  error
+		asked bool
 	}{
-		"an old one":       {first, ErrOld},
-		"another base":     {o.publish(13, header+"1,a,,,1,A\n", delta), ErrBase},
-		"another currency": {o.publish(14, header+"1,a,,,1,A\n", func(m *Manifest) { m.Currency = "USD" }), ErrManifest},
+		"an old one":          {first, ErrOld, false},
+		"another currency":    {o.publish(14, header+"1,a,,,1,A\n", func(m *Manifest) { m.Currency = "USD" }), ErrManifest, false},
+		"another version":     {o.publish(15, header+"1,a,,,1,A\n", other), ErrManifest, true},
+		"another number":      {o.publish(16, header+"1,a,,,1,A\n", func(m *Manifest) { m.Serial = 17 }), ErrManifest, true},
+		"an unknown tax code": {o.publish(18, header+"1,a,,,1,A\n2,b,,,1,X\n"), ErrTaxes, true},
+		"no catalogue":        {o.signed(19, strings.Repeat("no catalogue ", 5000)), ErrCorrupt, true},
+		"cut short":           {o.publish(20, shop(20_000, 1), func(m *Manifest) { m.Chunks = m.Chunks[:len(m.Chunks)-1] }), ErrCorrupt, true},
 	} {
-		if _, err := o.assemble(path, tc.m); !errors.Is(err, tc.want) || o.asked != 0 {
+		if _, err := o.assemble(path, tc.m); !errors.Is(err, tc.want) || (o.asked > 0) != tc.asked {
 			t.Errorf("%s: %v, %d asked", name, err, o.asked)
 		}
 	}
-	if _, err := o.assemble(path, o.publish(15, header+"1,a,,,x,A\n")); err == nil || !strings.Contains(err.Error(), "line 2: price") {
-		t.Errorf("a bad line: %v", err)
+	if c.next.Store(0); c.Version() != "v11" || c.Err() != nil {
+		t.Errorf("in use is %s, %v", c.Version(), c.Err())
 	}
 	importText(t, path, header+"1,by hand,,,1,A\n")
 	if _, err := o.assemble(path, first); !errors.Is(err, ErrOld) {
 		t.Errorf("an old one after an import by hand: %v", err)
 	}
-	if _, err := o.assemble(path, o.publish(12, header+"1,again,,,1,A\n")); err != nil {
-		t.Errorf("the same number after an import by hand: %v", err)
+	if _, err := o.assemble(path, o.publish(21, header+"1,again,,,1,A\n")); err != nil {
+		t.Error(err)
 	}
+}
+
+// Between two chunks, both when they come and when the file is made, sales have their turn;
+// and who ends it is heard there.
+func TestAssembleGivesWay(t *testing.T) {
+	o := newOffice(t)
+	m := o.publish(1, shop(20_000, 1))
+	turns := 0
+	opt := euro
+	opt.Pace = func() { turns++ }
+	if _, err := Assemble(context.Background(), filepath.Join(t.TempDir(), "c.db"), m, o.get, opt); err != nil || turns != 2*len(m.Chunks) {
+		t.Errorf("%d turns for %d chunks, %v", turns, len(m.Chunks), err)
+	}
+	for _, end := range []int{1, len(m.Chunks) / 2, len(m.Chunks) + 1, 2*len(m.Chunks) - 1} {
+		path := filepath.Join(t.TempDir(), "c.db")
+		ctx, cancel := context.WithCancel(context.Background())
+		turns = 0
+		opt.Pace = func() {
+			if turns++; turns == end {
+				cancel()
+			}
+		}
+		get := func(ctx context.Context, sum [sha256.Size]byte) ([]byte, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			return o.get(ctx, sum)
+		}
+		if _, err := Assemble(ctx, path, m, get, opt); !errors.Is(err, context.Canceled) || turns > end+1 {
+			t.Errorf("ended at turn %d: %v after %d", end, err, turns)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("ended at turn %d: there is a catalogue, %v", end, err)
+		}
+	}
+}
+
+// signed is a manifest of any bytes.
+func (o *office) signed(serial uint64, text string) *Manifest {
+	m := &Manifest{Serial: serial, Version: fmt.Sprint("v", serial), Currency: "EUR"}
+	m.Chunks, _ = Split(strings.NewReader(text), func(c Chunk, b []byte) error { o.chunks[c.Sum] = bytes.Clone(b); return nil })
+	return m
 }
 
 // Cut off after each chunk, it goes on where it was; files that a power cut has torn,
@@ -209,8 +285,14 @@ func TestAssembleResumes(t *testing.T) {
 	if it, ok, err := open(t, path).Lookup("19999"); !ok || err != nil || it.Price != 19999 {
 		t.Errorf("%+v %v %v", it, ok, err)
 	}
-	next := o.publish(2, shop(20_000, 1), func(m *Manifest) { m.Version = "other" })
-	name := func(i int) string { return filepath.Join(path+".chunks", fmt.Sprintf("%x", next.Chunks[i].Sum)) }
+	next := o.publish(2, shop(20_000, 1))
+	var both []Chunk
+	for _, c := range next.Chunks {
+		if slices.Contains(m.Chunks, c) {
+			both = append(both, c)
+		}
+	}
+	name := func(i int) string { return filepath.Join(path+".chunks", fmt.Sprintf("%x", both[i].Sum)) }
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)
@@ -218,13 +300,14 @@ func TestAssembleResumes(t *testing.T) {
 	}
 	must(os.Truncate(name(0), 100))
 	must(os.Truncate(name(1), 0))
-	must(os.WriteFile(name(2), bytes.Repeat([]byte{7}, next.Chunks[2].Size), 0o600))
+	must(os.WriteFile(name(2), bytes.Repeat([]byte{7}, both[2].Size), 0o600))
 	must(os.WriteFile(name(3), bytes.Repeat([]byte{7}, 3*MaxChunk), 0o600))
 	must(os.Remove(name(4)))
 	must(os.WriteFile(name(5)+".new", []byte("half"), 0o600))
 	must(os.Mkdir(filepath.Join(path+".chunks", "stray"), 0o700))
-	if _, err := o.assemble(path, next); err != nil || o.asked != 5 {
-		t.Errorf("%v, %d fetched", err, o.asked)
+	fresh := len(next.Chunks) - len(both)
+	if _, err := o.assemble(path, next); err != nil || o.asked != 5+fresh || fresh > 3 {
+		t.Errorf("%v, %d fetched, %d of them new", err, o.asked, fresh)
 	}
 	if names, _ := filepath.Glob(path + ".chunks/*"); len(names) != len(next.Chunks) {
 		t.Errorf("%d files of %d chunks", len(names), len(next.Chunks))
@@ -269,13 +352,13 @@ func TestAssembleRefusesOtherChunks(t *testing.T) {
 // Every changed byte of a manifest, and another key, is noticed.
 func TestManifestIsSigned(t *testing.T) {
 	o := newOffice(t)
-	m := o.publish(7, shop(3000, 1), func(m *Manifest) { m.Delta, m.Base = true, "v6" })
+	m := o.publish(7, shop(3000, 1))
 	b, err := m.Sign(nil, o.key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	again, err := OpenManifest(b, o.public)
-	if err != nil || again.Serial != 7 || again.Version != "v7" || again.Base != "v6" || !again.Delta || again.Currency != "EUR" || !slices.Equal(again.Chunks, m.Chunks) {
+	if err != nil || again.Serial != 7 || again.Version != "v7" || again.Currency != "EUR" || !slices.Equal(again.Chunks, m.Chunks) {
 		t.Fatalf("%+v %v", again, err)
 	}
 	for i := range b {
@@ -297,7 +380,6 @@ func TestManifestIsSigned(t *testing.T) {
 		"quotes":         func(m *Manifest) { m.Version = `a"b` },
 		"no chunks":      func(m *Manifest) { m.Chunks = nil },
 		"large chunk":    func(m *Manifest) { m.Chunks = []Chunk{{Size: MaxChunk + 1}} },
-		"base of whole":  func(m *Manifest) { m.Delta = false },
 		"currency":       func(m *Manifest) { m.Currency = "EURO" },
 		"too much":       func(m *Manifest) { m.Chunks = slices.Repeat([]Chunk{{Size: MaxChunk}}, 2049) },
 		"too many lines": func(m *Manifest) { m.Chunks = slices.Repeat([]Chunk{{Size: 1}}, 4000) },
@@ -317,7 +399,7 @@ func FuzzManifest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	m := &Manifest{Serial: 7, Version: "v7", Currency: "EUR", Delta: true, Base: "v6", Chunks: []Chunk{{Size: 5}, {Size: MaxChunk}}}
+	m := &Manifest{Serial: 7, Version: "v7", Currency: "EUR", Chunks: []Chunk{{Size: 5}, {Size: MaxChunk}}}
 	b, err := m.Sign(nil, key)
 	if err != nil {
 		f.Fatal(err)
@@ -341,7 +423,7 @@ func FuzzManifest(f *testing.F) {
 			return
 		}
 		again, err := OpenManifest(b, key.Public().(ed25519.PublicKey))
-		if err != nil || !slices.Equal(again.Chunks, m.Chunks) || again.Version != m.Version || again.Serial != m.Serial || again.Base != m.Base || again.Delta != m.Delta {
+		if err != nil || !slices.Equal(again.Chunks, m.Chunks) || again.Version != m.Version || again.Serial != m.Serial {
 			t.Errorf("%+v became %+v %v", m, again, err)
 		}
 	})

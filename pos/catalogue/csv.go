@@ -218,7 +218,10 @@ func (s *scanner) rest(record []string, line int, it *Item, before int) {
 	if it.Description == "" {
 		s.problem(line, "give the text for the receipt", "the description of %s is empty", clip(it.Code))
 	}
-	if len(s.problems) == before && !s.taxes[it.Tax] {
+	if it.Tax == "" {
+		s.problem(line, "give each item a tax code", "the tax code of %s is empty", clip(it.Code))
+	}
+	if len(s.problems) == before && s.taxes != nil && !s.taxes[it.Tax] {
 		s.problem(line, "use one of the configured codes, or add it under [tax] in posd.toml", "tax code %q of item %s is unknown", it.Tax, clip(it.Code))
 	}
 	if text := strings.TrimSpace(record[s.index["price"]]); text == "" {
@@ -226,13 +229,18 @@ func (s *scanner) rest(record []string, line int, it *Item, before int) {
 	} else {
 		it.Price = s.price(it, line, "price", text)
 	}
-	it.Decimals = maxDecimals
-	if it.Unit == "" || it.Unit == "pc" {
-		it.Decimals = 0
-	}
+	it.Decimals = usualDecimals(it.Unit)
 	s.small(record, line, it, "age", maxAge, &it.Age)
 	s.small(record, line, it, "decimals", maxDecimals, &it.Decimals)
 	s.nextPrice(record, line, it)
+}
+
+// usualDecimals are those of a quantity of which the file does not say how many it may have.
+func usualDecimals(unit string) uint8 {
+	if unit == "" || unit == "pc" {
+		return 0
+	}
+	return maxDecimals
 }
 
 // field reads a text of at most so many bytes.

@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -29,7 +30,8 @@ var (
 
 // ImportOptions is what items are checked against, and how they come in.
 type ImportOptions struct {
-	Taxes    map[string]bool // the tax codes that are configured
+	Taxes    map[string]bool        // the tax codes that are configured; nil: any is taken
+	TaxesNow func() map[string]bool // Assemble asks it for Taxes when all has come: they may change meanwhile
 	Currency pos.Currency
 	Delta    bool   // the file changes the catalogue that is there, instead of replacing it
 	Base     string // with Delta: how the version begins that it belongs to; empty: any
@@ -46,7 +48,8 @@ type ImportReport struct {
 	Deleted int // items that it took away
 	Bytes   int64
 	Version string
-	Ignored []string // columns that have no meaning here
+	Taxes   map[string]int // items in the catalogue by tax code; nil: not known, see Catalogue.Taxes
+	Ignored []string       // columns that have no meaning here
 }
 
 // Import reads a CSV file and replaces the catalogue at path by it, or with
@@ -92,7 +95,7 @@ func importFile(ctx context.Context, r io.Reader, path string, o ImportOptions) 
 	if err := b.finish(&o); err != nil {
 		return report, err
 	}
-	report = ImportReport{Items: b.count, Open: b.open, Set: b.set, Deleted: b.deleted, Ignored: s.ignored, Version: o.Version}
+	report = ImportReport{Items: b.count, Open: b.open, Set: b.set, Deleted: b.deleted, Ignored: s.ignored, Version: o.Version, Taxes: b.taxes}
 	report.Bytes, err = b.publish(path)
 	return report, err
 }
@@ -115,7 +118,7 @@ func (b *build) continues(o *ImportOptions) error {
 	case !strings.HasPrefix(b.was.version, o.Base):
 		return fmt.Errorf("%w: it has version %s, the delta is for %s; import a whole one, or the deltas between", ErrBase, b.was.version, o.Base)
 	}
-	b.count = b.was.count
+	b.count, b.taxes = b.was.count, maps.Clone(b.was.taxes)
 	return nil
 }
 

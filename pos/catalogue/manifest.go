@@ -21,22 +21,20 @@ import (
 // that an old one cannot be given again:
 //
 //	<128 hexadecimal digits: Ed25519 over "posd catalogue 1\n" and all behind this line>\n
-//	{"v":1,"serial":1795247911250,"version":"autumn-3","currency":"EUR","delta":true,"base":"autumn-2"}\n
+//	{"v":1,"serial":1795247911250,"version":"autumn-3","currency":"EUR"}\n
 //	<64 hexadecimal digits: SHA-256 of the first chunk> <its bytes>\n
 //	…
 //
-// The chunks, one behind the other, are the CSV file. delta and base are left out of
-// one that is whole.
+// The chunks, one behind the other, are the file that Import has written at head office:
+// a terminal has nothing to parse, to sort or to index.
 type Manifest struct {
 	Serial   uint64 // grows with each manifest for a terminal; from 1
 	Version  string // 1 to 64 characters without blanks
 	Currency string
-	Delta    bool
-	Base     string // the version that a delta belongs to; empty: any
 	Chunks   []Chunk
 }
 
-// Chunk is a part of a CSV file, named by its content.
+// Chunk is a part of a file, named by its content.
 type Chunk struct {
 	Sum  [sha256.Size]byte
 	Size int // 1 to MaxChunk
@@ -61,10 +59,18 @@ var (
 	ErrSignature = errors.New("the signature of the catalogue is not head office's")
 )
 
-// Size is the length of the CSV file.
+// Size is the length of the file.
 func (m *Manifest) Size() (n int64) {
 	for i := range m.Chunks {
 		n += int64(m.Chunks[i].Size)
+	}
+	return n
+}
+
+// Offset is where chunk i begins in the file.
+func (m *Manifest) Offset(i int) (n int64) {
+	for j := range i {
+		n += int64(m.Chunks[j].Size)
 	}
 	return n
 }
@@ -77,8 +83,6 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("%w: version %q", ErrManifest, clip(m.Version))
 	case len(m.Currency) != 3 || !plainName(m.Currency):
 		return fmt.Errorf("%w: currency %q", ErrManifest, clip(m.Currency))
-	case m.Base != "" && (!m.Delta || !plainName(m.Base)):
-		return fmt.Errorf("%w: base %q", ErrManifest, clip(m.Base))
 	case len(m.Chunks) == 0 || m.Size() > maxContent:
 		return fmt.Errorf("%w: %d chunks of %d bytes", ErrManifest, len(m.Chunks), m.Size())
 	}
@@ -109,12 +113,6 @@ func (m *Manifest) Sign(dst []byte, key ed25519.PrivateKey) ([]byte, error) {
 	said = strconv.AppendUint(append(said, `{"v":1,"serial":`...), m.Serial, 10)
 	said = event.AppendString(append(said, `,"version":`...), m.Version)
 	said = event.AppendString(append(said, `,"currency":`...), m.Currency)
-	if m.Delta {
-		said = append(said, `,"delta":true`...)
-		if m.Base != "" {
-			said = event.AppendString(append(said, `,"base":`...), m.Base)
-		}
-	}
 	said = append(said, "}\n"...)
 	for i := range m.Chunks {
 		said = hex.AppendEncode(said, m.Chunks[i].Sum[:])
@@ -199,10 +197,6 @@ func (m *Manifest) header(b []byte) error {
 			m.Version = value.String()
 		case member == "currency" && text:
 			m.Currency = value.String()
-		case member == "base" && text:
-			m.Base = value.String()
-		case member == "delta" && value.Kind() == 't':
-			m.Delta = true
 		default:
 			err = fmt.Errorf("member %q", clip(member))
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"posd/pos"
+	"posd/pos/operator"
 )
 
 // maxFile bounds the memory that a configuration may take. A full one is 4 KiB.
@@ -23,17 +24,22 @@ type Config struct {
 	Items    Items
 	Receipt  Receipt
 	Printer  Printer
+	Card     Card
 	HTTP     HTTP
 	Data     Data
 	Hub      Hub
 	Limits   Limits
 	Log      Log
 
+	Operators operator.Rules
+
 	sources map[string]Source // of the keys that somebody has set; never changed
 }
 
 // Terminal says which till this is and how it counts money and days.
 type Terminal struct {
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
 	Store, ID string // both match ^[A-Za-z0-9_-]{1,32}$
 	Operator  string // of a sale whose request names none
 	Currency  pos.Currency
@@ -47,7 +53,8 @@ type Terminal struct {
 
 // Items is how codes of items are read.
 type Items struct {
-	Patterns []string // of variable-measure codes, in the order in which they are tried
+	Patterns []string      // of variable-measure codes, in the order in which they are tried
+	Repeat   time.Duration // within which the same scan is a scanner's repeat; 0: none is
 }
 
 // Receipt is what all receipts have in common.
@@ -57,6 +64,7 @@ type Receipt struct {
 	Language       string
 	DecimalComma   bool
 	Barcode        bool
+	Print          string // which papers are printed unasked: none, sales or all
 }
 
 // Printer is the receipt printer; without an Address there is none.
@@ -69,13 +77,27 @@ type Printer struct {
 	Drawer  bool // a drawer is connected to it
 }
 
+// Card is the payment terminal that posd speaks to; without an Address there is none, and
+// the cashier types the slip's reference. Amounts are minor units.
+type Card struct {
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
+	Address                   string // host:port
+	Terminal                  string // name that it has to have, or empty
+	CAFile, CertFile, KeyFile string // paths, or empty: TLS
+	Timeout                   time.Duration
+
+	OfflineSale, OfflineTerminal, OfflineDay int
+}
+
 // HTTP is the interface for front ends. At least one of Listen and Socket is set.
 type HTTP struct {
 	Listen      string // host:port, or empty
 	AllowRemote bool
 	Socket      string // absolute path of a unix socket, or empty
 	Origins     []string
-	Static      string // absolute path of a folder, or empty
+	Static      string   // absolute path of a folder, or empty
+	SocketUsers []string // who need no token on Socket
 	MaxBody     int64
 	Rate        int // sales a second; 0: by the CPU quota
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"posd/pos"
+	"posd/pos/operator"
 )
 
 var update = flag.Bool("update", false, "write docs/config.md from the table of keys")
@@ -60,10 +61,18 @@ func TestDefaults(t *testing.T) {
 		Limits:  Limits{Memory: 20 << 20, ExpectCPU: 10, ExpectMemory: 32 << 20},
 		Log:     Log{Level: slog.LevelInfo, Format: "text"},
 		Taxes:   []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 72500}},
-		Receipt: Receipt{Language: "en"},
+		Receipt: Receipt{Language: "en", Print: "none"},
 		Printer: Printer{Profile: "epson", Columns: 42, Charset: "cp858", Status: true, Drawer: true},
+		Card:    Card{Timeout: 2 * time.Minute},
 	}
-	want.sources = c.sources // TestSources has them
+	want.sources = c.sources // TestOverlay has them
+	roles := c.Operators.Roles
+	want.Operators = operator.Rules{Roles: roles, Idle: 15 * time.Minute, Attempts: 5}
+	for role, may := range map[string]bool{"cashier": false, "supervisor": true, "manager": true} {
+		if !roles[role].Allow(operator.Sale, 0) || roles[role].Allow(operator.SaleVoid, 0) != may {
+			t.Errorf("%s may %v", role, roles[role])
+		}
+	}
 	if got, want := fmt.Sprintf("%+v", *c), fmt.Sprintf("%+v", want); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -318,15 +327,19 @@ func TestHashSeesEveryKey(t *testing.T) {
 	changed := map[string]string{
 		"terminal.store": `"s2"`, "terminal.id": `"t2"`, "terminal.operator": `"7"`, "terminal.currency": `"JPY"`, "terminal.prices": `"exclusive"`,
 		"terminal.rounding": `"line"`, "terminal.cash_rounding": "5", "terminal.time_zone": `"Europe/Berlin"`, "terminal.day_start": `"00:30"`, "tax.*": `"1"`,
-		"items.patterns": `["02IIIIIVPPPPC"]`, "receipt.header": `["Shop"]`, "receipt.footer": `["Bye"]`, "receipt.tax_number": `"DE1"`, "receipt.language": `"de"`,
-		"receipt.decimal_comma": "true", "receipt.barcode": "true", "printer.address": `"/dev/usb/lp0"`, "printer.profile": `"generic"`, "printer.columns": "48",
-		"printer.charset": `"utf-8"`, "printer.status": "false", "printer.drawer": "false", "http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`,
+		"items.patterns": `["02IIIIIVPPPPC"]`, "items.repeat": `"200ms"`, "receipt.header": `["Shop"]`, "receipt.footer": `["Bye"]`, "receipt.tax_number": `"DE1"`, "receipt.language": `"de"`,
+		"receipt.decimal_comma": "true", "receipt.barcode": "true", "receipt.print": `"all"`, "printer.address": `"/dev/usb/lp0"`, "printer.profile": `"generic"`, "printer.columns": "48",
+		"printer.charset": `"utf-8"`, "printer.status": "false", "printer.drawer": "false", "http.listen": `"[::1]:1"`, "http.allow_remote": "true", "http.socket": `"/run/posd.sock"`, "http.origins": `["https://a.example"]`, "http.socket_users": `["kiosk"]`,
+		"operators.idle": `"1m"`, "operators.attempts": "3", "roles.cashier": `["sale"]`, "roles.supervisor": `["sale", "discount:7.5"]`, "roles.manager": `["sale", "cash.out:5000"]`,
 		"http.static": `"/srv"`, "http.max_body": `"32KiB"`, "http.rate": "7", "data.dir": `"/data"`, "data.max_bytes": `"1GiB"`, "data.retention": `"1d12h"`,
 		"data.segment": `"64KiB"`, "hub.urls": `["tls://h:4222"]`, "hub.credentials": `"/c"`, "hub.token_file": `"/t"`, "hub.ca_file": `"/ca"`,
 		"hub.fallback_urls": `["tls://other:4222"]`, "hub.cert_file": "\"/crt\"\nkey_file = \"/key\"", "hub.key_file": "\"/key\"\ncert_file = \"/crt\"",
 		"hub.shard": "3", "hub.stream": `"X"`, "hub.office_key": `"` + strings.Repeat("ab", 32) + `"`, "hub.enroll_url": `"https://h:8090"`,
 		"hub.enroll_token_file": "\"/e\"\nenroll_url = \"https://h\"", "limits.memory": `"16MiB"`, "limits.expect_cpu": `"20%"`, "limits.expect_memory": `"64MiB"`,
 		"log.level": `"debug"`, "log.format": `"json"`,
+		"card.address": `"10.0.0.9:7788"`, "card.terminal": `"P400-17"`, "card.timeout": `"90s"`,
+		"card.ca_file": `"/ca"`, "card.cert_file": "\"/crt\"\nkey_file = \"/key\"\nca_file = \"/ca\"", "card.key_file": "\"/key\"\ncert_file = \"/crt\"\nca_file = \"/ca\"",
+		"card.offline_sale": "5000", "card.offline_terminal": "20000", "card.offline_day": "50000",
 	}
 	base := decode("f", []byte(minimal), time.LoadLocation).config.Hash()
 	for i := range keys {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +16,7 @@ const (
 	unstableString  = unstable.String
 	unstableInteger = unstable.Integer
 	unstableFloat   = unstable.Float
+	unstableArray   = unstable.Array
 )
 
 // decoder turns the text of one file into a Config and a list of problems.
@@ -279,17 +279,22 @@ func (d *decoder) checkTogether() {
 	if at("hub.cert_file"); (c.Hub.CertFile == "") != (c.Hub.KeyFile == "") {
 		d.problem("hub.cert_file", "hub.cert_file and hub.key_file go together", "give both, or none")
 	}
+	if at("card.cert_file"); (c.Card.CertFile == "") != (c.Card.KeyFile == "") || c.Card.CertFile != "" && c.Card.CAFile == "" {
+		d.problem("card.cert_file", "card.cert_file and card.key_file go together, and with card.ca_file", "give all three, or card.ca_file alone")
+	}
 	if at("limits.memory"); c.Limits.ExpectMemory != 0 && c.Limits.Memory >= c.Limits.ExpectMemory {
 		d.problem("limits.memory", "leaves nothing of limits.expect_memory for stacks, maps and the program itself",
 			"give at most two thirds of it")
 	}
 }
 
+// sortByLine keeps the order of those with one line. There are few; one that is written
+// here is smaller than the library's for one more type.
 func sortByLine(p []Problem) {
-	slices.SortStableFunc(p, func(a, b Problem) int {
-		if a.Line == 0 || b.Line == 0 { // those without a line come last
-			return cmp.Compare(b.Line, a.Line)
+	behind := func(a, b int) bool { return b != 0 && (a == 0 || a > b) } // those without a line come last
+	for i := range p {
+		for j := i; j > 0 && behind(p[j-1].Line, p[j].Line); j-- {
+			p[j-1], p[j] = p[j], p[j-1]
 		}
-		return cmp.Compare(a.Line, b.Line)
-	})
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"posd/pos/operator"
 )
 
 // checkFiles looks at the files that the configuration names. All findings are
@@ -27,6 +29,9 @@ func (d *decoder) checkFiles(mode fs.FileMode) {
 		{"hub.ca_file", c.Hub.CAFile, false},
 		{"hub.cert_file", c.Hub.CertFile, false},
 		{"hub.key_file", c.Hub.KeyFile, true},
+		{"card.ca_file", c.Card.CAFile, false},
+		{"card.cert_file", c.Card.CertFile, false},
+		{"card.key_file", c.Card.KeyFile, true},
 	} {
 		if f.path != "" {
 			d.line = d.seen[f.key]
@@ -40,7 +45,9 @@ func (d *decoder) checkFiles(mode fs.FileMode) {
 	}
 	d.line = d.seen["data.dir"]
 	d.checkDir("data.dir", c.Data.Dir, "mount the data partition, or make the folder for a new terminal")
-	d.checkFile("data.dir", filepath.Join(c.Data.Dir, "tokens"), true, false)
+	for _, name := range []string{"tokens", operator.File, operator.KeyFile} {
+		d.checkFile("data.dir", filepath.Join(c.Data.Dir, name), true, false)
+	}
 	if c.HTTP.Static != "" {
 		d.line = d.seen["http.static"]
 		d.checkDir("http.static", c.HTTP.Static, "put the front end there, or remove the key")

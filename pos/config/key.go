@@ -11,6 +11,9 @@ import (
 // KeyFile is the name of the terminal's signing key in the data folder.
 const KeyFile = "terminal.key"
 
+// ExportsFolder in the data folder holds files that front ends have asked for.
+const ExportsFolder = "posd-exports"
+
 // LoadKey reads the terminal's signing key: an Ed25519 private key in PKCS #8, as
 // PEM. Errors: fs.ErrNotExist, fs.ErrPermission, or what is wrong with the file.
 func LoadKey(path string) (ed25519.PrivateKey, error) {

@@ -115,7 +115,7 @@ func Overrides(name string, text []byte) ([]Override, error) {
 		case over.Source(k.name) != FromHeadOffice:
 		case k.name == taxKeys:
 			for _, t := range over.Taxes {
-				all = append(all, Override{"tax." + t.Code, `"` + string(t.Rate.Append(nil)) + `"`})
+				all = append(all, Override{"tax." + t.Code, formatTax(&t)})
 			}
 		default:
 			all = append(all, Override{k.name, k.get(over)})
@@ -143,7 +143,7 @@ func (c *Config) WriteEffective(w io.Writer) error {
 		by := c.Source(k.name)
 		if k.name == taxKeys {
 			for _, t := range c.Taxes {
-				fmt.Fprintf(&b, "%s = \"%s\"  # %s\n", t.Code, t.Rate.Append(nil), by)
+				fmt.Fprintf(&b, "%s = %s  # %s\n", t.Code, formatTax(&t), by)
 			}
 			continue
 		}

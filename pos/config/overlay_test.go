@@ -131,8 +131,9 @@ func TestOverlayOfEveryKey(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"terminal.prices", "terminal.rounding", "terminal.cash_rounding", "terminal.day_start", "tax.*", "items.patterns",
-		"receipt.header", "receipt.footer", "receipt.tax_number", "receipt.language", "receipt.decimal_comma", "receipt.barcode", "data.max_bytes", "data.retention", "log.level"}; !slices.Equal(may, want) {
+	if want := []string{"terminal.prices", "terminal.rounding", "terminal.cash_rounding", "terminal.day_start", "tax.*", "items.patterns", "items.repeat",
+		"operators.idle", "operators.attempts", "roles.cashier", "roles.supervisor", "roles.manager",
+		"receipt.header", "receipt.footer", "receipt.tax_number", "receipt.language", "receipt.decimal_comma", "receipt.barcode", "receipt.print", "card.timeout", "card.offline_sale", "card.offline_terminal", "card.offline_day", "data.max_bytes", "data.retention", "log.level"}; !slices.Equal(may, want) {
 		t.Errorf("head office may override %v, want %v", may, want)
 	}
 }

@@ -31,7 +31,7 @@ func WriteReference(w io.Writer) error {
 		for _, line := range strings.Split(k.doc, "\n") {
 			fmt.Fprintf(&b, "# %s\n", line)
 		}
-		fmt.Fprintf(&b, "# %s · set by: %s\n", k.typ, k.owner)
+		fmt.Fprintf(&b, "# %s · set by: %s\n", k.typ(), k.owner)
 		switch {
 		case k.name == taxKeys:
 			fmt.Fprintf(&b, "%s\n", k.example)

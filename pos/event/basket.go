@@ -17,20 +17,23 @@ const (
 	TypeBasketRecalled = "basket.recalled"
 	TypeBasketVoided   = "basket.voided"
 	TypeLineAdded      = "line.added"
-	TypeLineChanged    = "line.changed" // the whole line as it is now
-	TypeLineVoided     = "line.voided"  // the line as it was
+	TypeLineChanged    = "line.changed"  // the whole line as it is now
+	TypeLineVoided     = "line.voided"   // the line as it was
+	TypeLineRepeated   = "line.repeated" // a scan that was taken for a scanner's repeat: nothing changes; the line that it repeats
 	TypeTenderPending  = "tender.pending"
 	TypeTenderApproved = "tender.approved"
 	TypeTenderDeclined = "tender.declined"
 	TypeTenderUnknown  = "tender.unknown"
 	TypeTenderReversed = "tender.reversed" // taken back, or put back into the customer's hand
+
+	TypeTenderReversing = "tender.reversing" // the payment terminal is about to be asked to take it back
 )
 
 // BasketTypes are the types of a Basket event.
 var BasketTypes = [...]string{
 	TypeBasketOpened, TypeBasketChanged, TypeBasketParked, TypeBasketRecalled, TypeBasketVoided,
-	TypeLineAdded, TypeLineChanged, TypeLineVoided,
-	TypeTenderPending, TypeTenderApproved, TypeTenderDeclined, TypeTenderUnknown, TypeTenderReversed,
+	TypeLineAdded, TypeLineChanged, TypeLineVoided, TypeLineRepeated,
+	TypeTenderPending, TypeTenderApproved, TypeTenderDeclined, TypeTenderUnknown, TypeTenderReversed, TypeTenderReversing,
 }
 
 // Basket is one step of a sale that is made step by step.
@@ -65,8 +68,10 @@ type Basket struct {
 	MinAge int // years that its buyer must have; 0: any
 
 	// tender.*
-	Tender pos.Tender
-	Driver string // of the payment terminal that is asked; empty: none is
+	Tender  pos.Tender
+	Driver  string    // of the payment terminal that is asked; empty: none is
+	Memory  string    // names what that terminal remembers; with another one it has forgotten
+	Offline pos.Money // the most that it may approve without its acquirer
 }
 
 // AppendEvent is like SaleCompleted.AppendEvent.
@@ -115,12 +120,14 @@ func (e *Basket) AppendData(dst []byte) []byte {
 		dst = appendSome(dst, `,"note":`, e.Note)
 		dst = appendNumber(dst, `,"age":`, e.Age)
 		dst = appendDiscounts(dst, e.Discounts)
-	case TypeLineAdded, TypeLineChanged, TypeLineVoided:
+	case TypeLineAdded, TypeLineChanged, TypeLineVoided, TypeLineRepeated:
 		dst = appendLine(append(dst, `,"line":`...), e.N, &e.Line)
 		dst = appendNumber(dst, `,"min_age":`, e.MinAge)
-	case TypeTenderPending, TypeTenderApproved, TypeTenderDeclined, TypeTenderUnknown, TypeTenderReversed:
+	case TypeTenderPending, TypeTenderApproved, TypeTenderDeclined, TypeTenderUnknown, TypeTenderReversed, TypeTenderReversing:
 		dst = appendTender(append(dst, `,"tender":`...), &e.Tender)
 		dst = appendSome(dst, `,"driver":`, e.Driver)
+		dst = appendSome(dst, `,"memory":`, e.Memory)
+		dst = appendNumber(dst, `,"offline_most":`, e.Offline)
 	}
 	return append(dst, '}')
 }
@@ -130,67 +137,30 @@ func (e *Basket) AppendData(dst []byte) []byte {
 func ParseBasket(kind string, data []byte) (Basket, error) {
 	e := Basket{Type: kind}
 	r := newReader(data)
-	r.object([]string{"basket", "version", "state", "operator", "lines", "total", "due"}, func(name string) bool {
-		switch name {
-		case "basket":
-			e.Basket = r.text()
-		case "version":
-			e.Version = r.text()
-		case "state":
-			e.State = r.text()
-		case "operator":
-			e.Operator = r.text()
-		case "approved":
-			e.Approved = r.text()
-		case "reason":
-			e.Reason = r.text()
-		case "lines":
-			e.Lines = r.count()
-		case "total":
-			e.Total = r.money()
-		case "due":
-			e.Due = r.money()
-		default:
-			return r.basketMember(&e, name)
-		}
-		return true
+	r.object(members{
+		{"basket", &e.Basket, must},
+		{"version", &e.Version, must},
+		{"state", &e.State, must},
+		{"operator", &e.Operator, must},
+		{"approved", &e.Approved, may},
+		{"reason", &e.Reason, may},
+		{"lines", &e.Lines, must},
+		{"total", &e.Total, must},
+		{"due", &e.Due, must},
+		{"name", &e.Name, may},
+		{"prices", &e.Prices, may},
+		{"training", &e.Training, may},
+		{"opened", &e.Opened, may},
+		{"customer", &e.Customer, may},
+		{"note", &e.Note, may},
+		{"age", &e.Age, may},
+		{"discounts", &e.Discounts, may},
+		{"line", func() { e.Line, e.N = r.lineFrom(0) }, may},
+		{"min_age", &e.MinAge, may},
+		{"tender", &e.Tender, may},
+		{"driver", &e.Driver, may},
+		{"memory", &e.Memory, may},
+		{"offline_most", &e.Offline, may},
 	})
 	return finish(r, e)
-}
-
-func (r *reader) basketMember(e *Basket, name string) bool {
-	switch name {
-	case "name":
-		e.Name = r.text()
-	case "prices":
-		e.Prices = parsed(r, pos.ParsePriceMode)
-	case "training":
-		e.Training = r.flag()
-	case "opened":
-		e.Opened = r.time()
-	case "customer":
-		e.Customer = r.text()
-	case "note":
-		e.Note = r.text()
-	case "age":
-		e.Age = r.count()
-	case "discounts":
-		e.Discounts = r.discounts()
-	case "line":
-		l, n := r.numberedLine()
-		if n < 0 || n > MostLine {
-			r.fail("line number %d", n)
-			return true
-		}
-		e.Line, e.N = l, int(n)
-	case "min_age":
-		e.MinAge = r.count()
-	case "tender":
-		e.Tender = r.tender()
-	case "driver":
-		e.Driver = r.text()
-	default:
-		return false
-	}
-	return true
 }

@@ -72,39 +72,21 @@ func (e *Cash) AppendEvent(dst []byte, h Header) ([]byte, error) {
 func ParseCash(kind string, data []byte) (Cash, error) {
 	e := Cash{Type: kind}
 	r := newReader(data)
-	r.object([]string{"shift", "operator", "amount"}, func(name string) bool {
-		switch name {
-		case "shift":
-			e.Shift = r.unsigned()
-		case "operator":
-			e.Operator = r.text()
-		case "approved":
-			e.Approved = r.text()
-		case "amount":
-			e.Amount = r.money()
-		case "reason":
-			e.Reason = r.text()
-		case "counts":
-			r.array(func() { e.Counts = append(e.Counts, r.counted()) })
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"shift", &e.Shift, must},
+		{"operator", &e.Operator, must},
+		{"approved", &e.Approved, may},
+		{"amount", &e.Amount, must},
+		{"reason", &e.Reason, may},
+		{"counts", func() { r.array(func() { e.Counts = append(e.Counts, r.counted()) }) }, may},
 	})
 	return finish(r, e)
 }
 
 func (r *reader) counted() (c Count) {
-	r.object([]string{"value", "pieces"}, func(name string) bool {
-		switch name {
-		case "value":
-			c.Value = r.money()
-		case "pieces":
-			c.Pieces = r.count()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"value", &c.Value, must},
+		{"pieces", &c.Pieces, must},
 	})
 	return c
 }

@@ -50,6 +50,7 @@ func checkoutKinds() (rows []kindRow) {
 	basket(TypeLineAdded, 1, 1598, 1598, func(e *Basket) { e.N, e.Line, e.MinAge = 1, wine, 16 })
 	basket(TypeLineChanged, 1, 1258, 1258, func(e *Basket) { e.N, e.Line, e.MinAge = 1, less, 16 })
 	basket(TypeLineVoided, 1, 1258, 1258, func(e *Basket) { e.N, e.Line, e.Reason = 2, back, "not from here" })
+	basket(TypeLineRepeated, 1, 1258, 1258, func(e *Basket) { e.N, e.Line, e.MinAge = 1, wine, 16 })
 	basket(TypeBasketChanged, 1, 1158, 1158, func(e *Basket) {
 		e.Customer, e.Note, e.Age, e.Discounts = "C-4711", "gift", 18, []pos.Discount{{Amount: 100, Reason: "coupon"}}
 	})
@@ -65,6 +66,9 @@ func checkoutKinds() (rows []kindRow) {
 	basket(TypeTenderUnknown, 1, 1158, 1158, func(e *Basket) {
 		e.Tender, e.Driver, e.Reason = card, "pinpad", "the line broke before the answer"
 	})
+	basket(TypeTenderReversing, 1, 1158, 158, func(e *Basket) {
+		e.Tender, e.Driver, e.Memory, e.Offline, e.Reason = approved, "P400-17", "b1946ac9", 1000, "customer pays cash"
+	})
 	basket(TypeTenderReversed, 1, 1158, 1158, func(e *Basket) { e.Tender, e.Driver, e.Reason = approved, "pinpad", "customer pays cash" })
 
 	cash := func(kind string, amount pos.Money, change func(*Cash)) {
@@ -78,6 +82,9 @@ func checkoutKinds() (rows []kindRow) {
 	cash(TypeDrawerOpened, 0, func(e *Cash) { e.Reason = "customer wants change" })
 	cash(TypeCashDeclared, 21050, func(e *Cash) { e.Counts = []Count{{5000, 4}, {1000, 1}, {50, 1}} })
 
+	forwarded := CardForwarded{Terminal: "P400-17", Memory: "b1946ac9", Total: 12300, Amount: 1000}
+	rows = append(rows, kindRow{TypeCardForwarded, Header{Time: key.Time, Clock: ClockSynced}, &forwarded, reads(ParseCardForwarded)})
+
 	operator := func(kind string, e Operator) {
 		e.Type = kind
 		rows = append(rows, kindRow{kind, Header{Time: key.Time, Clock: ClockSynced, Front: "till-1"}, &e, of(kind, ParseOperator)})
@@ -85,7 +92,11 @@ func checkoutKinds() (rows []kindRow) {
 	operator(TypeSignedIn, Operator{Operator: "7", Role: "cashier"})
 	operator(TypeSignedOut, Operator{Operator: "7", Reason: "nothing was done for 10 minutes"})
 	operator(TypeOperatorLocked, Operator{Operator: "7", Failures: 5})
+	operator(TypeReceiptPrinted, Operator{Operator: "7", Sale: "3f9a0c1e-1042"})
 	operator(TypeReceiptCopied, Operator{Operator: "7", Sale: "3f9a0c1e-1042", Copy: 1, Reason: "paper was out"})
+	operator(TypeOperatorRefused, Operator{Operator: "7", Failures: 2})
+	operator(TypeOperatorUnlocked, Operator{Operator: "7", Reason: "forgot the new one", Approved: "3"})
+	operator(TypeOperatorApproved, Operator{Operator: "3", Role: "manager", For: "7", Permission: "sale.void"})
 	return append(rows, kindRow{TypeShiftHanded, key, &ShiftHanded{Shift: 42, From: "7", To: "8"}, reads(ParseShiftHanded)},
 		kindRow{TypeTraining, key, &SaleCompleted{
 			Sale: "3f9a0c1e-3000", Receipt: "T7-1-training-3", Number: 3, Store: "S042", Terminal: "T7", Shift: 42, BusinessDate: "2026-11-21", Operator: "9",
@@ -120,10 +131,11 @@ func drawBasket(t *rapid.T) *Basket {
 		e.Name = text.Draw(t, "name")
 	case TypeBasketChanged:
 		e.Customer, e.Note, e.Age, e.Discounts = text.Draw(t, "customer"), text.Draw(t, "note"), rapid.IntRange(0, 99).Draw(t, "age"), drawDiscounts(t)
-	case TypeLineAdded, TypeLineChanged, TypeLineVoided:
+	case TypeLineAdded, TypeLineChanged, TypeLineVoided, TypeLineRepeated:
 		e.N, e.MinAge, e.Line = rapid.IntRange(0, 500).Draw(t, "n"), rapid.IntRange(0, 99).Draw(t, "age"), drawLine(t)
-	case TypeTenderPending, TypeTenderApproved, TypeTenderDeclined, TypeTenderUnknown, TypeTenderReversed:
+	case TypeTenderPending, TypeTenderApproved, TypeTenderDeclined, TypeTenderUnknown, TypeTenderReversed, TypeTenderReversing:
 		e.Tender, e.Driver = pos.Tender{ID: text.Draw(t, "id"), Kind: pos.TenderKind(text.Draw(t, "kind")), Amount: drawMoney(t)}, text.Draw(t, "driver")
+		e.Memory, e.Offline = text.Draw(t, "memory"), drawMoney(t)
 	}
 	return e
 }

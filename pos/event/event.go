@@ -86,6 +86,7 @@ type SaleCompleted struct {
 	VoidOf       string // sale id of the sale that this one takes back as a whole
 	VoidReceipt  string // its receipt
 	Approved     string // the second operator who allowed it, if one had to
+	Print        bool   // the printer is given its receipt
 }
 
 // ShiftOpened begins a shift. Implicit: no one opened it, the first sale did.
@@ -96,6 +97,7 @@ type ShiftOpened struct {
 	Implicit     bool
 	Currency     pos.Currency
 	Float        pos.Money // in the drawer at the beginning
+	Approved     string    // the second operator who allowed it, if one had to
 }
 
 // ShiftClosed ends a shift with its totals: it is the Z report.
@@ -117,6 +119,8 @@ type ShiftClosed struct {
 type ShiftHanded struct {
 	Shift    uint64
 	From, To string
+	Operator string // who did it, where operators sign in
+	Approved string
 }
 
 // ShiftTotals are the running sums of one shift. Training is outside all of them.

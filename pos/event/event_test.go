@@ -38,10 +38,16 @@ var kinds = append([]kindRow{
 		&ConfigRefused{Serial: 1795253530000, Config: strings.Repeat("5f", 32), Reason: "line 3: tax.B: 119 percent is out of range; give \"0\" to \"100\""},
 		reads(ParseConfigRefused)},
 	{TypeCommandExecuted, Header{Time: at("2026-11-21T09:33:00Z"), Clock: ClockSynced},
-		&CommandExecuted{Serial: 1795253580000, Command: "log-level", Outcome: OutcomeDone, Detail: "debug for 15m0s"}, reads(ParseCommandExecuted)},
+		&CommandExecuted{Serial: 1795253580000, Command: "log-level", Outcome: "done", Detail: "debug for 15m0s"}, reads(ParseCommandExecuted)},
 	{TypeCommandRefused, Header{Time: at("2026-11-21T09:34:00Z"), Clock: ClockSynced},
 		&CommandRefused{Serial: 1795253580000, Command: "log-level", Reason: "number 1795253580000 was used before: an order is carried out once"},
 		reads(ParseCommandRefused)},
+	{TypeCatalogueApplied, Header{Time: at("2026-11-21T09:36:00Z"), Clock: ClockSynced},
+		&CatalogueApplied{Serial: 1795253760000, Version: "autumn-3-9f86d081884c", Former: "autumn-2-60303ae22b99", Items: 92331}, reads(ParseCatalogueApplied)},
+	{TypeCatalogueRefused, Header{Time: at("2026-11-21T09:37:00Z"), Clock: ClockSynced},
+		&CatalogueRefused{Serial: 1795253820000, Version: "autumn-4-2c26b46b68ff", InUse: "autumn-3-9f86d081884c",
+			Reason: "line 7: tax code \"C\" of item 4711 is unknown; use one of the configured codes, or add it under [tax] in posd.toml"},
+		reads(ParseCatalogueRefused)},
 	{TypeRecordsLost, Header{Time: at("2026-11-21T09:35:00Z"), Clock: ClockSynced},
 		&RecordsLost{First: 812, Last: 813, Head: strings.Repeat("7c", 32), File: "0000000003.seg", Offset: 20480, Reason: "no valid group: wrong checksum"},
 		reads(ParseRecordsLost)},
@@ -407,7 +413,7 @@ func drawEvent(t *rapid.T) appender {
 	case 2:
 		return &ClockStepped{rapid.Int64().Draw(t, "from"), rapid.Int64().Draw(t, "to")}
 	case 3:
-		return &ShiftOpened{number.Draw(t, "shift"), text.Draw(t, "date"), text.Draw(t, "operator"), rapid.Bool().Draw(t, "implicit"), drawCurrency(t), drawMoney(t)}
+		return &ShiftOpened{number.Draw(t, "shift"), text.Draw(t, "date"), text.Draw(t, "operator"), rapid.Bool().Draw(t, "implicit"), drawCurrency(t), drawMoney(t), text.Draw(t, "approved")}
 	case 4:
 		return &ShiftClosed{Shift: number.Draw(t, "shift"), BusinessDate: text.Draw(t, "date"), Implicit: rapid.Bool().Draw(t, "implicit"), Currency: drawCurrency(t),
 			Totals: drawTotals(t), Z: number.Draw(t, "z"), Operator: text.Draw(t, "operator"), Counted: true, Declared: drawMoney(t), Expected: drawMoney(t), Approved: text.Draw(t, "by")}
@@ -416,7 +422,7 @@ func drawEvent(t *rapid.T) appender {
 	case 6:
 		return drawCash(t)
 	case 7:
-		return &ShiftHanded{number.Draw(t, "shift"), text.Draw(t, "from"), text.Draw(t, "to")}
+		return &ShiftHanded{number.Draw(t, "shift"), text.Draw(t, "from"), text.Draw(t, "to"), text.Draw(t, "operator"), text.Draw(t, "approved")}
 	}
 	return drawSale(t)
 }

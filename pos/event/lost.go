@@ -16,24 +16,13 @@ func (e *RecordsLost) AppendEvent(dst []byte, h Header) ([]byte, error) {
 func ParseRecordsLost(data []byte) (RecordsLost, error) {
 	var e RecordsLost
 	r := newReader(data)
-	r.object([]string{"first", "last", "head", "file", "offset", "reason"}, func(name string) bool {
-		switch name {
-		case "first":
-			e.First = r.unsigned()
-		case "last":
-			e.Last = r.unsigned()
-		case "head":
-			e.Head = r.text()
-		case "file":
-			e.File = r.text()
-		case "offset":
-			e.Offset = r.unsigned()
-		case "reason":
-			e.Reason = r.text()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"first", &e.First, must},
+		{"last", &e.Last, must},
+		{"head", &e.Head, must},
+		{"file", &e.File, must},
+		{"offset", &e.Offset, must},
+		{"reason", &e.Reason, must},
 	})
 	return finish(r, e)
 }

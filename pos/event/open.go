@@ -36,10 +36,20 @@ type OpenLine struct {
 
 // OpenTender is a payment of a basket that is not a sale yet.
 type OpenTender struct {
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
 	pos.Tender
-	State  string // pending, approved, declined, unknown or reversed
-	Driver string
-	Reason string
+	State   string // pending, approved, declined, unknown, reversing or reversed
+	Driver  string
+	Memory  string    // as in Basket
+	Offline pos.Money // likewise
+	// OfflineDate is the business date whose limit it counts for, approved offline.
+	OfflineDate string
+	// ForwardedBefore is what its payment terminal had forwarded, as far as was known,
+	// when it was asked for this, if that may be approved offline.
+	ForwardedBefore pos.Money
+	Reason          string
+	Kept            bool // approved still, or again: the payment terminal did not take it back
 }
 
 // AppendData appends the basket as one JSON object; ParseOpenBasket reads it.
@@ -71,12 +81,7 @@ func (e *OpenBasket) AppendData(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		t := &e.Tenders[i]
-		dst = appendTender(append(dst, `{"tender":`...), &t.Tender)
-		dst = appendText(dst, `,"state":`, t.State)
-		dst = appendSome(dst, `,"driver":`, t.Driver)
-		dst = appendSome(dst, `,"reason":`, t.Reason)
-		dst = append(dst, '}')
+		dst = e.Tenders[i].AppendData(dst)
 	}
 	dst = appendInt(dst, `],"total":`, e.Total)
 	dst = appendInt(dst, `,"due":`, e.Due)
@@ -84,88 +89,64 @@ func (e *OpenBasket) AppendData(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// AppendData appends the tender as one JSON object.
+func (t *OpenTender) AppendData(dst []byte) []byte {
+	dst = appendTender(append(dst, `{"tender":`...), &t.Tender)
+	dst = appendText(dst, `,"state":`, t.State)
+	dst = appendSome(dst, `,"driver":`, t.Driver)
+	dst = appendSome(dst, `,"memory":`, t.Memory)
+	dst = appendNumber(dst, `,"offline_most":`, t.Offline)
+	dst = appendSome(dst, `,"offline_date":`, t.OfflineDate)
+	dst = appendNumber(dst, `,"forwarded_before":`, t.ForwardedBefore)
+	dst = appendSome(dst, `,"reason":`, t.Reason)
+	return append(appendTrue(dst, `,"kept":`, t.Kept), '}')
+}
+
 // ParseOpenBasket reads what OpenBasket.AppendData writes. Errors: ErrMalformed.
 func ParseOpenBasket(data []byte) (OpenBasket, error) {
 	var e OpenBasket
 	r := newReader(data)
-	r.object([]string{"basket", "version", "operator", "prices", "opened", "lines", "tenders", "total", "due", "last"}, func(name string) bool {
-		switch name {
-		case "basket":
-			e.Basket = r.text()
-		case "version":
-			e.Version = r.text()
-		case "parked":
-			e.Parked = r.flag()
-		case "name":
-			e.Name = r.text()
-		case "operator":
-			e.Operator = r.text()
-		case "prices":
-			e.Prices = parsed(r, pos.ParsePriceMode)
-		case "training":
-			e.Training = r.flag()
-		case "opened":
-			e.Opened = r.time()
-		case "customer":
-			e.Customer = r.text()
-		case "note":
-			e.Note = r.text()
-		case "age":
-			e.Age = r.count()
-		case "lines":
-			r.array(func() { e.Lines = append(e.Lines, r.openLine()) })
-		case "discounts":
-			e.Discounts = r.discounts()
-		case "tenders":
-			r.array(func() { e.Tenders = append(e.Tenders, r.openTender()) })
-		case "total":
-			e.Total = r.money()
-		case "due":
-			e.Due = r.money()
-		case "last":
-			e.Last = r.count()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"basket", &e.Basket, must},
+		{"version", &e.Version, must},
+		{"parked", &e.Parked, may},
+		{"name", &e.Name, may},
+		{"operator", &e.Operator, must},
+		{"prices", &e.Prices, must},
+		{"training", &e.Training, may},
+		{"opened", &e.Opened, must},
+		{"customer", &e.Customer, may},
+		{"note", &e.Note, may},
+		{"age", &e.Age, may},
+		{"lines", func() { r.array(func() { e.Lines = append(e.Lines, r.openLine()) }) }, must},
+		{"discounts", &e.Discounts, may},
+		{"tenders", func() { r.array(func() { e.Tenders = append(e.Tenders, r.openTender()) }) }, must},
+		{"total", &e.Total, must},
+		{"due", &e.Due, must},
+		{"last", &e.Last, must},
 	})
 	return finish(r, e)
 }
 
 func (r *reader) openLine() (l OpenLine) {
-	r.object([]string{"line"}, func(name string) bool {
-		switch name {
-		case "line":
-			line, n := r.numberedLine()
-			if n < 1 || n > MostLine {
-				r.fail("line number %d", n)
-			}
-			l.Line, l.N = line, int(n)
-		case "min_age":
-			l.MinAge = r.count()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"line", func() { l.Line, l.N = r.lineFrom(1) }, must},
+		{"min_age", &l.MinAge, may},
 	})
 	return l
 }
 
 func (r *reader) openTender() (t OpenTender) {
-	r.object([]string{"tender", "state"}, func(name string) bool {
-		switch name {
-		case "tender":
-			t.Tender = r.tender()
-		case "state":
-			t.State = r.text()
-		case "driver":
-			t.Driver = r.text()
-		case "reason":
-			t.Reason = r.text()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"tender", &t.Tender, must},
+		{"state", &t.State, must},
+		{"driver", &t.Driver, may},
+		{"memory", &t.Memory, may},
+		{"offline_most", &t.Offline, may},
+		{"offline_date", &t.OfflineDate, may},
+		{"forwarded_before", &t.ForwardedBefore, may},
+		{"reason", &t.Reason, may},
+		{"kept", &t.Kept, may},
 	})
 	return t
 }

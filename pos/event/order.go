@@ -19,19 +19,12 @@ type ConfigRefused struct {
 	Reason string
 }
 
-// Outcomes of a command.
-const (
-	OutcomeDone    = "done"
-	OutcomeFailed  = "failed"  // Detail says why
-	OutcomeUnknown = "unknown" // posd ended while it was carried out
-)
-
 // CommandExecuted is written when a command was carried out, or may have been.
 type CommandExecuted struct {
 	Serial  uint64
 	Command string
-	Outcome string
-	Detail  string
+	Outcome string // done, failed, or unknown: posd ended while it was carried out
+	Detail  string // what was done, or what was in the way
 }
 
 // CommandRefused is written when a command was not carried out.
@@ -82,7 +75,11 @@ func (e *CommandRefused) AppendEvent(dst []byte, h Header) ([]byte, error) {
 func ParseConfigApplied(data []byte) (ConfigApplied, error) {
 	var e ConfigApplied
 	r := newReader(data)
-	r.order([]string{"serial", "config", "former"}, &e.Serial, map[string]*string{"config": &e.Config, "former": &e.Former})
+	r.object(members{
+		{"serial", &e.Serial, must},
+		{"config", &e.Config, must},
+		{"former", &e.Former, must},
+	})
 	return finish(r, e)
 }
 
@@ -90,7 +87,11 @@ func ParseConfigApplied(data []byte) (ConfigApplied, error) {
 func ParseConfigRefused(data []byte) (ConfigRefused, error) {
 	var e ConfigRefused
 	r := newReader(data)
-	r.order([]string{"serial", "config", "reason"}, &e.Serial, map[string]*string{"config": &e.Config, "reason": &e.Reason})
+	r.object(members{
+		{"serial", &e.Serial, must},
+		{"config", &e.Config, must},
+		{"reason", &e.Reason, must},
+	})
 	return finish(r, e)
 }
 
@@ -98,8 +99,12 @@ func ParseConfigRefused(data []byte) (ConfigRefused, error) {
 func ParseCommandExecuted(data []byte) (CommandExecuted, error) {
 	var e CommandExecuted
 	r := newReader(data)
-	r.order([]string{"serial", "command", "outcome"}, &e.Serial,
-		map[string]*string{"command": &e.Command, "outcome": &e.Outcome, "detail": &e.Detail})
+	r.object(members{
+		{"serial", &e.Serial, must},
+		{"command", &e.Command, must},
+		{"outcome", &e.Outcome, must},
+		{"detail", &e.Detail, may},
+	})
 	return finish(r, e)
 }
 
@@ -107,21 +112,10 @@ func ParseCommandExecuted(data []byte) (CommandExecuted, error) {
 func ParseCommandRefused(data []byte) (CommandRefused, error) {
 	var e CommandRefused
 	r := newReader(data)
-	r.order([]string{"serial", "reason"}, &e.Serial, map[string]*string{"command": &e.Command, "reason": &e.Reason})
-	return finish(r, e)
-}
-
-// order reads an object of a serial number and texts.
-func (r *reader) order(required []string, serial *uint64, texts map[string]*string) {
-	r.object(required, func(name string) bool {
-		if name == "serial" {
-			*serial = r.unsigned()
-			return true
-		}
-		at := texts[name]
-		if at != nil {
-			*at = r.text()
-		}
-		return at != nil
+	r.object(members{
+		{"serial", &e.Serial, must},
+		{"command", &e.Command, may},
+		{"reason", &e.Reason, must},
 	})
+	return finish(r, e)
 }

@@ -11,101 +11,52 @@ import (
 func ParseSale(data []byte) (SaleCompleted, error) {
 	var e SaleCompleted
 	r := newReader(data)
-	r.object(saleMembers, func(name string) bool { return r.saleMember(&e, name) })
+	r.object(members{
+		{"sale", &e.Sale, must},
+		{"receipt", &e.Receipt, must},
+		{"number", &e.Number, must},
+		{"store", &e.Store, must},
+		{"terminal", &e.Terminal, must},
+		{"shift", &e.Shift, must},
+		{"business_date", &e.BusinessDate, must},
+		{"operator", &e.Operator, must},
+		{"currency", &e.Currency, must},
+		{"prices", &e.Prices, must},
+		{"rounding", &e.Rounding, must},
+		{"lines", func() { r.array(func() { e.Lines = append(e.Lines, r.line(len(e.Lines)+1)) }) }, must},
+		{"taxes", &e.Taxes, must},
+		{"total", &e.Total, must},
+		{"tenders", func() { r.array(func() { e.Tenders = append(e.Tenders, r.tender()) }) }, must},
+		{"change", &e.Change, must},
+		{"perpetual", &e.Perpetual, must},
+		{"refunds", &e.Refunds, may},
+		{"basket", &e.Basket, may},
+		{"opened", &e.Opened, may},
+		{"discounts", &e.Discounts, may},
+		{"cash_rounding", &e.CashRounding, may},
+		{"customer", &e.Customer, may},
+		{"note", &e.Note, may},
+		{"age", &e.Age, may},
+		{"void_of", &e.VoidOf, may},
+		{"void_receipt", &e.VoidReceipt, may},
+		{"approved", &e.Approved, may},
+		{"print", &e.Print, may},
+	})
 	return finish(r, e)
-}
-
-var saleMembers = []string{
-	"sale", "receipt", "number", "store", "terminal", "shift", "business_date", "operator", "currency",
-	"prices", "rounding", "lines", "taxes", "total", "tenders", "change", "perpetual",
-}
-
-func (r *reader) saleMember(e *SaleCompleted, name string) bool {
-	switch name {
-	case "sale":
-		e.Sale = r.text()
-	case "receipt":
-		e.Receipt = r.text()
-	case "number":
-		e.Number = r.unsigned()
-	case "store":
-		e.Store = r.text()
-	case "terminal":
-		e.Terminal = r.text()
-	case "shift":
-		e.Shift = r.unsigned()
-	case "business_date":
-		e.BusinessDate = r.text()
-	case "operator":
-		e.Operator = r.text()
-	case "currency":
-		e.Currency = r.currency()
-	case "prices":
-		e.Prices = parsed(r, pos.ParsePriceMode)
-	case "rounding":
-		e.Rounding = parsed(r, pos.ParseRounding)
-	case "lines":
-		r.array(func() { e.Lines = append(e.Lines, r.line(len(e.Lines)+1)) })
-	case "taxes":
-		e.Taxes = r.taxes()
-	case "total":
-		e.Total = r.money()
-	case "tenders":
-		r.array(func() { e.Tenders = append(e.Tenders, r.tender()) })
-	case "change":
-		e.Change = r.money()
-	case "perpetual":
-		e.Perpetual = r.money()
-	case "refunds":
-		e.Refunds = r.money()
-	case "basket":
-		e.Basket = r.text()
-	case "opened":
-		e.Opened = r.time()
-	case "discounts":
-		e.Discounts = r.discounts()
-	case "cash_rounding":
-		e.CashRounding = r.money()
-	case "customer":
-		e.Customer = r.text()
-	case "note":
-		e.Note = r.text()
-	case "age":
-		e.Age = r.count()
-	case "void_of":
-		e.VoidOf = r.text()
-	case "void_receipt":
-		e.VoidReceipt = r.text()
-	case "approved":
-		e.Approved = r.text()
-	default:
-		return false
-	}
-	return true
 }
 
 // ParseShiftOpened reads the data of a shift.opened. Errors: ErrMalformed.
 func ParseShiftOpened(data []byte) (ShiftOpened, error) {
 	var e ShiftOpened
 	r := newReader(data)
-	r.object([]string{"shift", "business_date", "operator", "currency"}, func(name string) bool {
-		switch name {
-		case "shift":
-			e.Shift = r.unsigned()
-		case "business_date":
-			e.BusinessDate = r.text()
-		case "operator":
-			e.Operator = r.text()
-		case "implicit":
-			e.Implicit = r.flag()
-		case "currency":
-			e.Currency = r.currency()
-		case "float":
-			e.Float = r.money()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"shift", &e.Shift, must},
+		{"business_date", &e.BusinessDate, must},
+		{"operator", &e.Operator, must},
+		{"implicit", &e.Implicit, may},
+		{"currency", &e.Currency, must},
+		{"float", &e.Float, may},
+		{"approved", &e.Approved, may},
 	})
 	return finish(r, e)
 }
@@ -114,18 +65,12 @@ func ParseShiftOpened(data []byte) (ShiftOpened, error) {
 func ParseShiftHanded(data []byte) (ShiftHanded, error) {
 	var e ShiftHanded
 	r := newReader(data)
-	r.object([]string{"shift", "from", "to"}, func(name string) bool {
-		switch name {
-		case "shift":
-			e.Shift = r.unsigned()
-		case "from":
-			e.From = r.text()
-		case "to":
-			e.To = r.text()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"shift", &e.Shift, must},
+		{"from", &e.From, must},
+		{"to", &e.To, must},
+		{"operator", &e.Operator, may},
+		{"approved", &e.Approved, may},
 	})
 	return finish(r, e)
 }
@@ -134,32 +79,17 @@ func ParseShiftHanded(data []byte) (ShiftHanded, error) {
 func ParseShiftClosed(data []byte) (ShiftClosed, error) {
 	var e ShiftClosed
 	r := newReader(data)
-	r.object([]string{"shift", "business_date", "currency", "totals"}, func(name string) bool {
-		switch name {
-		case "shift":
-			e.Shift = r.unsigned()
-		case "business_date":
-			e.BusinessDate = r.text()
-		case "implicit":
-			e.Implicit = r.flag()
-		case "currency":
-			e.Currency = r.currency()
-		case "totals":
-			e.Totals = r.totals()
-		case "z":
-			e.Z = r.unsigned()
-		case "operator":
-			e.Operator = r.text()
-		case "approved":
-			e.Approved = r.text()
-		case "expected":
-			e.Expected = r.money()
-		case "declared":
-			e.Declared, e.Counted = r.money(), true
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"shift", &e.Shift, must},
+		{"business_date", &e.BusinessDate, must},
+		{"implicit", &e.Implicit, may},
+		{"currency", &e.Currency, must},
+		{"totals", &e.Totals, must},
+		{"z", &e.Z, may},
+		{"operator", &e.Operator, may},
+		{"approved", &e.Approved, may},
+		{"expected", &e.Expected, may},
+		{"declared", func() { e.Declared, e.Counted = r.money(), true }, may},
 	})
 	return finish(r, e)
 }
@@ -174,20 +104,11 @@ func ParseTotals(data []byte) (ShiftTotals, error) {
 func ParseTerminalStarted(data []byte) (TerminalStarted, error) {
 	var e TerminalStarted
 	r := newReader(data)
-	r.object([]string{"release", "incarnation", "config"}, func(name string) bool {
-		switch name {
-		case "release":
-			e.Release = r.text()
-		case "incarnation":
-			e.Incarnation = r.unsigned()
-		case "config":
-			e.Config = r.text()
-		case "recovered":
-			e.Recovered = r.text()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"release", &e.Release, must},
+		{"incarnation", &e.Incarnation, must},
+		{"config", &e.Config, must},
+		{"recovered", &e.Recovered, may},
 	})
 	return finish(r, e)
 }
@@ -196,13 +117,7 @@ func ParseTerminalStarted(data []byte) (TerminalStarted, error) {
 func ParseTerminalStopped(data []byte) (TerminalStopped, error) {
 	var e TerminalStopped
 	r := newReader(data)
-	r.object([]string{"reason"}, func(name string) bool {
-		if name != "reason" {
-			return false
-		}
-		e.Reason = r.text()
-		return true
-	})
+	r.object(members{{"reason", &e.Reason, must}})
 	return finish(r, e)
 }
 
@@ -210,16 +125,9 @@ func ParseTerminalStopped(data []byte) (TerminalStopped, error) {
 func ParseClockStepped(data []byte) (ClockStepped, error) {
 	var e ClockStepped
 	r := newReader(data)
-	r.object([]string{"from_ms", "to_ms"}, func(name string) bool {
-		switch name {
-		case "from_ms":
-			e.FromMilli = r.integer()
-		case "to_ms":
-			e.ToMilli = r.integer()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"from_ms", &e.FromMilli, must},
+		{"to_ms", &e.ToMilli, must},
 	})
 	return finish(r, e)
 }
@@ -236,20 +144,15 @@ func finish[T any](r *reader, v T) (T, error) {
 func (r *reader) money() pos.Money { return pos.Money(r.integer()) }
 
 func (r *reader) currency() (c pos.Currency) {
-	r.object([]string{"code", "exponent"}, func(name string) bool {
-		switch name {
-		case "code":
-			c.Code = r.text()
-		case "exponent":
+	r.object(members{
+		{"code", &c.Code, must},
+		{"exponent", func() {
 			n := r.integer()
 			if n < 0 || n > maxExponent {
 				r.fail("exponent %d is not 0 to %d", n, maxExponent)
 			}
 			c.Exponent = int(n)
-		default:
-			return false
-		}
-		return true
+		}, must},
 	})
 	return c
 }
@@ -265,48 +168,35 @@ func (r *reader) line(want int) (l pos.Line) {
 	return l
 }
 
+// lineFrom reads a line of a basket, with a number that is at least this.
+func (r *reader) lineFrom(least int64) (pos.Line, int) {
+	l, n := r.numberedLine()
+	if n < least || n > MostLine {
+		r.fail("line number %d", n)
+	}
+	return l, int(n)
+}
+
 func (r *reader) numberedLine() (l pos.Line, n int64) {
 	priced := false
-	r.object([]string{"n", "quantity", "unit", "amount", "tax", "rate"}, func(name string) bool {
-		switch name {
-		case "n":
-			n = r.integer()
-		case "item":
-			l.Item = r.text()
-		case "code":
-			l.Code = r.text()
-		case "description":
-			l.Description = r.text()
-		case "department":
-			l.Department = r.text()
-		case "quantity":
-			l.Qty = parsed(r, pos.ParseQty)
-		case "unit":
-			l.Unit = r.text()
-		case "price":
-			l.Price, priced = r.money(), true
-		case "fixed":
-			l.Fixed = r.flag()
-		case "list":
-			l.List, l.Changed = r.money(), true
-		case "discounts":
-			l.Discounts = r.discounts()
-		case "amount":
-			l.Amount = r.money()
-		case "tax":
-			l.Tax = r.text()
-		case "rate":
-			l.Rate = parsed(r, pos.ParseRate)
-		case "return":
-			l.Return = r.back()
-		case "note":
-			l.Note = r.text()
-		case "approved":
-			l.Approved = r.text()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"n", func() { n = r.integer() }, must},
+		{"item", &l.Item, may},
+		{"code", &l.Code, may},
+		{"description", &l.Description, may},
+		{"department", &l.Department, may},
+		{"quantity", &l.Qty, must},
+		{"unit", &l.Unit, must},
+		{"price", func() { l.Price, priced = r.money(), true }, may},
+		{"fixed", &l.Fixed, may},
+		{"list", func() { l.List, l.Changed = r.money(), true }, may},
+		{"discounts", &l.Discounts, may},
+		{"amount", &l.Amount, must},
+		{"tax", &l.Tax, must},
+		{"rate", &l.Rate, must},
+		{"return", &l.Return, may},
+		{"note", &l.Note, may},
+		{"approved", &l.Approved, may},
 	})
 	if priced == l.Fixed {
 		r.fail("line %d has to have either \"price\" or \"fixed\":true", n)
@@ -322,20 +212,11 @@ func (r *reader) numberedLine() (l pos.Line, n int64) {
 
 func (r *reader) back() *pos.Return {
 	var b pos.Return
-	r.object(nil, func(name string) bool {
-		switch name {
-		case "sale":
-			b.Sale = r.text()
-		case "receipt":
-			b.Receipt = r.text()
-		case "line":
-			b.Line = r.count()
-		case "reason":
-			b.Reason = r.text()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"sale", &b.Sale, may},
+		{"receipt", &b.Receipt, may},
+		{"line", &b.Line, may},
+		{"reason", &b.Reason, may},
 	})
 	return &b
 }
@@ -343,20 +224,11 @@ func (r *reader) back() *pos.Return {
 func (r *reader) discounts() (list []pos.Discount) {
 	r.array(func() {
 		var d pos.Discount
-		r.object([]string{"amount"}, func(name string) bool {
-			switch name {
-			case "amount":
-				d.Amount = r.money()
-			case "percent":
-				d.Percent = parsed(r, pos.ParseRate)
-			case "reason":
-				d.Reason = r.text()
-			case "of":
-				d.Of = r.count()
-			default:
-				return false
-			}
-			return true
+		r.object(members{
+			{"amount", &d.Amount, must},
+			{"percent", &d.Percent, may},
+			{"reason", &d.Reason, may},
+			{"of", &d.Of, may},
 		})
 		list = append(list, d)
 	})
@@ -376,22 +248,12 @@ func (r *reader) count() int {
 func (r *reader) taxes() (taxes []pos.TaxTotal) {
 	r.array(func() {
 		var t pos.TaxTotal
-		r.object([]string{"code", "rate", "net", "tax", "gross"}, func(name string) bool {
-			switch name {
-			case "code":
-				t.Code = r.text()
-			case "rate":
-				t.Rate = parsed(r, pos.ParseRate)
-			case "net":
-				t.Net = r.money()
-			case "tax":
-				t.Tax = r.money()
-			case "gross":
-				t.Gross = r.money()
-			default:
-				return false
-			}
-			return true
+		r.object(members{
+			{"code", &t.Code, must},
+			{"rate", &t.Rate, must},
+			{"net", &t.Net, must},
+			{"tax", &t.Tax, must},
+			{"gross", &t.Gross, must},
 		})
 		taxes = append(taxes, t)
 	})
@@ -399,71 +261,39 @@ func (r *reader) taxes() (taxes []pos.TaxTotal) {
 }
 
 func (r *reader) tender() (t pos.Tender) {
-	r.object([]string{"kind", "amount"}, func(name string) bool {
-		switch name {
-		case "kind":
-			t.Kind = pos.TenderKind(r.text())
-		case "amount":
-			t.Amount = r.money()
-		case "reference":
-			t.Reference = r.text()
-		case "id":
-			t.ID = r.text()
-		case "card":
-			t.Card = r.card()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"kind", &t.Kind, must},
+		{"amount", &t.Amount, must},
+		{"reference", &t.Reference, may},
+		{"id", &t.ID, may},
+		{"card", &t.Card, may},
 	})
 	return t
 }
 
 func (r *reader) card() *pos.CardData {
 	var c pos.CardData
-	r.object(nil, func(name string) bool {
-		switch name {
-		case "brand":
-			c.Brand = r.text()
-		case "last4":
-			c.Last4 = r.text()
-		case "auth":
-			c.Auth = r.text()
-		case "offline":
-			c.Offline = r.flag()
-		default:
-			return false
-		}
-		return true
+	r.object(members{
+		{"brand", &c.Brand, may},
+		{"last4", &c.Last4, may},
+		{"auth", &c.Auth, may},
+		{"offline", &c.Offline, may},
 	})
 	return &c
 }
 
 func (r *reader) totals() (t ShiftTotals) {
-	r.object([]string{"sales", "gross", "taxes", "cash", "card", "perpetual"}, func(name string) bool {
-		switch name {
-		case "sales":
-			t.Sales = r.unsigned()
-		case "gross":
-			t.Gross = r.money()
-		case "taxes":
-			t.Taxes = r.taxes()
-		case "cash":
-			t.Cash = r.money()
-		case "card":
-			t.Card = r.money()
-		case "perpetual":
-			t.Perpetual = r.money()
-		default:
-			for _, m := range t.more() {
-				if m.name == name {
-					*m.value = r.integer()
-					return true
-				}
-			}
-			return false
-		}
-		return true
-	})
+	all := members{
+		{"sales", &t.Sales, must},
+		{"gross", &t.Gross, must},
+		{"taxes", &t.Taxes, must},
+		{"cash", &t.Cash, must},
+		{"card", &t.Card, must},
+		{"perpetual", &t.Perpetual, must},
+	}
+	for _, m := range t.more() {
+		all = append(all, member{m.name, m.value, may})
+	}
+	r.object(all)
 	return t
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"posd/pos"
+
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -22,36 +24,22 @@ var ErrMalformed = errors.New("malformed event")
 // this release does not know are fine. Errors: ErrMalformed.
 func Parse(b []byte) (h Header, data []byte, err error) {
 	r := newReader(b)
-	r.object([]string{"v", "type", "time", "data"}, func(name string) bool {
-		if data != nil {
-			r.fail("member %q behind \"data\", which must be the last", name)
-			return true
-		}
-		switch name {
-		case "v":
-			h.V = int(r.integer())
-		case "type":
-			h.Type = r.text()
-		case "time":
-			h.Time = r.time()
-		case "clock":
-			h.Clock = Clock(r.text())
-		case "key":
-			h.Key = r.text()
-		case "hash":
-			h.Hash = r.text()
-		case "front":
-			h.Front = r.text()
-		case "trace":
-			h.Trace = r.text()
-		case "data":
-			data = r.raw(b, '{')
-		default:
-			return false
-		}
-		return true
+	behind := 0
+	r.object(members{
+		{"v", func() { h.V = int(r.integer()) }, must},
+		{"type", &h.Type, must},
+		{"time", &h.Time, must},
+		{"clock", &h.Clock, may},
+		{"key", &h.Key, may},
+		{"hash", &h.Hash, may},
+		{"front", &h.Front, may},
+		{"trace", &h.Trace, may},
+		{"data", func() { data, behind = r.raw(b, '{') }, must},
 	})
-	if err := r.end(); err != nil {
+	if r.end() == nil && string(bytes.TrimSpace(b[behind:])) != "}" {
+		r.fail("\"data\" has to be the last member")
+	}
+	if err := r.err; err != nil {
 		return Header{}, nil, err
 	}
 	return h, data, nil
@@ -102,34 +90,111 @@ func (r *reader) end() error {
 	return r.err
 }
 
-// object reads an object and calls member for each name; member reads the value
-// and returns true, or returns false to have it skipped. Every name of required
-// (at most 64) must be there.
-func (r *reader) object(required []string, member func(name string) bool) {
+// members are what is read of an object; others are skipped.
+type members []member
+
+type member struct {
+	name string
+	to   any // a pointer, whose type says how the value is read, or a func() that reads it
+	must bool
+}
+
+// Whether a member has to be there.
+const (
+	must = true
+	may  = false
+)
+
+// object reads an object of at most 64 members that are known.
+func (r *reader) object(known members) {
 	if !r.open('{') {
 		return
 	}
-	seen := uint64(0)
+	seen, last := uint64(0), -1
 	for r.more('}') {
-		tok, err := r.dec.ReadToken()
+		name, err := r.dec.ReadValue()
 		if r.failed(err) {
 			return
 		}
-		name := tok.String()
-		for i, want := range required {
-			if name == want {
-				seen |= 1 << i
-			}
-		}
-		if !member(name) {
+		i := known.find(name, last)
+		if i < 0 {
 			r.failed(r.dec.SkipValue())
+			continue
 		}
+		seen |= 1 << i
+		last = i
+		r.value(known[i].to)
 	}
-	for i, want := range required {
-		if seen&(1<<i) == 0 {
-			r.fail("member %q is missing", want)
+	for i := range known {
+		if known[i].must && seen&(1<<i) == 0 {
+			name := strings.Clone(known[i].name) // or all that known points to would be on the heap
+			r.fail("member %q is missing", name)
 			return
 		}
+	}
+}
+
+// find returns the place of a name as it stands in the text, -1 if it is not known. Most
+// objects have their members in the order in which they are known.
+func (all members) find(quoted []byte, last int) int {
+	name := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name, _ = jsontext.AppendUnquote(nil, quoted) // the decoder has checked it
+	}
+	for n := range all {
+		if i := (last + 1 + n) % len(all); all[i].name == string(name) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (r *reader) value(to any) {
+	switch to := to.(type) {
+	case func():
+		to()
+	case *string:
+		*to = r.text()
+	case *uint64:
+		*to = r.unsigned()
+	case *int64:
+		*to = r.integer()
+	case *int:
+		*to = r.count()
+	case *bool:
+		*to = r.flag()
+	case *time.Time:
+		*to = r.time()
+	case *Clock:
+		*to = Clock(r.text())
+	case *pos.Money:
+		*to = r.money()
+	case *pos.Qty:
+		*to = parsed(r, pos.ParseQty)
+	case *pos.Rate:
+		*to = parsed(r, pos.ParseRate)
+	case *pos.PriceMode:
+		*to = parsed(r, pos.ParsePriceMode)
+	case *pos.Rounding:
+		*to = parsed(r, pos.ParseRounding)
+	case *pos.Currency:
+		*to = r.currency()
+	case *pos.TenderKind:
+		*to = pos.TenderKind(r.text())
+	case *pos.Tender:
+		*to = r.tender()
+	case **pos.CardData:
+		*to = r.card()
+	case **pos.Return:
+		*to = r.back()
+	case *[]pos.Discount:
+		*to = r.discounts()
+	case *[]pos.TaxTotal:
+		*to = r.taxes()
+	case *ShiftTotals:
+		*to = r.totals()
+	default:
+		r.fail("there is no way to read this member") // its type is not named, for the same reason
 	}
 }
 
@@ -264,21 +329,18 @@ func (r *reader) time() time.Time {
 	return t.UTC()
 }
 
-// raw returns the sub-slice of b that holds the next value.
-func (r *reader) raw(b []byte, kind jsontext.Kind) []byte {
-	if r.err != nil {
-		return nil
-	}
+// raw returns the sub-slice of b that holds the next value, and where that ends.
+func (r *reader) raw(b []byte, kind jsontext.Kind) (value []byte, end int) {
 	if k := r.dec.PeekKind(); k != kind {
 		r.fail("found %s, expected %s", k, kind)
-		return nil
+		return nil, 0
 	}
 	v, err := r.dec.ReadValue()
 	if r.failed(err) {
-		return nil
+		return nil, 0
 	}
-	end := int(r.dec.InputOffset())
-	return b[end-len(v) : end : end]
+	end = int(r.dec.InputOffset())
+	return b[end-len(v) : end : end], end
 }
 
 // parsed reads a string and takes its value through parse.

@@ -64,6 +64,7 @@ func (e *SaleCompleted) AppendData(dst []byte) []byte {
 	dst = appendSome(dst, `,"void_of":`, e.VoidOf)
 	dst = appendSome(dst, `,"void_receipt":`, e.VoidReceipt)
 	dst = appendSome(dst, `,"approved":`, e.Approved)
+	dst = appendTrue(dst, `,"print":`, e.Print)
 	return append(dst, '}')
 }
 

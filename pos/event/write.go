@@ -41,6 +41,7 @@ func (e *ShiftOpened) AppendEvent(dst []byte, h Header) ([]byte, error) {
 	dst = appendTrue(dst, `,"implicit":`, e.Implicit)
 	dst = appendCurrency(dst, e.Currency)
 	dst = appendNumber(dst, `,"float":`, e.Float)
+	dst = appendSome(dst, `,"approved":`, e.Approved)
 	return append(dst, "}}"...), nil
 }
 
@@ -50,6 +51,8 @@ func (e *ShiftHanded) AppendEvent(dst []byte, h Header) ([]byte, error) {
 	dst = appendUint(dst, `{"shift":`, e.Shift)
 	dst = appendText(dst, `,"from":`, e.From)
 	dst = appendText(dst, `,"to":`, e.To)
+	dst = appendSome(dst, `,"operator":`, e.Operator)
+	dst = appendSome(dst, `,"approved":`, e.Approved)
 	return append(dst, "}}"...), nil
 }
 

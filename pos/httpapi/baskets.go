@@ -25,22 +25,20 @@ func (s *Server) baskets(w http.ResponseWriter, r *http.Request) int {
 		s.o.Register.Look(func(t *till.State) { x.out = appendBaskets(x.out, t) })
 		return writeJSON(w, http.StatusOK, x.out)
 	}
-	id, found, version := r.URL.Path[len(basketsPath)+1:], false, ""
+	id, version := r.URL.Path[len(basketsPath)+1:], ""
 	var sums pos.Totals
 	var err error
 	rules := s.o.Register.Rules()
 	s.o.Register.Look(func(t *till.State) {
-		if b := t.Find(id); b != nil {
-			found, version = true, b.Version
+		var b *till.Basket
+		if b, err = t.Seen(till.Step{Basket: id}); err == nil {
+			version = b.Version
 			x.out = b.AppendData(append(x.out, `{"basket":`...))
 			sums, err = b.Sums(rules)
 		}
 	})
-	if !found {
-		return s.refused(w, refuse(till.CodeNoBasket, "there is no basket "+strconv.Quote(id)+" that is open or parked; it may be a sale by now, or void"))
-	}
 	if err != nil {
-		return s.refused(w, s.problemOf(till.Refusal(err, "")))
+		return s.refused(w, s.became(r.Context(), s.problemOf(till.Refusal(err, "")), id))
 	}
 	t := event.ShiftTotals{Taxes: sums.Taxes}
 	x.out = append(t.AppendTaxes(x.out), "}\n"...)
@@ -59,6 +57,10 @@ func appendBaskets(dst []byte, t *till.State) []byte {
 		dst = event.AppendString(append(dst, `,"version":`...), b.Version)
 		dst = strconv.AppendBool(append(dst, `,"parked":`...), b.Parked)
 		dst = appendSome(dst, "name", b.Name)
+		if b.Training {
+			dst = append(dst, `,"training":true`...)
+		}
+		dst = append(b.Opened.UTC().AppendFormat(append(dst, `,"opened":"`...), "2006-01-02T15:04:05.000Z"), '"')
 		dst = event.AppendString(append(dst, `,"operator":`...), b.Operator)
 		dst = strconv.AppendInt(append(dst, `,"lines":`...), int64(len(b.Lines)), 10)
 		dst = strconv.AppendInt(append(dst, `,"total":`...), int64(b.Total), 10)
@@ -92,12 +94,17 @@ func (s *Server) shift(w http.ResponseWriter) int {
 
 // report answers GET /v1/reports/{z}: a Z report as it stands in the journal.
 func (s *Server) report(w http.ResponseWriter, r *http.Request) int {
-	n, err := strconv.ParseUint(r.URL.Path[len(reportPath):], 10, 64)
-	if err != nil || n == 0 {
+	n := number(r.URL.Path[len(reportPath):])
+	if n < 1 {
 		return s.refused(w, refuse("query-invalid", "name a report by its number: /v1/reports/42"))
 	}
-	return s.lookup(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(view.ReportName(n)) },
+	return s.lookup(w, r, s.reportOf(uint64(n)),
 		refuse("report-not-found", "the journal of this terminal holds no such report; older ones are at head office"), s.appendEvent)
+}
+
+// reportOf finds the record of a Z report.
+func (s *Server) reportOf(z uint64) finder {
+	return func() (uint64, bool, error) { return s.o.View.ByReceipt(view.ReportName(z)) }
 }
 
 // appendEvent appends the answer for an event that is no sale.
@@ -108,8 +115,7 @@ func (s *Server) appendEvent(x *exchange, seq uint64) error {
 			return err
 		}
 		h, data, err := event.Parse(c.Record.Payload)
-		x.out = append(appendPlace(x.out, c.Journal, c.Record.Seq, h.Type), `,"data":`...)
-		x.out = append(append(x.out, data...), "}\n"...)
+		x.out = append(appendMade(x.out, c.Journal, c.Record.Seq, h.Type, data), "}\n"...)
 		return err
 	})
 }

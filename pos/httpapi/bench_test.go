@@ -60,6 +60,34 @@ func BenchmarkCheckout(b *testing.B) {
 	}
 }
 
+// BenchmarkScan is a line that is added to a basket by its code, which is durable soon.
+func BenchmarkScan(b *testing.B) {
+	g := newRig(b).start()
+	ctx := context.WithValue(context.Background(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080})
+	w := &sink{h: http.Header{}}
+	const scan = `{"item":"4011","quantity":"1.250"}`
+	at, body := "", strings.NewReader("")
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%25 == 0 {
+			b.StopTimer()
+			if at != "" {
+				g.step(at+"/void", `{"reason":"next"}`)
+			}
+			at = "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+			b.StartTimer()
+		}
+		r, _ := http.NewRequestWithContext(ctx, "POST", "http://127.0.0.1:8080"+at+"/lines", nil)
+		r.Header = http.Header{"Authorization": {"Bearer " + secret}, "Content-Type": {"application/json"}, "Idempotency-Key": {fmt.Sprint("scan-", n)}}
+		body.Reset(scan)
+		r.Body, r.ContentLength = io.NopCloser(body), int64(len(scan))
+		clear(w.h)
+		if g.s.ServeHTTP(w, r); w.status != 201 {
+			b.Fatalf("status %d", w.status)
+		}
+	}
+}
+
 // BenchmarkDecode is the part that reads the request.
 func BenchmarkDecode(b *testing.B) {
 	var d decoder

@@ -13,10 +13,12 @@
 //   - A read sees every sale that was answered before the read began.
 //
 // And to the terminal: only holders of a token reach /v1 (the tokens file is read
-// again when it changes); a web page of another origin, or one that has bound its
+// again when it changes), and users of the unix socket that the configuration lets in
+// without one; where operators sign in (package operator), nothing is changed without a
+// session, and nothing that its role does not allow; a web page of another origin, or one that has bound its
 // own name to 127.0.0.1, reaches nothing; bodies, headers, lines, connections and
 // their times are bounded, so that no client can take the memory that a sale needs.
 //
-// What it does not do: no TLS and no users. It is meant for loopback; who may use
-// a token is the front end's business.
+// What it does not do: no TLS. It is meant for loopback; who may use a token is the
+// front end's business.
 package httpapi

@@ -25,12 +25,12 @@ func (s *Server) guard(w http.ResponseWriter, r *http.Request) (bad *problem, do
 		return refuse("origin-not-allowed", "web pages from this origin are not let in; list it in http.origins of the configuration"), false
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Expose-Headers", "ETag, Idempotency-Replayed, Location, Retry-After")
+	h.Set("Access-Control-Expose-Headers", "ETag, Idempotency-Replayed, Location, Preference-Applied, Retry-After")
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return nil, false
 	}
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, Traceparent")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, "+sessionHeader+", "+approvalHeader+", Last-Event-ID, Prefer, Traceparent")
 	h.Set("Access-Control-Max-Age", "600")
 	if r.Header.Get("Access-Control-Request-Private-Network") == "true" {
 		h.Set("Access-Control-Allow-Private-Network", "true")
@@ -91,7 +91,13 @@ func addrOf(a net.Addr) netip.Addr {
 
 // authorize returns the name of the front end whose token the request carries.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) (front string, bad *problem) {
-	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	given := r.Header.Get("Authorization")
+	if given == "" {
+		if name, ok := s.peer(r); ok {
+			return name, nil
+		}
+	}
+	scheme, secret, _ := strings.Cut(given, " ")
 	if strings.EqualFold(scheme, "Bearer") && secret != "" {
 		if name, ok := s.tokens.front(secret); ok {
 			return name, nil

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,4 +177,34 @@ func TestReadOnlyJournal(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	g.metrics(map[string]string{"posd_journal_read_only": "1"})
+}
+
+// A shift that somebody opened and forgot sells with that day's prices and rates: somebody
+// has to be told. One of yesterday's is a long night, and one that nobody opened ends by
+// itself.
+func TestForgottenShift(t *testing.T) {
+	for _, opened := range []bool{true, false} {
+		g := newRig(t)
+		day := time.Date(2026, 12, 31, 10, 0, 0, 0, time.UTC)
+		var later atomic.Int32
+		g.now = func() time.Time { return day.AddDate(0, 0, int(later.Load())) }
+		g.start()
+		if opened {
+			g.step("/v1/shift/open", `{}`)
+		} else {
+			g.step("/v1/checkout", good)
+		}
+		for days, want := range []bool{false, false, opened, opened} {
+			later.Store(int32(days))
+			why := strings.Join(g.health().Health.Reasons, "\n")
+			if strings.Contains(why, "shift 1 is still open with the business date 2026-12-31") != want {
+				t.Errorf("opened %v, after %d days: %q", opened, days, why)
+			}
+		}
+		g.step("/v1/shift/close", `{}`)
+		if why := strings.Join(g.health().Health.Reasons, "\n"); strings.Contains(why, "still open") {
+			t.Errorf("closed: %q", why)
+		}
+		g.stop()
+	}
 }

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -10,7 +9,7 @@ import (
 	"posd/pos/catalogue"
 	"posd/pos/event"
 	"posd/pos/itemcode"
-	"posd/pos/register"
+	"posd/pos/till"
 )
 
 // scanned is an item, with what the code that named it carries.
@@ -35,7 +34,7 @@ func (f *scanned) expired() bool {
 
 // scan finds the item that a scanned or typed code means. In the problem a pointer is
 // missing, which the caller knows.
-func (s *Server) scan(text string, set *register.Settings) (f scanned, bad *problem) {
+func (s *Server) scan(text string, set *terms) (f scanned, bad *problem) {
 	f.today, f.day = s.days(set)
 	rules := set.Codes
 	if rules == nil {
@@ -67,6 +66,9 @@ func (s *Server) find(f *scanned) *problem {
 			return nil
 		}
 	}
+	if err := s.o.Catalogue.Err(); err != nil && s.o.Catalogue.Len() == 0 {
+		return refuse("unknown-item", err.Error())
+	}
 	if d := f.code.Doubt; d != nil {
 		return refuse("unknown-item", "the catalogue has no item "+strconv.Quote(f.code.Items[0])+"; if it was to be a GTIN, "+d.Error())
 	}
@@ -97,6 +99,15 @@ func (f *scanned) carried() *problem {
 	return nil
 }
 
+// ownPrice is the catalogue's where a price in a code cannot stand in for it: that of a
+// piece. Anybody can print a code; what it says there is a price by hand. 0: there is none.
+func (f *scanned) ownPrice() pos.Money {
+	if f.item.Open || measured(f.item.Unit) {
+		return 0
+	}
+	return f.item.PriceOn(f.day)
+}
+
 // measured tells units of which there are parts.
 func measured(unit string) bool { return unit != "" && unit != "pc" }
 
@@ -110,20 +121,31 @@ func weightOf(amount, price pos.Money) pos.Qty {
 }
 
 // days are the calendar's day in the shop, and the business day.
-func (s *Server) days(set *register.Settings) (today, business itemcode.Date) {
+func (s *Server) days(set *terms) (today, business itemcode.Date) {
 	now := time.Now()
 	if zone := s.o.Terminal.TimeZone; zone != nil {
 		now = now.In(zone)
 	}
-	date := func(t time.Time) itemcode.Date {
-		year, month, day := t.Date()
-		return itemcode.Date{Year: int16(year), Month: uint8(month), Day: uint8(day)}
+	year, month, day := now.Date()
+	return itemcode.Date{Year: int16(year), Month: uint8(month), Day: uint8(day)}, dayOf(set.date)
+}
+
+// dayOf reads YYYY-MM-DD, as the register writes it.
+func dayOf(date string) (d itemcode.Date) {
+	if len(date) == len("2026-11-21") {
+		n := func(s string) (v int) {
+			for i := range len(s) {
+				v = 10*v + int(s[i]-'0')
+			}
+			return v
+		}
+		d = itemcode.Date{Year: int16(n(date[:4])), Month: uint8(n(date[5:7])), Day: uint8(n(date[8:]))}
 	}
-	return date(now), date(now.Add(-set.DayStart))
+	return d
 }
 
 // fromCatalogue fills in what the request leaves open.
-func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register.Settings) *problem {
+func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *terms) *problem {
 	at := func(p *problem, member string) *problem {
 		p.detail = "line " + strconv.Itoa(i+1) + ": " + p.detail
 		return p.at(linePointer(i, member))
@@ -132,11 +154,11 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register
 	switch {
 	case bad != nil:
 		return at(bad, "item")
-	case f.expired():
+	case f.expired() && !r.back: // which is why it comes back, perhaps
 		return at(refuse("item-expired", "the label of "+strconv.Quote(f.item.Code)+" says use by "+f.code.Expiry.String()+
 			"; do not sell it. If the label is wrong, send the item's own number"), "item")
 	case f.fills() && r.counted && l.Qty != 1000 && l.Qty != f.qty:
-		return at(refuse("label-quantity", "the label of "+strconv.Quote(f.item.Code)+" is that of one piece, which says how much it is; leave quantity out, and scan each piece"), "quantity")
+		return at(refuse(till.CodeLabel, "the label of "+strconv.Quote(f.item.Code)+" is that of one piece, which says how much it is; leave quantity out, and scan each piece"), "quantity")
 	case f.qty == 0 && r.counted && !f.item.Takes(l.Qty):
 		return at(refuse("quantity-invalid", "item "+strconv.Quote(f.item.Code)+" is sold with at most "+strconv.Itoa(int(f.item.Decimals))+
 			" decimals, not "+l.Qty.String()), "quantity")
@@ -144,6 +166,7 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register
 	if l.Item = f.item.Code; r.item != l.Item {
 		l.Code = r.item
 	}
+	r.byHand = r.tax != "" && r.tax != f.item.Tax || r.unit != "" && f.item.Unit != "" && r.unit != f.item.Unit
 	setDefault(&l.Description, f.item.Description)
 	setDefault(&l.Department, f.item.Department)
 	setDefault(&l.Unit, f.item.Unit)
@@ -156,13 +179,18 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *register
 	switch {
 	case r.priced && !f.item.Open && !f.fixed && !f.priced:
 		if list := f.item.PriceOn(f.day); list != l.Price {
-			l.List, l.Changed = list, true
+			l.List, l.Changed, r.byHand = list, true, true
 		}
 	case r.priced || r.fixed:
-	case f.fixed:
-		l.Price, l.Fixed = f.amount, true
-	case f.priced:
-		l.Price = f.price
+		r.open = f.item.Open && !f.fixed && !f.priced
+		r.byHand = r.byHand || !r.open
+	case f.fixed || f.priced:
+		if l.Price, l.Fixed = f.price, f.fixed; f.fixed {
+			l.Price = f.amount
+		}
+		if list := f.ownPrice(); list != 0 && list != l.Price {
+			l.List, l.Changed, r.byHand = list, true, true
+		}
 	case f.item.Open:
 		return at(refuse("price-required", "item "+strconv.Quote(f.item.Code)+" has no fixed price; send price or amount"), "price")
 	default:
@@ -186,17 +214,12 @@ func (s *Server) items(w http.ResponseWriter, r *http.Request) int {
 		}
 		return s.byCode(w, r.URL.Path[len(itemPath):])
 	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	for _, v := range q {
-		if len(v) != 1 || v[0] == "" {
-			err = strconv.ErrSyntax
-		}
-	}
+	q, ok := queryOf(r, "code", "name", "limit")
 	code, name, limit := q.Get("code"), q.Get("name"), q.Get("limit")
 	switch {
-	case err == nil && code != "" && len(q) == 1:
+	case ok && code != "" && len(q) == 1:
 		return s.byCode(w, code)
-	case err == nil && name != "" && (len(q) == 1 || len(q) == 2 && limit != ""):
+	case ok && name != "" && (len(q) == 1 || len(q) == 2 && limit != ""):
 		return s.byName(w, name, limit)
 	}
 	return s.refused(w, refuse("query-invalid", "name one code, /v1/items?code=4006381333931, or a name and perhaps a limit, /v1/items?name=choc+milk&limit=10"))
@@ -206,11 +229,9 @@ func (s *Server) items(w http.ResponseWriter, r *http.Request) int {
 func (s *Server) byName(w http.ResponseWriter, name, limit string) int {
 	most := usualFound
 	if limit != "" {
-		n, err := strconv.Atoi(limit)
-		if err != nil || n < 1 || n > catalogue.MaxFound {
+		if most = number(limit); most < 1 || most > catalogue.MaxFound {
 			return s.refused(w, refuse("query-invalid", "limit goes from 1 to "+strconv.Itoa(catalogue.MaxFound)))
 		}
-		most = n
 	}
 	if len(name) > maxText {
 		return s.refused(w, refuse("query-invalid", "a name has at most "+strconv.Itoa(maxText)+" bytes"))
@@ -220,7 +241,8 @@ func (s *Server) byName(w http.ResponseWriter, name, limit string) int {
 		s.o.Log.Error("catalogue cannot be searched", "error", err)
 		return s.refused(w, refuse("internal", "the catalogue cannot be searched by name; import it again with posctl catalogue import"))
 	}
-	_, day := s.days(s.o.Register.Settings())
+	set := s.terms()
+	_, day := s.days(&set)
 	x := s.exchange()
 	defer s.done(x)
 	x.out = append(x.out, `{"items":[`...)
@@ -236,7 +258,8 @@ func (s *Server) byName(w http.ResponseWriter, name, limit string) int {
 
 // byCode answers with the item that a code means, and what the code says besides.
 func (s *Server) byCode(w http.ResponseWriter, code string) int {
-	f, bad := s.scan(code, s.o.Register.Settings())
+	set := s.terms()
+	f, bad := s.scan(code, &set)
 	if bad != nil {
 		if bad.kind.slug == "unknown-item" {
 			bad = refuse("item-not-found", bad.detail)

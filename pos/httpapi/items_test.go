@@ -3,10 +3,12 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 
+	"posd/pos"
 	"posd/pos/event"
 	"posd/pos/itemcode"
 )
@@ -103,6 +105,45 @@ func TestCheckoutRefusesCodes(t *testing.T) {
 	}
 }
 
+// What a label says is the same whichever way it is sold.
+func TestLabelInABasket(t *testing.T) {
+	g := withPatterns(t)
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	sale := func(line string) pos.Money {
+		t.Helper()
+		return g.step("/v1/checkout", `{"lines":[`+line+`],"tenders":[{"kind":"cash","amount":100000}]}`).Sale.Total
+	}
+	for n, code := range []string{withCheck("021234592875"), withCheck("280401100750"), "]C1019061414100001531030017503922" + `1475`, "]C101906141410000153103001750"} {
+		label, line := `{"item":"`+code+`"}`, fmt.Sprint(at, "/lines/", n+1)
+		if s := g.step(at+"/lines", label); s.Data.Line.Amount != sale(label) {
+			t.Errorf("%s: %d", code, s.Data.Line.Amount)
+		}
+		g.refuses("/v1/checkout", `{"lines":[{"item":"`+code+`","quantity":3}],"tenders":[{"kind":"cash","amount":100000}]}`, "label-quantity")
+		g.refuses(line, `{"quantity":3}`, "label-quantity")
+		g.refuses(line, `{"quantity":3,"price":1000}`, "label-quantity")
+		if s := g.step(line, `{"price":1000}`); s.Data.Line.Amount != sale(`{"item":"`+code+`","price":1000}`) {
+			t.Errorf("%s for 10.00: %d", code, s.Data.Line.Amount)
+		}
+		g.refuses(line, `{"quantity":"0.1"}`, "label-quantity")
+	}
+	g.step(at+"/lines", `{"item":"4011","quantity":"0.5"}`)
+	if s := g.step(at+"/lines/5", `{"quantity":"1.5"}`); s.Data.Line.Amount != 299 { // no label
+		t.Errorf("%+v", s.Data.Line)
+	}
+}
+
+// Goods whose use-by date has passed are not sold, and can come back.
+func TestExpiredGoodsComeBack(t *testing.T) {
+	g := withPatterns(t)
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	const meat = `"item":"]C101` + "90614141000015" + `1720013131030017503922` + `1475"`
+	g.refuses(at+"/lines", `{`+meat+`}`, "item-expired")
+	g.refuses(at+"/lines", `{`+meat+`,"return":{"receipt":"T9-1-44"}}`, "return-invalid") // without a reason
+	if s := g.step(at+"/lines", `{`+meat+`,"reason":"spoilt","return":{"receipt":"T9-1-44"}}`); s.Data.Line.Amount != -1475 {
+		t.Errorf("%+v", s.Data)
+	}
+}
+
 func TestItemByCode(t *testing.T) {
 	g := withPatterns(t)
 	get := func(code string) (a answer, doc map[string]map[string]any) {
@@ -176,5 +217,23 @@ func TestItemsByName(t *testing.T) {
 	a := g.do("POST", "/v1/checkout", `{"lines":[{"item":"2"},{"item":"1"}],"age":18,"tenders":[{"kind":"cash","amount":10000}]}`)
 	if a.StatusCode != 201 || !strings.Contains(string(a.body), `"price":499`) || !strings.Contains(string(a.body), `"price":799`) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
+
+// Anybody can print a code: what it says of the price of a piece, which the catalogue has,
+// is a price by hand.
+func TestPriceInACodeOfAPiece(t *testing.T) {
+	g := newRig(t).withOperators()
+	g.importItems("code,description,department,unit,price,tax\n5000267014203,Whisky,Spirits,pc,29.99,A\n")
+	g.start()
+	anna := g.signIn("anna")
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``, anna).Data.Basket
+	for _, code := range []string{"]d20105000267014203" + "3922001", "(01)05000267014203(3922)1", "https://x.example/01/05000267014203?3922=1", "(01)05000267014203(3952)000001"} {
+		g.lacks(at+"/lines", `{"item":"`+code+`"}`, "price.change", anna)
+	}
+	g.step(at+"/lines", `{"item":"(01)05000267014203(3922)2999"}`, anna) // which it has anyway
+	s := g.step(at+"/lines", `{"item":"(01)05000267014203(3922)1"}`, anna, g.approval(anna, "carla", "price.change", ""))
+	if l := s.Data.Line; l.Amount != 1 || l.List == nil || *l.List != 2999 {
+		t.Errorf("%+v", l)
 	}
 }

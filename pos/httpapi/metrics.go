@@ -118,6 +118,7 @@ func (s *Server) gauges(set *metrics.Set) {
 	}
 	set.NewGauge("posd_view_applied_seq", func() float64 { return float64(s.o.View.Applied()) })
 	set.NewGauge("posd_register_waiting", func() float64 { return float64(s.o.Register.Status().Waiting) })
+	s.paperGauges(set)
 	set.NewGauge("posd_catalogue_items", func() float64 { return float64(s.o.Catalogue.Len()) })
 }
 

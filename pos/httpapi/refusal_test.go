@@ -70,6 +70,7 @@ var badBodies = []struct{ name, body, slug, pointer string }{
 	{"quantity empty", body(`{"item":"100","quantity":""}`, ""), "quantity-invalid", "/lines/0/quantity"},
 	{"currency", body(apple, `,"currency":"USD"`), "currency-mismatch", "/currency"},
 	{"prices", body(apple, `,"prices":"gross"`), "value-invalid", "/prices"},
+	{"card number as customer", body(apple, `,"customer":"4111 1111 1111 1111"`), "value-invalid", "/customer"},
 	{"empty text", body(apple, `,"operator":""`), "text-invalid", "/operator"},
 	{"long text", body(`{"item":"`+strings.Repeat("1", 513)+`"}`, ""), "text-invalid", "/lines/0/item"},
 	{"control", body(`{"item":"1\n2"}`, ""), "text-invalid", "/lines/0/item"},
@@ -238,6 +239,14 @@ func problemsDoc() string {
 	b.WriteString("# Problems of posd's HTTP interface\n\nEvery refusal is an `application/problem+json` (RFC 9457) with `type`, `title`, `status`, `detail` (what is wrong and what to do) and, where one value of the body is to blame, `pointer` (a JSON pointer to it). Types are stable; new ones may be added, so treat an unknown one by its status.\n\nA checkout that was refused with 400 to 422 or 429 changed nothing. After 500, 503, or no answer at all: send the same bytes with the same `Idempotency-Key`. Whether a request is the same is decided by the SHA-256 of its body's bytes.\n\n| Type | Status | Title | Meaning |\n|---|---|---|---|\n")
 	for _, k := range kinds {
 		fmt.Fprintf(&b, "| `%s%s` | %d | %s | %s |\n", urn, k.slug, k.status, k.title, k.meaning)
+	}
+	b.WriteString("\n## Causes\n\nWhere one type calls for different actions, the member `cause` says which, and names what is in the way. It is a member and not a type of its own so that a front end which looks at the type alone stays right. Causes are stable; new ones may be added, so take one that you do not know for none.\n\n| Type | `cause` | Names | What to do |\n|---|---|---|---|\n")
+	for _, c := range problemCauses {
+		names := c.names
+		if names != "" {
+			names = "`" + names + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", c.slug, c.cause, names, c.do)
 	}
 	b.WriteString("\nRequests that are not HTTP, or whose header is larger than 16 KiB, are answered by the HTTP library itself, in plain text.\n")
 	return b.String()

@@ -35,6 +35,7 @@ type request struct {
 	discounts      []pos.Discount
 	customer, note string
 	age            int
+	print, printed bool // what was asked, and whether
 }
 
 type requestLine struct {
@@ -45,7 +46,10 @@ type requestLine struct {
 	priced, fixed                            bool // whether price and amount were given
 	note                                     string
 	discounts                                []pos.Discount
-	minAge                                   int // of its buyer, as the catalogue says
+	minAge                                   int  // of its buyer, as the catalogue says
+	back                                     bool // goods that come back
+
+	unknown, open, byHand bool // no item; its price was open; price or tax differ from the catalogue's
 }
 
 func (r *request) reset() {
@@ -127,11 +131,13 @@ func (d *decoder) member(req *request, name []byte) bool {
 	case "discounts":
 		req.discounts = d.discounts()
 	case "customer":
-		req.customer = d.text(maxCode)
+		req.customer = d.noCard(d.text(maxCode))
 	case "note":
 		req.note = d.text(maxText)
 	case "age":
 		req.age = d.count(150)
+	case "print":
+		req.print, req.printed = d.flag(), true
 	default:
 		return false
 	}
@@ -150,6 +156,14 @@ func (d *decoder) tenders(list []pos.Tender, amount func(*decoder) pos.Money) []
 		d.object(func(name []byte) bool { return d.tender(t, name, amount) })
 	})
 	return list
+}
+
+// noCard refuses the number of a payment card, which was read in place of a customer's.
+func (d *decoder) noCard(s string) string {
+	if pos.BeginsAsCard(s) {
+		d.fail("value-invalid", "that looks like the number of a payment card, which must never be stored; send the shop's own number of the customer")
+	}
+	return s
 }
 
 func (d *decoder) line(l *requestLine, name []byte) bool {
@@ -348,16 +362,16 @@ func (d *decoder) text(most int) string { return string(d.raw('"', most)) }
 
 // clearable is text that may be empty, to take back what it was.
 func (d *decoder) clearable(most int) string {
-	if v := d.value('"', '"', "a string"); len(v) == 2 {
+	v := d.value('"', '"', "a string")
+	if len(v) <= len(`""`) {
 		return ""
-	} else if v == nil {
-		return ""
-	} else if s, err := jsontext.AppendUnquote(nil, v); err != nil || len(s) > most || hasControl(s) {
+	}
+	s, err := jsontext.AppendUnquote(nil, v)
+	if err != nil || len(s) > most || hasControl(s) {
 		d.fail("text-invalid", "this text may have at most "+strconv.Itoa(most)+" bytes and no control characters")
 		return ""
-	} else {
-		return string(s)
 	}
+	return string(s)
 }
 
 // flag reads true or false.
@@ -431,7 +445,7 @@ func (d *decoder) quantity() pos.Qty {
 	case err != nil:
 		d.fail("quantity-invalid", err.Error())
 	case q < 0:
-		d.fail("negative-amount", "quantity "+q.String()+" is below zero; a return is not a sale")
+		d.fail("negative-amount", "quantity "+q.String()+" is below zero; goods that come back are a line of a basket with return")
 	}
 	return q
 }

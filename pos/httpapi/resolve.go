@@ -8,9 +8,20 @@ import (
 	"posd/pos/till"
 )
 
+// terms are what lines are priced with.
+type terms struct {
+	*register.Settings
+	date string // business date, whose prices and rates hold
+}
+
+func (s *Server) terms() terms { return terms{s.o.Register.Settings(), s.o.Register.BusinessDate()} }
+
+// hold says whether the terms are those of a turn of the loop.
+func (c *terms) hold(t *register.Turn) bool { return t.Settings == c.Settings && t.Day() == c.date }
+
 // resolve turns the request's lines into the sale's, with the price, the texts
 // and the tax rate of set. Lines are appended to dst.
-func (s *Server) resolve(dst []pos.Line, req *request, set *register.Settings) ([]pos.Line, pos.PriceMode, *problem) {
+func (s *Server) resolve(dst []pos.Line, req *request, set *terms) ([]pos.Line, pos.PriceMode, *problem) {
 	prices := set.Prices
 	if req.prices != "" {
 		var err error
@@ -36,7 +47,7 @@ func (s *Server) resolve(dst []pos.Line, req *request, set *register.Settings) (
 	return dst, prices, nil
 }
 
-func (s *Server) line(l *pos.Line, r *requestLine, i int, set *register.Settings) *problem {
+func (s *Server) line(l *pos.Line, r *requestLine, i int, set *terms) *problem {
 	*l = pos.Line{
 		Item: r.item, Description: r.description, Department: r.department, Unit: r.unit,
 		Tax: r.tax, Qty: r.qty, Price: r.price, Fixed: r.fixed, Note: r.note, Discounts: r.discounts,
@@ -60,10 +71,11 @@ func (s *Server) line(l *pos.Line, r *requestLine, i int, set *register.Settings
 	} else if bad := openLine(r, i); bad != nil {
 		return bad
 	}
+	r.unknown = r.item == ""
 	if l.Unit == "" {
 		l.Unit = "pc"
 	}
-	rate, ok := set.Rate(l.Tax)
+	rate, ok := set.Rate(l.Tax, set.date)
 	if !ok {
 		return refuse("unknown-tax", "line "+strconv.Itoa(i+1)+": tax code "+strconv.Quote(l.Tax)+
 			" is not in the tax table of the terminal's configuration").at(linePointer(i, "tax"))

@@ -10,12 +10,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,8 +29,10 @@ import (
 
 	"posd/journal"
 	"posd/pos"
+	"posd/pos/card"
 	"posd/pos/catalogue"
 	"posd/pos/config"
+	"posd/pos/export"
 	"posd/pos/register"
 	"posd/pos/view"
 )
@@ -52,6 +57,11 @@ type rig struct {
 	http      config.HTTP
 	listeners []net.Listener
 	open      journal.Options
+	set       register.Settings
+	log       *slog.Logger
+	paperLog  *slog.Logger
+	printer   config.Printer // without an address there is none
+	card      card.Driver    // nil: cards are taken beside posd
 
 	j    *journal.Journal
 	v    *view.View
@@ -59,12 +69,13 @@ type rig struct {
 	c    *catalogue.Catalogue
 	s    *Server
 	stop func()
-	n    int
+	n    int64 // calls, for their keys; atomic
 }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	g := &rig{t: t, dir: t.TempDir(), now: time.Now}
+	g.set.Taxes = []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 70000}}
 	g.http = config.HTTP{Listen: "127.0.0.1:0", Origins: []string{"https://till.example"}, Static: filepath.Join(g.dir, "www")}
 	public, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -130,13 +141,17 @@ func (g *rig) start() *rig {
 	g.v, err = view.Open(filepath.Join(g.dir, "view.db"), g.j, view.Options{})
 	must()
 	g.r, err = register.Open(g.j, g.v, register.Options{Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, Opener: &opener, Now: g.now,
-		Settings: register.Settings{Taxes: []pos.Tax{{Code: "A", Rate: 190000}, {Code: "B", Rate: 70000}}}})
+		Settings: g.set})
 	must()
-	g.c = catalogue.Open(filepath.Join(g.dir, "catalogue.db"))
+	g.c = catalogue.OpenIn(filepath.Join(g.dir, "catalogue.db"), euro.Code)
+	desk := g.newDesk()
+	cards := card.New(card.Options{Register: g.r, Driver: g.card, Currency: euro})
+	exports := export.New(export.Options{Dir: filepath.Join(g.dir, "exports"), Journal: g.j})
 	g.s, err = New(Options{
 		Terminal: config.Terminal{Store: "S1", ID: "T1", Operator: "0", Currency: euro, TimeZone: time.UTC},
-		HTTP:     g.http, Listeners: g.listeners, Journal: g.j, View: g.v, Register: g.r, Catalogue: g.c, Tokens: filepath.Join(g.dir, "tokens"), Release: "test",
+		HTTP:     g.http, Listeners: g.listeners, Journal: g.j, View: g.v, Register: g.r, Catalogue: g.c, Papers: desk, Exports: exports, Card: cards, Tokens: filepath.Join(g.dir, "tokens"), Operators: g.dir, Release: "test",
 		Uplink: func() UplinkStatus { return UplinkStatus{Connected: true, Server: "tls://hub", Sent: 2, Settled: 1} },
+		Log:    g.log,
 		Limits: Limits{GoMemory: 20 << 20, Procs: 2, Differs: []string{`no "quota"`}},
 	})
 	must()
@@ -145,7 +160,8 @@ func (g *rig) start() *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, run := range []func() error{
-		func() error { return g.v.Run(ctx) }, func() error { return g.r.Run(ctx) }, g.s.Serve,
+		func() error { return g.v.Run(ctx) }, func() error { return g.r.Run(ctx) }, g.s.Serve, func() error { return g.s.o.Papers.Run(ctx) },
+		func() error { return exports.Run(ctx) }, func() error { return cards.Run(ctx) },
 	} {
 		wg.Add(1)
 		go func() {
@@ -216,9 +232,9 @@ func (g *rig) try(method, path, body string, change ...func(*http.Request)) (ans
 	}
 	r.Header.Set("Authorization", "Bearer "+secret)
 	if method == "POST" {
-		g.n++
+		n := atomic.AddInt64(&g.n, 1)
 		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Idempotency-Key", fmt.Sprint("key ", g.n))
+		r.Header.Set("Idempotency-Key", fmt.Sprint("key ", n))
 	}
 	for _, c := range change {
 		c(r)
@@ -229,7 +245,14 @@ func (g *rig) try(method, path, body string, change ...func(*http.Request)) (ans
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	return answer{res, b}, err
+	a := answer{res, b}
+	if res.StatusCode >= 400 {
+		sawProblem(a.slug())
+		if why := a.members().Cause; why != "" {
+			sawProblem(a.slug() + " " + why)
+		}
+	}
+	return a, err
 }
 
 func header(name, value string) func(*http.Request) {
@@ -245,7 +268,7 @@ func key(k string) func(*http.Request) { return header("Idempotency-Key", k) }
 
 // document is the OpenAPI document with its router.
 var document = sync.OnceValues(func() (routers.Router, error) {
-	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
+	doc, err := openapi3.NewLoader().LoadFromFile("openapi.json")
 	if err != nil {
 		return nil, err
 	}
@@ -255,6 +278,10 @@ var document = sync.OnceValues(func() (routers.Router, error) {
 	doc.Servers = nil
 	return gorillamux.NewRouter(doc)
 })
+
+// everywhere are headers of which HTTP says enough; all others are in the document.
+var everywhere = []string{"Cache-Control", "Connection", "Content-Length", "Content-Type", "Date",
+	"Vary", "X-Accel-Buffering", "X-Content-Type-Options", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"}
 
 // conforms checks an answer against the document. Paths that are not in it are
 // the static files and what is not there.
@@ -270,6 +297,19 @@ func conforms(a answer) error {
 	at, params, err := router.FindRoute(r)
 	if err != nil {
 		return nil
+	}
+	said := at.Operation.Responses.Status(a.StatusCode)
+	if said == nil {
+		said = at.Operation.Responses.Default()
+	}
+	told := map[string]bool{}
+	for name := range said.Value.Headers {
+		told[http.CanonicalHeaderKey(name)] = true
+	}
+	for name := range a.Header {
+		if !told[name] && !slices.Contains(everywhere, name) {
+			return fmt.Errorf("%s %s answers %d with a header %s, of which the document says nothing", r.Method, at.Path, a.StatusCode, name)
+		}
 	}
 	return openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: at},

@@ -4,18 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos"
+	"posd/pos/card"
 	"posd/pos/event"
 	"posd/pos/register"
 	"posd/pos/till"
@@ -23,11 +22,13 @@ import (
 
 // exchange holds what one checkout needs; it is used again by others.
 type exchange struct {
-	body bytes.Buffer
-	dec  decoder
-	req  request
-	line []pos.Line
-	out  []byte
+	body  bytes.Buffer
+	dec   decoder
+	req   request
+	line  []pos.Line
+	out   []byte
+	made  []byte // the sale's event
+	large bool   // it holds a place of those that take much memory
 }
 
 func (s *Server) exchange() *exchange {
@@ -40,7 +41,7 @@ func (s *Server) exchange() *exchange {
 
 // done gives x back, unless it has grown for a rare large sale.
 func (s *Server) done(x *exchange) {
-	if x.body.Cap() > keepBuffer || cap(x.out) > keepBuffer || cap(x.line) > 64 {
+	if x.body.Cap() > keepBuffer || cap(x.out) > keepBuffer || cap(x.made) > keepBuffer || cap(x.line) > 64 {
 		return
 	}
 	x.req.reset()
@@ -65,17 +66,23 @@ func (s *Server) checkout(w http.ResponseWriter, r *http.Request, front string) 
 	}
 	defer selling(r)()
 	hash := sha256.Sum256(x.body.Bytes())
-	a, known, err := s.o.Register.Replay(ctx, key, hash)
+	c, bad := s.caller(r, front, callOf(key, hash), true)
+	if bad != nil {
+		return s.refused(w, bad)
+	}
+	a, known, asked, err := s.o.Register.Replay(ctx, key, hash)
 	if err == nil && !known {
-		a, bad, err = s.sell(ctx, x, register.Checkout{Key: key, Hash: hash, Front: front, Trace: traceOf(r)})
+		a, bad, err = s.sell(ctx, x, register.Checkout{Key: key, Hash: hash, Front: front, Trace: traceOf(r), Asked: asked, Buf: x.made}, &c)
 		if bad != nil {
 			return s.refused(w, bad)
 		}
 	}
 	if err != nil {
-		return s.refused(w, s.problemOf(err))
+		bad = s.problemOf(err)
+		c.release(bad)
+		return s.refused(w, bad)
 	}
-	if x.out, err = s.appendSale(x.out, a.Seq); err != nil {
+	if x.out, err = s.appendAnswer(x, a); err != nil {
 		s.o.Log.Error("a sale that was made cannot be read", "seq", a.Seq, "error", err)
 		return s.refused(w, refuse("outcome-unknown", "the sale "+a.Sale+" is durable but could not be read for the answer; send the same request with the same key").retry(1))
 	}
@@ -98,17 +105,22 @@ func (s *Server) received(ctx context.Context, w http.ResponseWriter, r *http.Re
 }
 
 // sell decodes and resolves the request and hands it to the register.
-func (s *Server) sell(ctx context.Context, x *exchange, c register.Checkout) (a register.Answer, bad *problem, err error) {
+func (s *Server) sell(ctx context.Context, x *exchange, c register.Checkout, by *caller) (a register.Answer, bad *problem, err error) {
 	if bad = x.dec.decode(x.body.Bytes(), &x.req); bad != nil {
 		return a, bad, nil
 	}
-	for again := true; again; again = errors.Is(err, register.ErrSettings) { // head office has just changed them
-		c.Settings = s.o.Register.Settings()
-		if x.line, c.Prices, bad = s.resolve(x.line[:0], &x.req, c.Settings); bad != nil {
+	for again := true; again; again = errors.Is(err, register.ErrSettings) { // head office has just changed them, or a day has begun
+		set := s.terms()
+		c.Settings, c.Date = set.Settings, set.date
+		if x.line, c.Prices, bad = s.resolve(x.line[:0], &x.req, &set); bad != nil {
 			return a, bad, nil
 		}
 		c.Operator, c.Lines, c.Tenders = x.req.operator, x.line, x.req.tenders
+		if by.on {
+			c.Operator, c.Allow = by.name, by.allowSale(&x.req, set.Prices)
+		}
 		c.Discounts, c.Customer, c.Note, c.Age = x.req.discounts, x.req.customer, x.req.note, x.req.age
+		c.Print = s.prints(x.req.printed, x.req.print)
 		a, err = s.o.Register.Checkout(ctx, c)
 	}
 	s.noSpace.Store(errors.Is(err, journal.ErrNoSpace))
@@ -120,13 +132,18 @@ func (s *Server) answerSale(w http.ResponseWriter, body []byte, a register.Answe
 	status := http.StatusCreated
 	h.Set("Location", salePath+a.Sale)
 	if a.Replayed {
-		status = http.StatusOK
-		h.Set("Idempotency-Replayed", "true")
-		s.meters.replays.Inc()
+		status = s.replayed(w)
 	} else {
 		s.meters.sales.Inc()
 	}
 	return writeJSON(w, status, body)
+}
+
+// replayed says that an earlier call with the key has done what is answered.
+func (s *Server) replayed(w http.ResponseWriter) (status int) {
+	w.Header().Set("Idempotency-Replayed", "true")
+	s.meters.replays.Inc()
+	return http.StatusOK
 }
 
 func writeJSON(w http.ResponseWriter, status int, body []byte) int {
@@ -183,6 +200,11 @@ func (s *Server) admit(ctx context.Context) (release func(), bad *problem) {
 	if s.load().Shedding {
 		return nil, refuse("busy", "memory is short, large requests have to wait; nothing happened, try again with the same key").retry(5)
 	}
+	return s.seat(ctx)
+}
+
+// seat is admit, also while memory is short.
+func (s *Server) seat(ctx context.Context) (release func(), bad *problem) {
 	select {
 	case s.large <- struct{}{}:
 		return func() { <-s.large }, nil
@@ -192,19 +214,26 @@ func (s *Server) admit(ctx context.Context) (release func(), bad *problem) {
 }
 
 // readBody reads a small body at once. A large one is admitted first, whether its
-// size was told or shows.
+// size was told or shows; one that is short and has much in it when it has been read.
 func (s *Server) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, x *exchange) (release func(), bad *problem) {
 	body := http.MaxBytesReader(w, r.Body, s.o.HTTP.MaxBody)
-	release = func() {}
+	release, x.large = func() {}, false
 	if r.ContentLength <= smallBody {
 		if r.ContentLength > 0 {
 			x.body.Grow(int(r.ContentLength) + bytes.MinRead)
 		}
 		n, err := x.body.ReadFrom(io.LimitReader(body, smallBody+1))
-		if bad := badBody(err); bad != nil || n <= smallBody {
+		switch bad := badBody(err); {
+		case bad != nil:
 			return release, bad
+		case n <= smallBody && bytes.Count(x.body.Bytes(), []byte("{")) <= smallObjects:
+			return release, nil
+		case n <= smallBody:
+			x.large = true
+			return s.seat(ctx)
 		}
 	}
+	x.large = true
 	if release, bad = s.admit(ctx); bad != nil {
 		return nil, bad
 	}
@@ -237,17 +266,23 @@ func (s *Server) problemOf(err error) *problem {
 	switch {
 	case errors.As(err, &bad):
 		return bad
+	case errors.Is(err, card.ErrBusy), errors.Is(err, card.ErrDown):
+		return s.cardProblem(err)
 	case errors.Is(err, register.ErrNoSale):
 		return refuse("sale-not-found", "the journal of this terminal holds no such sale; goods of an older one, or of another till's, come back by its receipt with description, tax and price")
 	case errors.As(err, &refused):
-		return refuse(refused.Code, refused.Detail).at(refused.Field)
+		p := refuse(refused.Code, refused.Detail).at(refused.Field)
+		p.cause, p.basket, p.tender = refused.Cause, refused.Basket, refused.Tender
+		return p
 	case errors.Is(err, register.ErrKeyReused):
-		return refuse("idempotency-key-reused", "this Idempotency-Key belongs to a sale made with another body; use a new key for a new sale, or the same bytes for a repeated request")
+		return refuse("idempotency-key-reused", "this Idempotency-Key belongs to another call: to another path, body or If-Match; use a new key for a new call, and all three as they were to repeat one")
 	case errors.Is(err, register.ErrBusy):
 		return refuse("busy", "too many sales at once; nothing happened, try again with the same key").retry(1)
 	case errors.Is(err, register.ErrUnreadable):
 		s.o.Log.Error("a repeated request cannot be answered", "error", err)
-		return refuse("outcome-unknown", "this Idempotency-Key has made a sale before, which cannot be read any more; do not sell it again, see posd's log")
+		p := refuse("outcome-unknown", "this Idempotency-Key has made a sale before, which cannot be read any more; do not sell it again, see posd's log")
+		p.cause = "unreadable"
+		return p
 	case errors.Is(err, register.ErrIndex):
 		return refuse("index-behind", "it cannot be told yet whether this Idempotency-Key has made a sale; nothing happened, try again with the same key").retry(1)
 	case errors.Is(err, journal.ErrNoSpace):
@@ -265,6 +300,16 @@ func (s *Server) problemOf(err error) *problem {
 	return refuse("internal", "an error inside posd, see its log; the sale may have been made or not, try again with the same key")
 }
 
+// appendAnswer appends the answer to a checkout.
+func (s *Server) appendAnswer(x *exchange, a register.Answer) ([]byte, error) {
+	if a.Event == nil {
+		return s.appendSale(x.out, a.Seq)
+	}
+	x.made = a.Event[:0]
+	data, err := dataOf(chain.Record{Type: event.RecordType, Payload: a.Event})
+	return append(appendMade(x.out, s.o.Journal.ID(), a.Seq, event.TypeSaleCompleted, data), "}\n"...), err
+}
+
 // appendSale appends the answer for a sale: its event's place, and its data as
 // they stand in the journal.
 func (s *Server) appendSale(dst []byte, seq uint64) ([]byte, error) {
@@ -273,48 +318,35 @@ func (s *Server) appendSale(dst []byte, seq uint64) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		dst = hex.AppendEncode(append(dst, `{"event":{"journal":"`...), c.Journal[:])
-		dst = strconv.AppendUint(append(dst, `","seq":`...), c.Record.Seq, 10)
-		dst = append(dst, `},"sale":`...)
 		data, err := dataOf(c.Record)
-		dst = append(dst, data...)
+		dst = appendMade(dst, c.Journal, c.Record.Seq, event.TypeSaleCompleted, data)
 		return err
 	})
 	return append(dst, "}\n"...), err
 }
 
-// dataOf returns the data of a sale's event. It is the last member of an object
-// that this package's release wrote without blanks, and no string can hold the
-// bytes before it, since its quotes would be escaped.
+// dataOf returns the data of a sale's event.
 func dataOf(rec chain.Record) ([]byte, error) {
-	const head, mark = `{"v":1,"type":"` + event.TypeSaleCompleted + `",`, `,"data":`
-	p := rec.Payload
-	if rec.Type == event.RecordType && bytes.HasPrefix(p, []byte(head)) && p[len(p)-1] == '}' {
-		if i := bytes.Index(p, []byte(mark)); i > 0 {
-			return p[i+len(mark) : len(p)-1], nil
-		}
-	}
 	if rec.Type != event.RecordType {
 		return nil, errors.New("the record is not an event")
 	}
-	h, data, err := event.Parse(p)
-	if err == nil && h.Type != event.TypeSaleCompleted && h.Type != event.TypeTraining {
+	e, err := event.Peek(rec.Payload)
+	if err == nil && !isSale(string(e.Type)) {
 		err = errors.New("the event is not a sale")
 	}
-	return data, err
+	return e.Data, err
 }
 
 // bySale answers GET /v1/sales/{id}.
 func (s *Server) bySale(w http.ResponseWriter, r *http.Request) int {
-	id := r.URL.Path[len(salePath):]
-	return s.found(w, r, func() (uint64, bool, error) { return s.o.View.BySale(id) })
+	return s.found(w, r, s.saleNamed(r.URL.Path[len(salePath):]))
 }
 
 // byReceipt answers GET /v1/sales?receipt=.
 func (s *Server) byReceipt(w http.ResponseWriter, r *http.Request) int {
-	q, err := url.ParseQuery(r.URL.RawQuery)
+	q, ok := queryOf(r, "receipt")
 	receipt := q.Get("receipt")
-	if err != nil || len(q) != 1 || len(q["receipt"]) != 1 || receipt == "" || strings.Contains(receipt, "/") {
+	if !ok || receipt == "" || strings.Contains(receipt, "/") {
 		return s.refused(w, refuse("query-invalid", "name one receipt: /v1/sales?receipt=T1-1-42"))
 	}
 	return s.found(w, r, func() (uint64, bool, error) { return s.o.View.ByReceipt(receipt) })
@@ -332,23 +364,13 @@ func (s *Server) found(w http.ResponseWriter, r *http.Request, find func() (uint
 // lookup answers with what read makes of the record that the index finds, once that
 // knows every sale that was answered before this request.
 func (s *Server) lookup(w http.ResponseWriter, r *http.Request, find func() (uint64, bool, error), missing *problem, read func(*exchange, uint64) error) int {
-	floor, _ := s.o.Journal.Floor()
-	ctx, cancel := context.WithTimeout(r.Context(), answerTime/2)
-	defer cancel()
-	behind := refuse("index-behind", "the index of sales is not up to date yet; try again").retry(1)
-	if err := s.o.View.WaitApplied(ctx, floor); err != nil {
-		return s.refused(w, behind)
-	}
-	seq, ok, err := find()
-	switch {
-	case err != nil:
-		return s.refused(w, behind)
-	case !ok:
-		return s.refused(w, missing)
+	seq, bad := s.locate(r.Context(), find, missing)
+	if bad != nil {
+		return s.refused(w, bad)
 	}
 	x := s.exchange()
 	defer s.done(x)
-	switch err = read(x, seq); {
+	switch err := read(x, seq); {
 	case errors.Is(err, journal.ErrFreed):
 		return s.refused(w, missing)
 	case err != nil:
@@ -356,4 +378,23 @@ func (s *Server) lookup(w http.ResponseWriter, r *http.Request, find func() (uin
 		return s.refused(w, refuse("internal", "the event cannot be read, see posd's log"))
 	}
 	return writeJSON(w, http.StatusOK, x.out)
+}
+
+// locate is the record that the index finds.
+func (s *Server) locate(ctx context.Context, find func() (uint64, bool, error), missing *problem) (uint64, *problem) {
+	floor, _ := s.o.Journal.Floor()
+	ctx, cancel := context.WithTimeout(ctx, answerTime/2)
+	defer cancel()
+	behind := refuse("index-behind", "the index of sales is not up to date yet; try again").retry(1)
+	if err := s.o.View.WaitApplied(ctx, floor); err != nil {
+		return 0, behind
+	}
+	seq, ok, err := find()
+	switch {
+	case err != nil:
+		return 0, behind
+	case !ok:
+		return 0, missing
+	}
+	return seq, nil
 }

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,9 +20,13 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"posd/journal"
+	"posd/pos/card"
 	"posd/pos/catalogue"
 	"posd/pos/config"
+	"posd/pos/export"
 	"posd/pos/itemcode"
+	"posd/pos/operator"
+	"posd/pos/papers"
 	"posd/pos/register"
 	"posd/pos/view"
 )
@@ -35,7 +41,8 @@ const (
 	firstTime     = time.Second      // at the end, for a request of who has just connected
 	answerTime    = 10 * time.Second // for durability, or for the index
 	smallBody     = 32 << 10
-	largeBodies   = 8 // in memory at a time
+	smallObjects  = 100 // lines, tenders, discounts: they take more than the bytes that name them
+	largeBodies   = 8   // in memory at a time
 	defaultMax    = 256 << 10
 	socketMode    = 0o660
 	keepBuffer    = 64 << 10 // larger ones are not pooled
@@ -52,15 +59,23 @@ type Options struct {
 	View      *view.View
 	Register  *register.Register
 	Catalogue *catalogue.Catalogue
+	Card      *card.Desk          // nil: cards are taken beside posd
+	Papers    *papers.Desk        // nil: one without a printer
+	Exports   *export.Exporter    // nil: none are made
 	Tokens    string              // path of the tokens file
+	Operators string              // folder with the operators file and its key
 	Uplink    func() UplinkStatus // nil: the terminal works alone
 	Limits    Limits
 	Listeners []net.Listener // already open, instead of HTTP.Listen and HTTP.Socket
 	Selling   func()         // called at each checkout; may be nil
+	Supply    func() Supply  // nil: no catalogue comes from head office
 	Load      func() Load    // nil: nobody watches
-	Release   string
-	Metrics   *metrics.Set // nil: one of its own
-	Log       *slog.Logger
+
+	// Pace holds back what nobody waits for, until its turn or done; nil: nothing does.
+	Pace    func(done <-chan struct{})
+	Release string
+	Metrics *metrics.Set // nil: one of its own
+	Log     *slog.Logger
 }
 
 // Limits is what the process may use, as posd found it at its start; 0 is no limit.
@@ -86,6 +101,8 @@ type Load struct {
 
 // UplinkStatus is what the status page tells about the way to head office.
 type UplinkStatus struct {
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
 	Connected                bool
 	Server, Ledger           string
 	Sent, Settled, Unsettled uint64
@@ -99,7 +116,9 @@ type UplinkStatus struct {
 type Server struct {
 	o          Options
 	tokens     *tokens
-	codes      *itemcode.Rules // without patterns, where the settings have none
+	desk       *operator.Desk
+	users      map[uint32]string // of the unix socket who need no token
+	codes      *itemcode.Rules   // without patterns, where the settings have none
 	admission  *admission
 	profiling  sync.Mutex    // one profile at a time
 	stopping   chan struct{} // closed by Shutdown
@@ -110,6 +129,10 @@ type Server struct {
 	listeners  []*limited
 	pool       sync.Pool
 	large      chan struct{}
+	printed    printed       // by calls that make no event
+	streams    chan struct{} // of events, as many as there may be
+	times      streamTimes
+	downloads  chan struct{}
 	noSpace    atomic.Bool    // the last sale found no room
 	mu         sync.Mutex     // Serve and Shutdown
 	accepting  sync.WaitGroup // the listeners' loops
@@ -138,8 +161,16 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.codes = codes
+	if s.o.Papers == nil {
+		if s.o.Papers, err = withoutPrinter(&o); err != nil {
+			return nil, err
+		}
+	}
+	s.openDesk()
+	s.users = s.socketUsers("/etc/passwd", "/proc/self/uid_map")
 	s.admission = newAdmission(o.HTTP.Rate, o.Limits.CPUPercent)
 	s.stopping = make(chan struct{})
+	s.streams, s.downloads, s.times = make(chan struct{}, mostStreams), make(chan struct{}, downloads), usualTimes
 	s.meters = newMeters(o.Metrics, s)
 	s.pool.New = func() any { return &exchange{} }
 	if host, _, err := net.SplitHostPort(o.HTTP.Listen); err == nil {
@@ -328,6 +359,13 @@ const (
 	routeBaskets
 	routeShift
 	routeReport
+	routeOperators
+	routeSign
+	routePaper
+	routePrinter
+	routeEvents
+	routeExports
+	routeExport
 	routeStatus
 	routeLive
 	routeReady
@@ -339,7 +377,10 @@ const (
 )
 
 var routeNames = [routeCount]string{
-	"static", "checkout", "sale", "find", "items", "step", "baskets", "shift", "report", "status", "livez", "readyz", "metrics", "schema", "debug", "none",
+	routeStatic: "static", routeCheckout: "checkout", routeSale: "sale", routeFind: "find", routeItems: "items", routeStep: "step", routeBaskets: "baskets",
+	routeShift: "shift", routeReport: "report", routeOperators: "operators", routeSign: "sign", routePaper: "paper", routePrinter: "printer",
+	routeEvents: "events", routeExports: "exports", routeExport: "export", routeStatus: "status", routeLive: "livez", routeReady: "readyz",
+	routeMetrics: "metrics", routeSchema: "schema", routeDebug: "debug", routeNone: "none",
 }
 
 const salePath = "/v1/sales/"
@@ -356,6 +397,16 @@ func routeOf(path string) route {
 		return routeBaskets
 	case "/v1/shift":
 		return routeShift
+	case operatorsPath, mePath:
+		return routeOperators
+	case signInPath, signOutPath, approvePath:
+		return routeSign
+	case eventsPath:
+		return routeEvents
+	case exportsPath:
+		return routeExports
+	case printerPath:
+		return routePrinter
 	case "/v1/status":
 		return routeStatus
 	case "/livez":
@@ -375,6 +426,9 @@ func routeOf(path string) route {
 	if id, ok := strings.CutPrefix(path, salePath); ok && id != "" && !strings.Contains(id, "/") {
 		return routeSale
 	}
+	if exportOf(path) != "" {
+		return routeExport
+	}
 	if id, ok := strings.CutPrefix(path, basketsPath+"/"); ok && id != "" && !strings.Contains(id, "/") {
 		return routeBaskets
 	}
@@ -382,6 +436,9 @@ func routeOf(path string) route {
 		return routeReport
 	}
 	if a, _ := match(path); a != nil {
+		if strings.HasSuffix(path, paperEnd) {
+			return routePaper
+		}
 		return routeStep
 	}
 	if strings.HasPrefix(path, itemPath) && len(path) > len(itemPath) {
@@ -396,18 +453,18 @@ func routeOf(path string) route {
 // needsToken says what only a front end may ask for.
 func (at route) needsToken() bool {
 	switch at {
-	case routeCheckout, routeSale, routeFind, routeItems, routeStep, routeBaskets, routeShift, routeReport, routeStatus, routeDebug:
-		return true
+	case routeStatic, routeLive, routeReady, routeMetrics, routeSchema, routeNone:
+		return false
 	}
-	return false
+	return true
 }
 
 // methods are those that a route takes.
 func (at route) methods() string {
 	switch at {
-	case routeCheckout, routeStep:
+	case routeCheckout, routeStep, routeSign:
 		return "POST"
-	case routeBaskets:
+	case routeBaskets, routePaper, routeExports:
 		return "GET, HEAD, POST"
 	}
 	return "GET, HEAD"
@@ -431,7 +488,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 	if !allowed(allow, r.Method) {
 		return notAllowed(w, allow)
 	}
-	if at == routeBaskets && r.Method == http.MethodPost {
+	if (at == routeBaskets || at == routePaper) && r.Method == http.MethodPost {
 		at = routeStep
 	}
 	front := ""
@@ -445,7 +502,21 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 		}
 		front = name
 	}
+	if r.Method == http.MethodPost && r.URL.RawQuery != "" { // nobody would read it, and a key does not bind it
+		return s.refused(w, refuse("query-invalid", "a POST takes no query: what it needs stands in its body"))
+	}
 	w.Header().Set("Cache-Control", "no-store")
+	return s.answer(w, r, at, front)
+}
+
+// answer answers a request that may be made, but for what depends on its operator.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, at route, front string) int {
+	switch at {
+	case routeShift, routeReport, routeEvents: // which tells all that reports do
+		if bad := s.may(r, front, operator.ShiftReport); bad != nil {
+			return s.refused(w, bad)
+		}
+	}
 	switch at {
 	case routeCheckout:
 		if s.o.Selling != nil {
@@ -460,6 +531,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 		return s.shift(w)
 	case routeReport:
 		return s.report(w, r)
+	case routeOperators:
+		return s.operators(w, r, front)
+	case routeSign:
+		return s.sign(w, r, front)
+	case routePaper:
+		return s.paper(w, r, front)
+	case routePrinter:
+		return s.printer(w, r)
+	case routeEvents:
+		return s.events(w, r)
+	case routeExports, routeExport:
+		return s.exports(w, r, front)
 	case routeDebug:
 		return s.debug(w, r)
 	case routeSale:
@@ -469,7 +552,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 	case routeItems:
 		return s.items(w, r)
 	case routeStatus:
-		return s.status(w)
+		return s.status(w, r, front)
 	case routeLive:
 		return s.live(w)
 	case routeReady:
@@ -479,6 +562,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, at route) int {
 	default:
 		return schema(w)
 	}
+}
+
+// queryOf reads a query; ok is false unless its names are known ones, each given once.
+func queryOf(r *http.Request, known ...string) (q url.Values, ok bool) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	ok = err == nil
+	for name, v := range q {
+		ok = ok && len(v) == 1 && slices.Contains(known, name)
+	}
+	return q, ok
 }
 
 func allowed(allow, method string) bool {

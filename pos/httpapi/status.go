@@ -8,14 +8,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/s2"
+
 	"posd/journal"
 	"posd/pos/event"
+	"posd/pos/operator"
 )
 
-//go:embed openapi.json
+// openAPI is openapi.json, packed to a sixth: what a front end's author reads once need not
+// lie in the program as it is.
+//
+//go:embed openapi.json.s2
 var openAPI []byte
 
-func schema(w http.ResponseWriter) int { return writeJSON(w, http.StatusOK, openAPI) }
+func schema(w http.ResponseWriter) int {
+	plain, err := s2.Decode(nil, openAPI)
+	if err != nil {
+		return refuse("internal", "the document cannot be unpacked: "+err.Error()).write(w)
+	}
+	return writeJSON(w, http.StatusOK, plain)
+}
 
 // readyWait is how long the command loop may take to answer.
 const readyWait = time.Second
@@ -59,8 +71,11 @@ func (s *Server) reasons(ctx context.Context) (why []string) {
 	if s.noSpace.Load() && s.o.Journal.Full() {
 		why = append(why, "no space left for sales: free space on the data partition, or connect the terminal to head office")
 	}
-	if s.tokens.count() == 0 {
+	if s.tokens.count() == 0 && len(s.users) == 0 {
 		why = append(why, "no front end has a token: posctl token add NAME")
+	}
+	if err := s.desk.Book().Closed(); err != nil {
+		why = append(why, "no operator can sign in: "+err.Error())
 	}
 	return why
 }
@@ -120,12 +135,16 @@ func (o *object) texts(name string, v []string) {
 	o.b = append(o.b, ']')
 }
 
-func (s *Server) status(w http.ResponseWriter) int {
-	return writeJSON(w, http.StatusOK, s.StatusJSON())
+// status leaves out what only an X report may tell, where operators sign in.
+func (s *Server) status(w http.ResponseWriter, r *http.Request, front string) int {
+	totals := front == posctlFront || s.may(r, front, operator.ShiftReport) == nil
+	return writeJSON(w, http.StatusOK, s.statusJSON(totals))
 }
 
-// StatusJSON is what GET /v1/status answers.
-func (s *Server) StatusJSON() []byte {
+// StatusJSON is what GET /v1/status answers to who may see all of it.
+func (s *Server) StatusJSON() []byte { return s.statusJSON(true) }
+
+func (s *Server) statusJSON(totals bool) []byte {
 	var o object
 	t := &s.o.Terminal
 	o.open("")
@@ -136,8 +155,10 @@ func (s *Server) StatusJSON() []byte {
 	o.close()
 	s.healthStatus(&o)
 	s.journalStatus(&o)
-	s.registerStatus(&o)
+	s.registerStatus(&o, totals)
+	s.operatorStatus(&o)
 	s.uplinkStatus(&o)
+	s.cardStatus(&o)
 	c := s.o.Catalogue
 	o.open("catalogue")
 	o.int("items", int64(c.Len()))
@@ -145,7 +166,12 @@ func (s *Server) StatusJSON() []byte {
 	if err := c.Err(); err != nil {
 		o.text("error", err.Error())
 	}
+	if s.o.Supply != nil {
+		s.o.Supply().append(&o)
+	}
 	o.close()
+	o.name("printer")
+	o.b = append(s.appendPrinter(o.b), '}')
 	l := &s.o.Limits
 	o.open("limits")
 	o.int("go_memory_bytes", l.GoMemory)
@@ -203,7 +229,42 @@ func (s *Server) healthStatus(o *object) {
 	o.close()
 }
 
+// Supply is what became of the newest catalogue of head office's, and of the one in use.
+type Supply struct {
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
+	Version string // head office's; empty: none ever came
+	State   string // fetching, applied or refused
+	Reason  string // of a refusal; of one that is fetched: what is in the way
+	Got, Of int    // chunks that have come, of all, while it is fetched
+	Amiss   string // why items, or all of them, cannot be sold; empty: all can
+}
+
+func (u Supply) append(o *object) {
+	if u.Version == "" {
+		return
+	}
+	o.open("head_office")
+	o.text("version", u.Version)
+	o.text("state", u.State)
+	o.text("reason", u.Reason)
+	o.int("fetched", int64(u.Got))
+	o.int("chunks", int64(u.Of))
+	o.close()
+}
+
 func (s *Server) degraded() (why []string) {
+	if s.o.Supply != nil {
+		switch u := s.o.Supply(); {
+		case u.State == "refused":
+			why = append(why, "head office's catalogue "+u.Version+" was refused: "+u.Reason)
+		case u.Amiss != "":
+			why = append(why, u.Amiss)
+		}
+	}
+	if r := s.o.Register.Status(); r.Overdue {
+		why = append(why, "shift "+strconv.FormatUint(r.Shift, 10)+" is still open with the business date "+r.BusinessDate+": sales go on with the prices and tax rates of that day; close it")
+	}
 	j := s.o.Journal
 	st := j.Stats()
 	if st.Damaged > 0 {
@@ -219,13 +280,16 @@ func (s *Server) degraded() (why []string) {
 	if j.ReadOnly() {
 		why = append(why, readOnly)
 	}
+	if _, err := s.desk.Book().All(); err != nil {
+		why = append(why, "operators: "+err.Error())
+	}
 	if st.Keyed && !st.Signing {
 		why = append(why, "the journal is not signed: the terminal's key is missing, or is not the one that the journal was made with; put terminal.key back from its backup and start posd again")
 	}
 	if l := s.load(); l.Shedding {
 		why = append(why, "memory is short ("+strings.Join(l.Reasons, ", ")+"): background work is held back; see what else runs in the slice, or give it more")
 	}
-	return why
+	return s.cardDegraded(why)
 }
 
 func (s *Server) journalStatus(o *object) {
@@ -280,7 +344,7 @@ func damageStatus(o *object, damage []*journal.CorruptError) {
 	o.b = append(o.b, ']')
 }
 
-func (s *Server) registerStatus(o *object) {
+func (s *Server) registerStatus(o *object, totals bool) {
 	st := s.o.Register.Status()
 	o.open("clock")
 	o.text("now", st.Now.UTC().Format("2006-01-02T15:04:05.000Z"))
@@ -293,8 +357,10 @@ func (s *Server) registerStatus(o *object) {
 	o.bool("implicit", st.Implicit)
 	o.text("business_date", st.BusinessDate)
 	o.text("currency", st.Currency.Code)
-	o.name("totals")
-	o.b = st.Totals.AppendData(o.b)
+	if totals {
+		o.name("totals")
+		o.b = st.Totals.AppendData(o.b)
+	}
 	o.close()
 	o.open("receipts")
 	o.uint("branch", st.Branch)

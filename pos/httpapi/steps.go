@@ -9,45 +9,57 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/operator"
 	"posd/pos/register"
 	"posd/pos/till"
 )
 
 // action is one thing that a front end may ask for by POST. Path has * where a name
-// stands. Members are those of its body.
+// stands. Needs is the permission it asks for; what a body asks for beside it,
+// [step.wants] tells. Members are those of its body.
 type action struct {
 	path    string
+	needs   operator.Permission
 	members string // separated by blanks; operator and reason are in all of them
 	run     func(*Server, context.Context, *step) (register.Outcome, error)
 }
 
 // actions are all of them but the checkout.
 var actions = []action{
-	{"/v1/baskets", "name prices training", (*Server).openBasket},
-	{"/v1/baskets/*", "customer note age discounts", (*Server).changeBasket},
-	{"/v1/baskets/*/lines", "item description department tax unit quantity price amount note discounts return", (*Server).addLine},
-	{"/v1/baskets/*/lines/*", "quantity price note discounts", (*Server).changeLine},
-	{"/v1/baskets/*/lines/*/void", "", (*Server).voidLine},
-	{"/v1/baskets/*/park", "name", (*Server).park},
-	{"/v1/baskets/*/recall", "", (*Server).recall},
-	{"/v1/baskets/*/void", "", (*Server).voidBasket},
-	{"/v1/baskets/*/tenders", "kind amount reference", (*Server).addTender},
-	{"/v1/baskets/*/tenders/*/reverse", "reference", (*Server).reverseTender},
-	{"/v1/baskets/*/complete", "", (*Server).complete},
-	{"/v1/sales/*/void", "tenders", (*Server).voidSale},
-	{"/v1/shift/open", "float", (*Server).openShift},
-	{"/v1/shift/close", "", (*Server).closeShift},
-	{"/v1/shift/hand", "to", (*Server).handShift},
-	{"/v1/cash/in", "amount", (*Server).moveCash},
-	{"/v1/cash/out", "amount", (*Server).moveCash},
-	{"/v1/cash/drop", "amount", (*Server).moveCash},
-	{"/v1/cash/open", "", (*Server).moveCash},
-	{"/v1/cash/declare", "amount counts", (*Server).moveCash},
+	{"/v1/baskets", operator.Sale, "name prices training", (*Server).openBasket},
+	{"/v1/baskets/*", operator.Sale, "customer note age discounts", (*Server).changeBasket},
+	{"/v1/baskets/*/lines", operator.Sale, "item description department tax unit quantity price amount note discounts return again", (*Server).addLine},
+	{"/v1/baskets/*/lines/*", operator.Sale, "quantity price note discounts", (*Server).changeLine},
+	{"/v1/baskets/*/lines/*/void", operator.LineVoid, "", (*Server).voidLine},
+	{"/v1/baskets/*/park", operator.Sale, "name", (*Server).park},
+	{"/v1/baskets/*/recall", operator.Sale, "", (*Server).recall},
+	{"/v1/baskets/*/void", operator.BasketVoid, "", (*Server).voidBasket},
+	{"/v1/baskets/*/tenders", operator.Sale, "kind amount reference", (*Server).addTender},
+	{"/v1/baskets/*/tenders/*/reverse", operator.TenderReverse, "reference", (*Server).reverseTender},
+	{"/v1/baskets/*/tenders/*/resolve", operator.CardResolve, "outcome reference", (*Server).resolveTender},
+	{"/v1/baskets/*/complete", operator.Sale, "print", (*Server).complete},
+	{"/v1/sales/*/void", operator.SaleVoid, "tenders print", (*Server).voidSale},
+	{"/v1/sales/*/paper", operator.Sale, "as columns", (*Server).giveReceipt}, // a copy: ReceiptCopy
+	{"/v1/reports/*/paper", operator.ShiftReport, "", (*Server).printReport},
+	{"/v1/shift/paper", operator.ShiftReport, "blind", (*Server).printShift},
+	{"/v1/cash/*/paper", operator.Sale, "", (*Server).printSlip},
+	{"/v1/shift/open", operator.ShiftOpen, "float", (*Server).openShift},
+	{"/v1/shift/close", operator.ShiftClose, "", (*Server).closeShift},
+	{"/v1/shift/hand", operator.ShiftHand, "to", (*Server).handShift},
+	{"/v1/cash/in", operator.CashIn, "amount", (*Server).moveCash},
+	{"/v1/cash/out", operator.CashOut, "amount", (*Server).moveCash},
+	{"/v1/cash/drop", operator.CashDrop, "amount", (*Server).moveCash},
+	{"/v1/cash/open", operator.DrawerOpen, "", (*Server).moveCash},
+	{"/v1/cash/declare", operator.CashDeclare, "amount counts", (*Server).moveCash},
+	{unlockPath, operator.OperatorUnlock, "", (*Server).unlock},
+	{"/v1/card/forwarded", operator.CardResolve, "amount", (*Server).writeOff},
 }
 
 // match returns the action of a path and what stands in the places of its names.
@@ -89,6 +101,15 @@ type step struct {
 	call   register.Call
 	of     till.Step
 	body   stepBody
+	came   time.Duration // by Register.Uptime
+	named  string        // operator, by the body
+	slip   bool          // a card payment is typed that the till's payment terminal would tell
+
+	paper func(x *exchange, out register.Outcome) *problem // appends what was printed to the answer
+	until context.Context                                  // how long the front end waits for the paper; nil: not at all
+	place func()                                           // gives back the place among large requests that the step has; nil: it has none
+	keeps bool                                             // that place, until its answer is made
+	may   func() *problem                                  // of what makes no event
 }
 
 // stepBody is what the bodies of all actions may hold. Which of it a body does hold is
@@ -104,16 +125,23 @@ type stepBody struct {
 	discounts []pos.Discount
 	line      requestLine
 	back      register.Goods
+	again     bool
 	tender    pos.Tender
 	tenders   []pos.Tender
 	float     pos.Money
 	amount    pos.Money
 	counts    []event.Count
 	to        string
+	outcome   string
+	print     bool
+	blind     bool
+	as        string
+	columns   int
 }
 
 // act answers a POST that is no checkout.
 func (s *Server) act(w http.ResponseWriter, r *http.Request, front string) int {
+	came := s.o.Register.Uptime()
 	a, names := match(r.URL.Path)
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
@@ -123,23 +151,80 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, front string) int {
 	if bad != nil {
 		return s.refused(w, bad)
 	}
-	defer release()
-	defer selling(r)()
-	p := &step{action: a, names: names}
+	p := &step{action: a, names: names, came: came}
+	if p.place = sync.OnceFunc(release); !x.large {
+		p.place = nil
+	}
+	defer p.leave()
+	done := sync.OnceFunc(selling(r))
+	defer done()
 	p.of = till.Step{Basket: names[0], Version: versionOf(r), Operator: s.o.Terminal.Operator}
+	if strings.HasPrefix(a.path, basketsPath+"/") {
+		p.of.Operator = "" // the basket's
+	}
 	p.call = register.Call{Key: key, Hash: hashOf(r, p.of.Version, x.body.Bytes()), Front: front, Trace: traceOf(r)}
 	if bad := x.dec.decodeStep(x.body.Bytes(), p); bad != nil {
 		return s.refused(w, bad)
 	}
+	c, bad := s.stepCaller(r, p)
+	if bad != nil {
+		return s.refused(w, bad)
+	}
 	out, err := a.run(s, ctx, p)
-	for errors.Is(err, register.ErrSettings) { // head office has just changed them
+	for errors.Is(err, register.ErrSettings) { // head office has just changed them, or a day has begun
 		out, err = a.run(s, ctx, p)
 	}
 	s.noSpace.Store(errors.Is(err, journal.ErrNoSpace))
 	if err != nil {
-		return s.refused(w, s.problemOf(err))
+		bad = s.became(ctx, s.problemOf(err), p.of.Basket)
+		c.release(bad)
+		return s.refused(w, bad)
 	}
-	return s.answerStep(w, x, out)
+	c.spend()
+	if waitOf(r) > 0 { // for a customer, or a printer: it may be cut for a sale
+		if !p.keeps {
+			p.leave()
+		}
+		done()
+	}
+	if p.paper != nil {
+		return s.answerPaper(w, r, x, out, p)
+	}
+	return s.answerStep(w, x, s.settled(w, r, out))
+}
+
+// enter takes a place among large requests for what the step is going to read or make,
+// unless its body has one: two that wait for a second place would wait for each other.
+func (p *step) enter(ctx context.Context, take func(context.Context) (func(), *problem)) *problem {
+	if p.place != nil {
+		return nil
+	}
+	release, bad := take(ctx)
+	if bad == nil {
+		p.place = sync.OnceFunc(release)
+	}
+	return bad
+}
+
+// leave gives the place back.
+func (p *step) leave() {
+	if p.place != nil {
+		p.place()
+	}
+}
+
+// returning takes a place where the sales have to be read of which the basket gives
+// something back. Memory that is short is no reason to keep a basket from ending.
+func (s *Server) returning(ctx context.Context, p *step) *problem {
+	gives := false
+	s.o.Register.Look(func(t *till.State) {
+		b := t.Find(p.of.Basket)
+		gives = b != nil && len(b.Returns()) > 0
+	})
+	if !gives {
+		return nil
+	}
+	return p.enter(ctx, s.seat)
 }
 
 // hashOf binds a key to what was asked: the path, the version seen, and the body.
@@ -151,44 +236,64 @@ func hashOf(r *http.Request, version string, body []byte) (sum [32]byte) {
 	return sum
 }
 
-// versionOf reads If-Match: a version as ETag gives it.
-func versionOf(r *http.Request) string { return strings.Trim(r.Header.Get("If-Match"), `" `) }
+// versionOf reads If-Match: a version as ETag gives it. An empty one is none that a basket
+// has: whoever has lost it must not go on as if nothing had been asked.
+func versionOf(r *http.Request) string {
+	v := strings.Trim(r.Header.Get("If-Match"), `" `)
+	if v == "" && r.Header["If-Match"] != nil {
+		return "none"
+	}
+	return v
+}
 
 // answerStep answers with the event, a sale's as a checkout is answered.
 func (s *Server) answerStep(w http.ResponseWriter, x *exchange, out register.Outcome) int {
-	h, data, err := event.Parse(out.Event)
-	if err != nil {
-		s.o.Log.Error("an event that was made cannot be read", "seq", out.Seq, "error", err)
-		return s.refused(w, refuse("internal", "the event cannot be read, see posd's log"))
+	kind, data, bad := s.made(out)
+	if bad != nil {
+		return s.refused(w, bad)
 	}
-	if h.Type == event.TypeSaleCompleted || h.Type == event.TypeTraining {
-		x.out = append(appendPlace(x.out, out.Journal, out.Seq, ""), `,"sale":`...)
-		x.out = append(append(x.out, data...), "}\n"...)
+	x.out = append(appendMade(x.out, out.Journal, out.Seq, kind, data), "}\n"...)
+	if isSale(kind) {
 		return s.answerSale(w, x.out, register.Answer{Seq: out.Seq, Sale: event.SaleID(out.Journal, out.Seq), Replayed: out.Replayed})
 	}
-	x.out = append(appendPlace(x.out, out.Journal, out.Seq, h.Type), `,"data":`...)
-	x.out = append(append(x.out, data...), "}\n"...)
 	status := http.StatusCreated
 	if out.Replayed {
-		status = http.StatusOK
-		w.Header().Set("Idempotency-Replayed", "true")
-		s.meters.replays.Inc()
+		status = s.replayed(w)
 	}
-	if e, err := event.ParseBasket(h.Type, data); err == nil && e.Version != "" {
-		w.Header().Set("ETag", `"`+e.Version+`"`)
-		w.Header().Set("Location", "/v1/baskets/"+e.Basket)
+	if kind == event.TypeTenderPending || kind == event.TypeTenderReversing { // the basket tells how it ends
+		status = http.StatusAccepted
+	}
+	if basket, version, ok := event.PeekBasket(data); ok && len(version) > 0 {
+		w.Header().Set("ETag", `"`+string(version)+`"`)
+		w.Header().Set("Location", "/v1/baskets/"+string(basket))
 	}
 	return writeJSON(w, status, x.out)
 }
 
-// appendPlace begins an answer with the place of its event.
-func appendPlace(dst []byte, journal chain.ID, seq uint64, kind string) []byte {
+// made returns the type and the data of an event that was just made, or in a call before.
+func (s *Server) made(out register.Outcome) (kind string, data []byte, bad *problem) {
+	e, err := event.Peek(out.Event)
+	if err != nil {
+		s.o.Log.Error("an event that was made cannot be read", "seq", out.Seq, "error", err)
+		return "", nil, refuse("internal", "the event cannot be read, see posd's log")
+	}
+	return string(e.Type), e.Data, nil
+}
+
+func isSale(kind string) bool {
+	return kind == event.TypeSaleCompleted || kind == event.TypeTraining
+}
+
+// appendMade begins an answer with the place and the data of its event.
+func appendMade(dst []byte, journal chain.ID, seq uint64, kind string, data []byte) []byte {
 	dst = hex.AppendEncode(append(dst, `{"event":{"journal":"`...), journal[:])
 	dst = strconv.AppendUint(append(dst, `","seq":`...), seq, 10)
-	if kind != "" {
-		dst = event.AppendString(append(dst, `,"type":`...), kind)
+	if isSale(kind) {
+		dst = append(dst, `},"sale":`...)
+	} else {
+		dst = append(event.AppendString(append(dst, `,"type":`...), kind), `},"data":`...)
 	}
-	return append(dst, '}')
+	return append(dst, data...)
 }
 
 // decodeStep fills p from body; an empty body is an empty object.
@@ -202,7 +307,8 @@ func (d *decoder) decodeStep(body []byte, p *step) *problem {
 		p.body.given[known] = true
 		switch known {
 		case "operator":
-			p.of.Operator = d.text(maxShort)
+			p.named = d.text(maxShort)
+			p.of.Operator = p.named
 			return true
 		case "reason":
 			p.of.Reason = d.text(maxText)
@@ -226,8 +332,10 @@ func (d *decoder) stepMember(p *step, name string) bool {
 		b.prices = d.text(maxShort)
 	case "training":
 		b.training = d.flag()
+	case "again":
+		b.again = d.flag()
 	case "customer":
-		b.customer = d.clearable(maxCode)
+		b.customer = d.noCard(d.clearable(maxCode))
 	case "note":
 		b.note = d.clearable(maxText)
 	case "age":
@@ -260,6 +368,16 @@ func (d *decoder) stepMember(p *step, name string) bool {
 		})
 	case "to":
 		b.to = d.text(maxShort)
+	case "outcome":
+		b.outcome = d.text(maxShort)
+	case "print":
+		b.print = d.flag()
+	case "blind":
+		b.blind = d.flag()
+	case "as":
+		b.as = d.text(maxShort)
+	case "columns":
+		b.columns = d.count(mostColumns)
 	default:
 		return d.line(&b.line, []byte(name))
 	}
@@ -396,11 +514,15 @@ func (s *Server) addLine(ctx context.Context, p *step) (register.Outcome, error)
 			return s.do(ctx, p, func(*register.Turn) (register.Appender, error) { return nil, err })
 		}
 	}
-	set := s.o.Register.Settings()
+	b.line.back = b.given["return"]
+	set := s.terms()
 	var l pos.Line
-	if bad := s.line(&l, &b.line, 0, set); bad != nil {
+	if bad := s.line(&l, &b.line, 0, &set); bad != nil {
 		bad.pointer = strings.TrimPrefix(bad.pointer, "/lines/0")
 		bad.detail = strings.TrimPrefix(bad.detail, "line 1: ")
+		if said, numbered := strings.CutPrefix(bad.detail, "line 1 "); numbered { // it has no number yet
+			bad.detail = "the line " + said
+		}
 		// A repeated call is answered as the first one was, whatever the catalogue says now.
 		return s.do(ctx, p, func(*register.Turn) (register.Appender, error) { return nil, bad })
 	}
@@ -413,11 +535,25 @@ func (s *Server) addLine(ctx context.Context, p *step) (register.Outcome, error)
 		}
 	}
 	return s.basket(ctx, p, func(t *register.Turn) (*event.Basket, error) {
-		if t.Settings != set {
+		if !set.hold(t) {
 			return nil, register.ErrSettings
+		}
+		if n, again := t.Scanned(p.of.Basket, p.scanned(), p.came); again && !b.again {
+			return t.State.Repeated(p.of, t.Rules, n)
 		}
 		return t.State.AddLine(p.of, t.Rules, l, b.line.minAge)
 	})
+}
+
+// scanned is the code of a body that says nothing else, as a scanner's does; empty: it is
+// none.
+func (p *step) scanned() string {
+	for name := range p.body.given {
+		if name != "item" && name != "operator" && name != "again" {
+			return ""
+		}
+	}
+	return p.body.line.item
 }
 
 // blind refuses goods without their sale where that is known here, and without a reason.
@@ -438,11 +574,12 @@ func (s *Server) blind(ctx context.Context, p *step) error {
 	return refuse("return-invalid", "receipt "+p.body.back.Receipt+" is of this till, which knows its "+strconv.Itoa(len(sold.Sale.Lines))+" lines; name the line that comes back").at("/return/line")
 }
 
-// number reads the name of a line.
+// number reads what a path or a query counts, as it is printed: 1, but neither 01 nor +1,
+// so that a line has one name; 0 is none.
 func number(s string) int {
 	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0 // which no line has
+	if err != nil || strconv.Itoa(n) != s {
+		return 0
 	}
 	return n
 }
@@ -462,9 +599,46 @@ func (s *Server) changeLine(ctx context.Context, p *step) (register.Outcome, err
 	if b.given["note"] {
 		c.Note = &b.note
 	}
+	bad := s.takesNot(p)
 	return s.basket(ctx, p, func(t *register.Turn) (*event.Basket, error) {
-		return t.State.ChangeLine(p.of, t.Rules, number(p.names[1]), c)
+		e, err := t.State.ChangeLine(p.of, t.Rules, number(p.names[1]), c)
+		if err == nil && bad != nil {
+			return nil, bad
+		}
+		return e, err
 	})
+}
+
+// takesNot refuses a quantity with more decimals than the line's item is sold with, and
+// another one than its label says; what the catalogue does not have any more may have any.
+func (s *Server) takesNot(p *step) (bad *problem) {
+	if !p.body.line.counted {
+		return nil
+	}
+	var l pos.Line
+	qty := p.body.line.qty
+	s.o.Register.Look(func(t *till.State) {
+		if b := t.Find(p.of.Basket); b != nil {
+			for i := range b.Lines {
+				if b.Lines[i].N == number(p.names[1]) {
+					l = b.Lines[i].Line
+				}
+			}
+		}
+	})
+	if l.Item == "" || qty == l.Qty {
+		return nil
+	}
+	if set := s.terms(); l.Code != "" {
+		if f, bad := s.scan(l.Code, &set); bad == nil && f.fills() {
+			return refuse(till.CodeLabel, "the label of "+strconv.Quote(l.Item)+" says how much it is; add another piece by scanning it, or void the line").at("/quantity")
+		}
+	}
+	item, ok, err := s.o.Catalogue.Lookup(l.Item)
+	if err != nil || !ok || item.Takes(qty) {
+		return nil
+	}
+	return refuse(till.CodeQuantity, "item "+strconv.Quote(l.Item)+" is sold with at most "+strconv.Itoa(int(item.Decimals))+" decimals, not "+qty.String()).at("/quantity")
 }
 
 func (s *Server) voidLine(ctx context.Context, p *step) (register.Outcome, error) {
@@ -485,32 +659,21 @@ func (s *Server) voidBasket(ctx context.Context, p *step) (register.Outcome, err
 	return s.basket(ctx, p, func(t *register.Turn) (*event.Basket, error) { return t.State.Void(p.of, t.Rules) })
 }
 
-func (s *Server) addTender(ctx context.Context, p *step) (register.Outcome, error) {
-	return s.basket(ctx, p, func(t *register.Turn) (*event.Basket, error) {
-		return t.State.AddTender(p.of, t.Rules, p.body.tender)
-	})
-}
-
-func (s *Server) reverseTender(ctx context.Context, p *step) (register.Outcome, error) {
-	return s.basket(ctx, p, func(t *register.Turn) (*event.Basket, error) {
-		var learned *pos.Tender
-		if p.body.given["reference"] {
-			learned = &p.body.tender
-		}
-		return t.State.EndTender(p.of, t.Rules, p.names[1], event.TypeTenderReversed, learned)
-	})
-}
-
 func (s *Server) complete(ctx context.Context, p *step) (register.Outcome, error) {
 	if s.o.Selling != nil {
 		s.o.Selling()
 	}
+	if bad := s.returning(ctx, p); bad != nil {
+		return register.Outcome{}, bad
+	}
+	p.of.Print = s.prints(p.body.given["print"], p.body.print)
 	return s.o.Register.Complete(ctx, p.call, p.of)
 }
 
 func (s *Server) voidSale(ctx context.Context, p *step) (register.Outcome, error) {
 	sale := p.of.Basket
 	p.of.Basket = ""
+	p.of.Print = s.prints(p.body.given["print"], p.body.print)
 	return s.o.Register.VoidSale(ctx, p.call, p.of, sale, p.body.tenders)
 }
 
@@ -530,8 +693,17 @@ func (s *Server) handShift(ctx context.Context, p *step) (register.Outcome, erro
 	if p.body.to == "" {
 		return register.Outcome{}, refuse("value-invalid", "say to whom").at("/to")
 	}
+	on := s.desk.Book().On()
+	_, known := s.desk.Book().Find(p.body.to)
 	return s.do(ctx, p, func(t *register.Turn) (register.Appender, error) {
-		return register.Made(t.State.HandShift(p.body.to))
+		e, err := t.State.HandShift(p.body.to)
+		if on && err == nil {
+			if !known {
+				return nil, refuse("operator-not-found", "there is no operator "+strconv.Quote(p.body.to)).at("/to")
+			}
+			e.Operator = p.of.Operator
+		}
+		return register.Made(e, err)
 	})
 }
 
@@ -545,11 +717,14 @@ func (s *Server) moveCash(ctx context.Context, p *step) (register.Outcome, error
 		Type:     cashTypes[p.action.path[strings.LastIndexByte(p.action.path, '/')+1:]],
 		Operator: p.of.Operator, Approved: p.of.Approved, Reason: p.of.Reason, Amount: p.body.amount, Counts: p.body.counts,
 	}
+	if e.Type == event.TypeCashDeclared && !p.body.given["amount"] { // nothing said is not nothing there
+		return register.Outcome{}, refuse("value-invalid", "say what was counted; an empty drawer is amount 0").at("/amount")
+	}
 	return s.do(ctx, p, func(t *register.Turn) (register.Appender, error) {
 		if err := till.CheckCash(&e); err != nil {
 			return nil, err
 		}
-		if err := t.Shift(e.Operator); err != nil {
+		if err := t.Begun(e.Operator); err != nil {
 			return nil, err
 		}
 		return register.Made(t.State.MoveCash(e))

@@ -1,14 +1,21 @@
 package httpapi
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/register"
+	"posd/pos/till"
 )
 
 type stepAnswer struct {
@@ -26,6 +33,7 @@ type stepAnswer struct {
 		Line                   struct {
 			N      int
 			Amount pos.Money
+			List   *pos.Money
 		}
 	}
 	Sale struct {
@@ -45,6 +53,56 @@ func (g *rig) step(path, body string, change ...func(*http.Request)) (s stepAnsw
 		g.t.Fatal(err)
 	}
 	return s
+}
+
+// The pointer names the value that is to blame, and a line without a number is not line 1.
+func TestPointersOfSteps(t *testing.T) {
+	g := newRig(t).start()
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+	g.step(at+"/lines", apple)
+	g.step(at+"/lines", apple, key("used"))
+	for _, c := range []struct{ path, body, pointer, says string }{
+		{"/tenders", `{"amount":5}`, "/kind", ""},
+		{"/tenders", `{"kind":"gift","amount":5}`, "/kind", ""},
+		{"/tenders", `{"kind":"cash"}`, "/amount", ""},
+		{"/tenders", `{"kind":"cash","amount":-5}`, "/amount", ""},
+		{"/tenders", `{"kind":"voucher"}`, "/amount", ""},
+		{"/tenders", `{"kind":"voucher","amount":5}`, "/reference", "number as reference"},
+		{"/tenders", `{"kind":"voucher","amount":5,"reference":"4111111111111111"}`, "/reference", "card number"},
+		{"/tenders", `{"kind":"cash","amount":5,"reference":"4111111111111111"}`, "/reference", "card number"},
+		{"/tenders", `{"kind":"cash","amount":5,"reference":"4111111111111111 12/28"}`, "/reference", "card number"},
+		{"/tenders", `{"kind":"voucher","amount":5000,"reference":"1"}`, "/amount", "from cash only"},
+		{"", `{"customer":"4111111111111111"}`, "/customer", "the number of a payment card"},
+		{"/lines", `{"tax":"A","price":5}`, "/description", "the line has no item; send its description"},
+		{"/lines", `{"item":"4011","quantity":"0"}`, "/quantity", "the line has quantity 0"},
+		{"/lines", `{"item":"4011","quantity":"-1"}`, "/quantity", "goods that come back are a line of a basket with return"},
+	} {
+		a := g.do("POST", at+c.path, c.body)
+		if a.StatusCode != 422 || !strings.Contains(string(a.body), `"pointer":"`+c.pointer+`"`) || !strings.Contains(string(a.body), c.says) {
+			t.Errorf("%s: %d %s, want %s", c.body, a.StatusCode, a.body, c.pointer)
+		}
+	}
+	for _, own := range []string{"4111111111111112", "4006381333931", "9876543210123456", ""} { // no card, a GTIN, the shop's own
+		g.step(at, `{"customer":"`+own+`"}`)
+	}
+	if a := g.do("POST", at+"/lines", apple, key("used"), header("If-Match", `"1-1"`)); a.slug() != "idempotency-key-reused" || !strings.Contains(string(a.body), "If-Match") {
+		t.Errorf("%s", a.body)
+	}
+}
+
+// More than is owed is not paid out, and what is said about it is not about change.
+func TestNoMoreIsPaidOut(t *testing.T) {
+	g := newRig(t).start()
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+	g.step(at+"/lines", `{"description":"Apple","tax":"A","price":500,"return":{},"reason":"sour"}`)
+	for _, tender := range []string{`{"kind":"cash","amount":-501}`, `{"kind":"card","amount":-501,"reference":"s"}`} {
+		a := g.do("POST", at+"/tenders", tender)
+		if a.slug() != "change-without-cash" || !strings.Contains(string(a.body), "more is paid out than the customer is owed: 501, owed are 500; lower the tender") {
+			t.Errorf("%s: %s", tender, a.body)
+		}
+	}
+	g.step(at+"/tenders", `{"kind":"cash","amount":-500}`)
+	g.step(at+"/complete", ``)
 }
 
 func (g *rig) refuses(path, body, slug string, change ...func(*http.Request)) {
@@ -208,12 +266,52 @@ func TestShiftOverHTTP(t *testing.T) {
 }
 
 // A basket in training is a sale of another kind: no receipt number, no total of the till.
+// What is counted and moved ten minutes after midnight is of the shift that the X report
+// shows then, though its day is over: nobody counts a drawer twice. The first sale ends it.
+func TestCashIsOfTheShiftThatIsShown(t *testing.T) {
+	g := newRig(t)
+	var off atomic.Int64
+	base := time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC)
+	g.now = func() time.Time { return base.Add(time.Duration(off.Load())) }
+	g.start()
+	g.sell(cashSale)
+	off.Store(int64(4*time.Hour + 10*time.Minute))
+	var x struct {
+		Shift  uint64
+		Date   string `json:"business_date"`
+		Drawer pos.Money
+	}
+	if err := json.Unmarshal(g.do("GET", "/v1/shift", "").body, &x); err != nil || x.Shift != 1 || x.Date != "2026-11-21" || x.Drawer != 500 {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	g.step("/v1/cash/drop", `{"amount":300}`)
+	g.step("/v1/cash/in", `{"amount":50}`)
+	g.step("/v1/cash/out", `{"amount":10}`)
+	g.step("/v1/cash/open", `{"reason":"change"}`)
+	g.step("/v1/cash/declare", `{"amount":240}`)
+	g.sell(cashSale)
+	var z stepAnswer
+	if err := json.Unmarshal(g.do("GET", "/v1/reports/1", "").body, &z); err != nil || z.Data.Expected != 240 || z.Data.Declared != 240 {
+		t.Errorf("%+v, %v", z.Data, err)
+	}
+	if err := json.Unmarshal(g.do("GET", "/v1/shift", "").body, &x); err != nil || x.Shift != 2 || x.Date != "2026-11-22" || x.Drawer != 500 {
+		t.Errorf("%+v, %v", x, err)
+	}
+	g.step("/v1/shift/close", `{}`)
+	g.step("/v1/cash/in", `{"amount":50}`) // the first of a new one
+	if st := g.r.Status(); st.Shift != 3 || st.BusinessDate != "2026-11-22" || st.Totals.In != 50 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestTraining(t *testing.T) {
 	g := newRig(t).start()
 	b := g.step("/v1/baskets", `{"training":true}`)
 	at := "/v1/baskets/" + b.Data.Basket
 	g.step(at+"/lines", apple)
 	g.step(at+"/tenders", `{"kind":"cash","amount":500}`)
+	g.step("/v1/shift/open", `{"float":0}`)
+	g.step("/v1/shift/close", ``) // the cash is none
 	done := g.step(at+"/complete", ``)
 	if done.Sale.Receipt != "T1-1-training-1" {
 		t.Errorf("%+v", done)
@@ -325,9 +423,97 @@ func TestBlindReturns(t *testing.T) {
 	g.refuses(at+"/lines", `{`+chair+`,"return":{}}`, "return-invalid")
 	g.refuses(at+"/lines", `{`+chair+`,"reason":"r","return":{"receipt":"`+sold.Sale.Receipt+`"}}`, "return-invalid")
 	g.step(at+"/lines", `{`+chair+`,"reason":"r","return":{}}`)
+	// With its code and what was paid, so that head office can compare item by item.
+	back := `{"item":"100","price":42,"reason":"r","return":{"receipt":"T9-1-4"}}`
+	if a := g.do("POST", at+"/lines", back); a.StatusCode/100 != 2 || !strings.Contains(string(a.body), `"item":"100"`) || !strings.Contains(string(a.body), `"amount":-42,`) ||
+		!strings.Contains(string(a.body), `"return":{"receipt":"T9-1-4","reason":"r"}`) {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
 	for path, slug := range map[string]string{"/v1/sales?receipt=Z/1": "query-invalid"} {
 		if a := g.do("GET", path, ""); a.slug() != slug {
 			t.Errorf("%s: %s", path, a.body)
 		}
 	}
+}
+
+// A basket that gives goods back has their sales read under the measure of large
+// requests, also while memory is short; another one is paid for without.
+func TestReturnsTakeAPlace(t *testing.T) {
+	g := newRig(t).start()
+	g.s.o.Load = func() Load { return Load{Shedding: true} }
+	sold := g.sell(cashSale)
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+	g.step(at+"/lines", `{"reason":"sour","return":{"sale":"`+sold+`","line":1}}`)
+	other := "/v1/baskets/" + g.step("/v1/baskets", ``).Data.Basket
+	g.step(other+"/lines", apple)
+	g.fill(0)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for name, run := range map[string]func(context.Context, *step) (register.Outcome, error){"tender": g.s.addTender, "complete": g.s.complete} {
+		var bad *problem
+		p := &step{of: till.Step{Basket: strings.TrimPrefix(at, "/v1/baskets/")}, body: stepBody{tender: pos.Tender{Kind: pos.Cash, Amount: -500}}}
+		if _, err := run(over, p); !errors.As(err, &bad) || bad.kind.slug != "busy" {
+			t.Errorf("%s without a place: %v", name, err)
+		}
+	}
+	g.step(other+"/tenders", `{"kind":"cash","amount":500}`)
+	g.step(other+"/complete", ``)
+	<-g.s.large
+	g.step(at+"/tenders", `{"kind":"cash","amount":-500}`)
+	g.wantFree(1)
+	g.s.o.Load = nil
+	pad := strings.Repeat(" ", smallBody)
+	if done := g.step(at+"/complete", `{}`+pad); done.Sale.Total != -500 {
+		t.Errorf("%+v", done)
+	}
+	g.wantFree(1)
+}
+
+// Every action's decoder meets every body, also that of another action.
+func FuzzStep(f *testing.F) {
+	for _, body := range []string{
+		"", "{}", `{"operator":"7","reason":"damaged"}`, `{"name":"lane 3","prices":"exclusive","training":true}`,
+		`{"customer":"","note":"a","age":18,"discounts":[{"percent":"10","reason":"x"},{"amount":5}]}`,
+		`{"item":"4006381333931","quantity":"1.250","price":299,"return":{"sale":"a","receipt":"T1-1-1","line":2}}`,
+		`{"kind":"cash","amount":-500,"reference":"r"}`, `{"tenders":[{"kind":"card","amount":-1,"reference":"s"}]}`,
+		`{"float":10000}`, `{"amount":1,"counts":[{"value":50,"pieces":3}]}`, `{"to":"8"}`, `{"outcome":"paid","reference":"7","reason":"r"}`,
+		`{"print":false}`, `{"as":"text","columns":32}`, `{"blind":true}`,
+	} {
+		for i := range actions {
+			f.Add(uint8(i), []byte(body))
+		}
+	}
+	var d decoder
+	f.Fuzz(func(t *testing.T, at uint8, b []byte) {
+		p := step{action: &actions[int(at)%len(actions)]}
+		if bad := d.decodeStep(b, &p); bad != nil {
+			if bad.kind.slug == "internal" || bad.detail == "" || !json.Valid(bad.append(nil)) {
+				t.Fatalf("%s %q: %+v", p.action.path, b, bad)
+			}
+			return
+		}
+		if len(bytes.TrimSpace(b)) > 0 && !json.Valid(b) {
+			t.Fatalf("%s: %q was accepted", p.action.path, b)
+		}
+		body := &p.body
+		if len(body.tenders) > maxTenders || len(body.counts) > maxCounts || len(body.discounts) > maxDiscounts || body.float < 0 {
+			t.Fatalf("%s %q: %+v", p.action.path, b, body)
+		}
+		if len(p.of.Operator) > maxShort || len(p.of.Reason) > maxText || len(body.note) > maxText {
+			t.Fatalf("%s %q: %+v, %+v", p.action.path, b, p.of, body)
+		}
+	})
+}
+
+// What is sold whole is not cut by changing its line.
+func TestWholeItemsStayWhole(t *testing.T) {
+	g := newRig(t).start()
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	g.step(at+"/lines", `{"item":"100"}`)
+	g.step(at+"/lines", `{"item":"4011","quantity":"1.250"}`)
+	g.refuses(at+"/lines/1", `{"quantity":"1.5"}`, "quantity-invalid")
+	g.refuses(at+"/lines/1", `{"quantity":0}`, "quantity-invalid")
+	g.step(at+"/lines/1", `{"quantity":3}`)
+	g.step(at+"/lines/2", `{"quantity":"0.125"}`)
+	g.refuses(at+"/lines/9", `{"quantity":"1.5"}`, "line-not-found")
 }

@@ -12,7 +12,8 @@
 //     be marked as a copy.
 //   - Nothing comes late. A job that could not begin in time (30 seconds, or as it
 //     says) is dropped as NotPrinted, and a drawer is not opened when the receipt
-//     was held up by more than five seconds: nobody may stand at it any more.
+//     was held up by more than five seconds: nobody may stand at it any more. A printer
+//     that has no paper opens it at once, where it can, for the jobs behind as well.
 //
 // The printer is asked before (DLE EOT 1, 2, 4: online, cover, paper) so that a
 // receipt is not begun without paper, and after (GS r 1, which a printer answers when

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,8 @@ type Options struct {
 // Job is one paper.
 type Job struct {
 	Name   string                            // by which Outcome finds it, the sale's id for example
-	Make   func() (*receipt.Document, error) // called by the owner when it is printed
+	Make   func() (*receipt.Document, error) // called by the owner when it is printed; nil: only the drawer opens
+	Drawer bool                              // the document opens the drawer
 	Within time.Duration                     // it must begin by then; zero: 30 s
 }
 
@@ -62,6 +64,9 @@ type Outcome struct {
 // again must be marked as a copy.
 func (o Outcome) OnPaper() bool { return o.State != NotPrinted }
 
+// Ended reports whether the job is at its end.
+func (o Outcome) Ended() bool { return o.State != Waiting && o.State != Printing }
+
 // Condition is what the printer said of itself, or failed to.
 type Condition string
 
@@ -82,6 +87,7 @@ type Status struct {
 	Why       string    // of Unreachable
 	Since     time.Time // of the condition
 	Waiting   int       // jobs
+	Next      time.Time // when it is tried, where jobs are refused meanwhile; else zero
 }
 
 const (
@@ -91,20 +97,23 @@ const (
 
 // Printer is one printer. Its methods may be called by any goroutine.
 type Printer struct {
-	o     Options
-	queue chan entry
+	o    Options
+	wake chan struct{} // a job came
 
 	mu      sync.Mutex
+	waiting []*entry
 	status  Status
 	kept    []Outcome // the newest last
 	refuse  bool      // the circuit is open
+	next    time.Time // when it is tried then
 	breaker breaker   // of the owner
 	mute    bool      // of the owner: it does not answer GS r
 }
 
 type entry struct {
 	Job
-	at time.Time
+	at     time.Time
+	opened bool // of the owner: the drawer, or its pulse is on the way
 }
 
 // New returns a printer that prints once Run is called.
@@ -123,7 +132,7 @@ func New(o Options) *Printer {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Printer{
-		o: o, queue: make(chan entry, mostWaiting), breaker: breaker{first: 2 * time.Second, most: time.Minute},
+		o: o, wake: make(chan struct{}, 1), breaker: breaker{first: 2 * time.Second, most: time.Minute},
 		status: Status{Condition: Unasked, Since: time.Now()},
 	}
 }
@@ -134,18 +143,32 @@ func (p *Printer) Print(j Job) error {
 	if j.Within == 0 {
 		j.Within = 30 * time.Second
 	}
+	j.Drawer = j.Drawer || j.Make == nil
+	e := &entry{Job: j, at: time.Now()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.refuse {
-		return ErrDown
+	if err := p.refuses(); err != nil {
+		return err
 	}
+	p.waiting = append(p.waiting, e)
+	p.keep(Outcome{Name: j.Name, State: Waiting, At: e.at})
 	select {
-	case p.queue <- entry{j, time.Now()}:
-		p.keep(Outcome{Name: j.Name, State: Waiting, At: time.Now()})
-		return nil
+	case p.wake <- struct{}{}:
 	default:
-		return ErrFull
 	}
+	return nil
+}
+
+// take gives the owner the next job, nil if there is none.
+func (p *Printer) take() *entry {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		return nil
+	}
+	e := p.waiting[0]
+	p.waiting = slices.Delete(p.waiting, 0, 1)
+	return e
 }
 
 // Outcome finds the newest job of a name. It knows the last 64.
@@ -165,7 +188,10 @@ func (p *Printer) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.status
-	s.Waiting = len(p.queue)
+	s.Waiting = len(p.waiting)
+	if p.refuse {
+		s.Next = p.next
+	}
 	return s
 }
 
@@ -188,7 +214,7 @@ func (p *Printer) set(e *entry, s State, why string) {
 	p.mu.Lock()
 	p.keep(o)
 	p.mu.Unlock()
-	if s == Printing {
+	if !o.Ended() {
 		return
 	}
 	level := slog.LevelDebug
@@ -210,4 +236,37 @@ func (p *Printer) condition(c Condition, low bool, why string) {
 		p.status.Since = time.Now()
 	}
 	p.status.Condition, p.status.PaperLow, p.status.Why = c, low, why
+}
+
+// Refuses says why Print would refuse a job now; nil: it would not.
+func (p *Printer) Refuses() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refuses()
+}
+
+func (p *Printer) refuses() error {
+	switch {
+	case p.refuse:
+		return ErrDown
+	case len(p.waiting) >= mostWaiting:
+		return ErrFull
+	}
+	return nil
+}
+
+// Busy says that a job waits or is being printed.
+func (p *Printer) Busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.kept, func(o Outcome) bool { return o.State == Waiting || o.State == Printing })
+}
+
+// Recent are the outcomes that it knows, the newest first.
+func (p *Printer) Recent() []Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := slices.Clone(p.kept)
+	slices.Reverse(list)
+	return list
 }

@@ -5,13 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"posd/packaging/lab/freeport"
+	"posd/pos/printer/sim"
 	"posd/pos/receipt"
 	"posd/pos/receipt/paper"
 )
@@ -65,7 +69,7 @@ func paperOf(name string) *receipt.Document {
 }
 
 func job(name string) Job {
-	return Job{Name: name, Make: func() (*receipt.Document, error) { return paperOf(name), nil }}
+	return Job{Name: name, Drawer: true, Make: func() (*receipt.Document, error) { return paperOf(name), nil }}
 }
 
 func (r *rig) print(j Job) {
@@ -110,10 +114,20 @@ func (r *rig) wantCondition(c Condition) {
 	eventually(r.t, string(c), func() bool { return r.Status().Condition == c })
 }
 
-// printed is what the simulator has on paper, as names of receipts.
-func (s *simulator) printed(t *testing.T) []string {
+// drawerOnPaper says that what was carried out opened the drawer.
+func drawerOnPaper(t *testing.T, s *sim.Printer) bool {
 	t.Helper()
-	items, err := paper.Read(s.onPaper())
+	items, err := paper.Read(s.OnPaper())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(items, func(i paper.Item) bool { return i.Kind == paper.Drawer })
+}
+
+// printed is what the simulator has on paper, as names of receipts.
+func printed(t *testing.T, s *sim.Printer) []string {
+	t.Helper()
+	items, err := paper.Read(s.OnPaper())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,22 +144,22 @@ func (s *simulator) printed(t *testing.T) []string {
 var quick = Options{Answer: 300 * time.Millisecond, Stall: 300 * time.Millisecond, Patience: 600 * time.Millisecond, Settle: 300 * time.Millisecond}
 
 func TestPrints(t *testing.T) {
-	for name, begin := range map[string]func(*simulator, *testing.T){
-		"TCP":      func(s *simulator, t *testing.T) { s.listen(t, "127.0.0.1:0") },
-		"terminal": (*simulator).terminal,
+	for name, begin := range map[string]func(*sim.Printer, *testing.T){
+		"TCP":      func(s *sim.Printer, t *testing.T) { s.Listen(t, "127.0.0.1:0") },
+		"terminal": func(s *sim.Printer, t *testing.T) { s.Terminal(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSimulator()
+			s := sim.New()
 			begin(s, t)
 			var ends []Outcome
-			r := start(t, Options{Address: s.address, Done: func(o Outcome) { ends = append(ends, o) }})
+			r := start(t, Options{Address: s.Address, Done: func(o Outcome) { ends = append(ends, o) }})
 			r.print(job("a"))
 			r.print(job("b"))
 			r.want("a", Printed)
 			r.want("b", Printed)
 			r.wantCondition(Ready)
 			want := append(paperOf("a").ESCPOS(profile(t)), paperOf("b").ESCPOS(profile(t))...)
-			if got := s.onPaper(); !bytes.Equal(got, want) {
+			if got := s.OnPaper(); !bytes.Equal(got, want) {
 				t.Errorf("on paper\n%q\nwant\n%q", got, want)
 			}
 			r.stop()
@@ -168,19 +182,41 @@ func TestSilentPrinterIsBelieved(t *testing.T) {
 	}
 }
 
+// A printer that cannot tell how it is and was away is not called unreachable for longer
+// than until it took a paper.
+func TestSilentPrinterComesBack(t *testing.T) {
+	address := freeport.For(t)
+	r := start(t, Options{Address: address, Silent: true, Idle: time.Hour})
+	r.wantCondition(Unreachable)
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			io.Copy(io.Discard, c)
+			c.Close()
+		}
+	}()
+	r.print(job("a-1"))
+	r.want("a-1", Sent)
+	r.wantCondition(Unasked)
+}
+
 func TestNoPaperBefore(t *testing.T) {
 	for name, c := range map[string]struct {
-		set  func(*simulator)
+		set  func(*sim.Printer)
 		want Condition
 	}{
-		"paper": {func(s *simulator) { s.paper = 0 }, PaperOut},
-		"cover": {func(s *simulator) { s.cover = true }, CoverOpen},
+		"paper": {func(s *sim.Printer) { s.Paper = 0 }, PaperOut},
+		"cover": {func(s *sim.Printer) { s.Cover = true }, CoverOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSimulator()
-			s.listen(t, "127.0.0.1:0")
+			s := sim.New()
+			s.Listen(t, "127.0.0.1:0")
 			c.set(s)
-			r := start(t, Options{Address: s.address, Idle: 20 * time.Millisecond})
+			r := start(t, Options{Address: s.Address, Idle: 20 * time.Millisecond})
 			j := job("a")
 			j.Within = 100 * time.Millisecond
 			r.print(j)
@@ -188,11 +224,11 @@ func TestNoPaperBefore(t *testing.T) {
 				t.Errorf("%+v", o)
 			}
 			r.wantCondition(c.want)
-			s.change(func(s *simulator) { s.paper, s.cover = -1, false })
+			s.Change(func(s *sim.Printer) { s.Paper, s.Cover = -1, false })
 			r.wantCondition(Ready)
 			r.print(job("b"))
 			r.want("b", Printed)
-			if got := s.printed(t); len(got) != 1 || got[0] != "b" {
+			if got := printed(t, s); len(got) != 1 || got[0] != "b" {
 				t.Errorf("on paper: %v", got)
 			}
 		})
@@ -200,28 +236,28 @@ func TestNoPaperBefore(t *testing.T) {
 }
 
 func TestPaperEndsWithin(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	s.paper = 300
-	r := start(t, Options{Address: s.address})
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	s.Paper = 300
+	r := start(t, Options{Address: s.Address})
 	r.print(job("a"))
 	r.wantCondition(PaperOut)
 	if o, _ := r.Outcome("a"); o.State != Printing {
 		t.Errorf("it is %s", o.State)
 	}
-	s.change(func(s *simulator) { s.paper = 5000 })
+	s.Change(func(s *sim.Printer) { s.Paper = 5000 })
 	r.want("a", Printed)
-	if got := s.onPaper(); !bytes.Equal(got, paperOf("a").ESCPOS(profile(t))) {
+	if got := s.OnPaper(); !bytes.Equal(got, paperOf("a").ESCPOS(profile(t))) {
 		t.Errorf("on paper: %q", got)
 	}
 }
 
 func TestNobodyBringsPaper(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	s.paper = 300
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	s.Paper = 300
 	o := quick
-	o.Address = s.address
+	o.Address = s.Address
 	r := start(t, o)
 	r.print(job("a"))
 	if o := r.want("a", Unknown); !o.OnPaper() || !strings.Contains(o.Why, string(PaperOut)) {
@@ -235,35 +271,35 @@ func TestNobodyBringsPaper(t *testing.T) {
 // The link breaks in the middle, or the answer is lost after the last byte: nobody
 // knows, so nothing is printed again by itself.
 func TestLinkBreaks(t *testing.T) {
-	for name, set := range map[string]func(*simulator){
-		"in the middle":        func(s *simulator) { s.dropAt = 250 },
-		"at the first byte":    func(s *simulator) { s.dropAt = 1 },
-		"with the answer":      func(s *simulator) { s.noAnswer = true },
-		"and stays up, mutely": func(s *simulator) { s.dropAt = 0; s.clone = true },
+	for name, set := range map[string]func(*sim.Printer){
+		"in the middle":        func(s *sim.Printer) { s.DropAt = 250 },
+		"at the first byte":    func(s *sim.Printer) { s.DropAt = 1 },
+		"with the answer":      func(s *sim.Printer) { s.NoAnswer = true },
+		"and stays up, mutely": func(s *sim.Printer) { s.DropAt = 0; s.Clone = true },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSimulator()
-			s.listen(t, "127.0.0.1:0")
+			s := sim.New()
+			s.Listen(t, "127.0.0.1:0")
 			set(s)
-			if s.clone { // it hangs once it has the job
+			if s.Clone { // it hangs once it has the job
 				go func() {
-					for len(s.onPaper()) == 0 {
+					for len(s.OnPaper()) == 0 {
 						time.Sleep(time.Millisecond)
 					}
-					s.change(func(s *simulator) { s.hang = true })
+					s.Change(func(s *sim.Printer) { s.Hang = true })
 				}()
 			}
 			o := quick
-			o.Address, o.Settle = s.address, time.Minute
+			o.Address, o.Settle = s.Address, time.Minute
 			r := start(t, o)
 			r.print(job("a"))
 			if o := r.want("a", Unknown); !o.OnPaper() || o.Why == "" {
 				t.Errorf("%+v", o)
 			}
-			s.change(func(s *simulator) { s.hang, s.clone, s.done = false, false, nil })
+			s.Change(func(s *sim.Printer) { s.Hang, s.Clone, s.Done = false, false, nil })
 			r.print(job("b"))
 			r.want("b", Printed)
-			if got := s.printed(t); len(got) != 1 || got[0] != "b" {
+			if got := printed(t, s); len(got) != 1 || got[0] != "b" {
 				t.Errorf("on paper: %v", got)
 			}
 		})
@@ -272,11 +308,11 @@ func TestLinkBreaks(t *testing.T) {
 
 // A printer that takes a link and says nothing gets nothing.
 func TestHangs(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	s.hang = true
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	s.Hang = true
 	o := quick
-	o.Address = s.address
+	o.Address = s.Address
 	r := start(t, o)
 	j := job("a")
 	j.Within = time.Second
@@ -285,23 +321,23 @@ func TestHangs(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	r.wantCondition(Unreachable)
-	if got := s.onPaper(); len(got) != 0 {
+	if got := s.OnPaper(); len(got) != 0 {
 		t.Errorf("on paper: %q", got)
 	}
 }
 
 func TestCloneWithoutConfirmation(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	s.clone = true
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	s.Clone = true
 	o := quick
-	o.Address, o.Patience = s.address, time.Minute
+	o.Address, o.Patience = s.Address, time.Minute
 	r := start(t, o)
 	r.print(job("a"))
 	r.want("a", Sent)
 	r.print(job("b"))
 	r.want("b", Sent)
-	if got := s.printed(t); len(got) != 2 {
+	if got := printed(t, s); len(got) != 2 {
 		t.Errorf("on paper: %v", got)
 	}
 }
@@ -324,21 +360,21 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 	}
 	eventually(t, "an open circuit", func() bool { return errors.Is(r.Print(job("b")), ErrDown) })
 	r.wantCondition(Unreachable)
-	back := newSimulator()
-	back.listen(t, dead)
+	back := sim.New()
+	back.Listen(t, dead)
 	eventually(t, "a closed circuit", func() bool { return r.Print(job("c")) == nil })
 	r.want("c", Printed)
-	if got := back.printed(t); len(got) != 1 || got[0] != "c" {
+	if got := printed(t, back); len(got) != 1 || got[0] != "c" {
 		t.Errorf("on paper: %v", got)
 	}
 }
 
 // Print does not wait for a printer that is busy, and the queue has an end.
 func TestQueueIsBounded(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	s.paper = 300
-	r := start(t, Options{Address: s.address})
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	s.Paper = 300
+	r := start(t, Options{Address: s.Address})
 	r.print(job("first"))
 	r.wantCondition(PaperOut)
 	for i := range mostWaiting {
@@ -353,24 +389,24 @@ func TestQueueIsBounded(t *testing.T) {
 	if n := r.Status().Waiting; n != mostWaiting {
 		t.Errorf("%d are waiting", n)
 	}
-	s.change(func(s *simulator) { s.paper = -1 })
+	s.Change(func(s *sim.Printer) { s.Paper = -1 })
 	r.want(fmt.Sprint(mostWaiting-1), Printed)
-	if got := s.printed(t); len(got) != mostWaiting+1 {
+	if got := printed(t, s); len(got) != mostWaiting+1 {
 		t.Errorf("on paper: %v", got)
 	}
 }
 
 // Nothing comes late: not a receipt after its time, not a drawer after five seconds.
 func TestLate(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	o := Options{Address: s.address, Profile: profile(t), Idle: time.Hour}
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	o := Options{Address: s.Address, Profile: profile(t), Idle: time.Hour}
 	p := New(o)
 	before := func(name string, ago, within time.Duration) {
 		j := job(name)
 		j.Within = within
 		p.keep(Outcome{Name: name, State: Waiting})
-		p.queue <- entry{j, time.Now().Add(-ago)}
+		p.waiting = append(p.waiting, &entry{Job: j, at: time.Now().Add(-ago)})
 	}
 	before("old", time.Hour, time.Minute)
 	before("held up", 2*lateDrawer, time.Hour)
@@ -385,25 +421,119 @@ func TestLate(t *testing.T) {
 	r.want("old", NotPrinted)
 	cancel()
 	<-ended
-	if got := s.printed(t); len(got) != 1 || got[0] != "held up" {
+	if got := printed(t, s); len(got) != 1 || got[0] != "held up" {
 		t.Errorf("on paper: %v", got)
 	}
-	items, err := paper.Read(s.onPaper())
-	if err != nil {
-		t.Fatal(err)
+	if drawerOnPaper(t, s) {
+		t.Error("the drawer opened late")
 	}
-	for _, i := range items {
-		if i.Kind == paper.Drawer {
-			t.Error("the drawer opened late")
-		}
+}
+
+// Without paper the drawer opens for the change, once, and the receipt comes without
+// opening it again. One that is late stays shut.
+func TestDrawerWithoutPaper(t *testing.T) {
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	s.Paper = 0
+	r := start(t, Options{Address: s.Address})
+	r.print(job("sale"))
+	eventually(t, "a pulse", func() (open bool) {
+		s.Change(func(s *sim.Printer) { open = s.Pulses == 1 })
+		return open
+	})
+	r.wantCondition(PaperOut)
+	s.Change(func(s *sim.Printer) { s.Paper = -1 })
+	r.want("sale", Printed)
+	s.Change(func(s *sim.Printer) { s.Cover = true })
+	r.print(Job{Name: "drawer"})
+	r.want("drawer", Sent)
+	if drawerOnPaper(t, s) {
+		t.Error("the drawer opened again with the paper")
+	}
+	if got := printed(t, s); len(got) != 1 || s.Pulses != 2 {
+		t.Errorf("on paper: %v, %d pulses", got, s.Pulses)
+	}
+	r.stop()
+	p := New(Options{Address: s.Address, Profile: profile(t), Idle: time.Hour})
+	p.keep(Outcome{Name: "late", State: Waiting})
+	p.waiting = append(p.waiting, &entry{Job: Job{Name: "late", Drawer: true, Within: 2*lateDrawer + time.Second}, at: time.Now().Add(-2 * lateDrawer)})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.Run(ctx)
+	}()
+	(&rig{p, t, nil}).want("late", NotPrinted)
+	cancel()
+	<-ended
+	if s.Pulses != 2 {
+		t.Error("the drawer opened late")
+	}
+}
+
+// While a receipt waits for paper, or paper ran out in it, the drawers of the sales behind
+// it open, each once; a receipt that opens none opens none.
+func TestDrawersBehind(t *testing.T) {
+	for name, lines := range map[string]int{"before": 0, "in the middle": 5} {
+		t.Run(name, func(t *testing.T) {
+			s := sim.New()
+			s.Listen(t, "127.0.0.1:0")
+			s.Paper = lines
+			r := start(t, Options{Address: s.Address})
+			pulses := func() (n int) {
+				s.Change(func(s *sim.Printer) { n = s.Pulses })
+				return n
+			}
+			card := job("card")
+			card.Drawer = false
+			card.Make = func() (*receipt.Document, error) {
+				d := paperOf("card")
+				d.Blocks = d.Blocks[1:]
+				return d, nil
+			}
+			r.print(card)
+			r.wantCondition(PaperOut)
+			for i := range 3 {
+				if n := pulses(); n != i {
+					t.Fatalf("%d pulses for %d sales in cash", n, i)
+				}
+				j := Job{Name: fmt.Sprint("sale", i)} // the second one has no paper
+				if i != 1 {
+					j = job(j.Name)
+				}
+				r.print(j)
+				eventually(t, "the drawer of "+j.Name, func() bool { return pulses() > i })
+			}
+			// One that only opens the drawer takes no paper's place.
+			for i := range 2 * mostWaiting {
+				j := Job{Name: fmt.Sprint("drawer", i)}
+				r.print(j)
+				r.want(j.Name, Sent)
+			}
+			time.Sleep(time.Second) // two more looks at the paper
+			if n := pulses(); n != 3+2*mostWaiting {
+				t.Errorf("%d pulses for %d sales in cash", n, 3+2*mostWaiting)
+			}
+			s.Change(func(s *sim.Printer) { s.Paper = -1 })
+			r.want("card", Printed)
+			r.want("sale0", Printed)
+			r.want("sale1", Sent)
+			r.want("sale2", Printed)
+			if n := pulses(); n != 3+2*mostWaiting {
+				t.Errorf("%d pulses in the end", n)
+			}
+			if drawerOnPaper(t, s) {
+				t.Error("the drawer opened again with the paper")
+			}
+		})
 	}
 }
 
 func TestStop(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	s.paper = 300
-	r := start(t, Options{Address: s.address})
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	s.Paper = 300
+	r := start(t, Options{Address: s.Address})
 	r.print(job("begun"))
 	r.print(job("waiting"))
 	r.wantCondition(PaperOut)
@@ -420,9 +550,9 @@ func TestStop(t *testing.T) {
 }
 
 func TestDocumentThatCannotBeMade(t *testing.T) {
-	s := newSimulator()
-	s.listen(t, "127.0.0.1:0")
-	r := start(t, Options{Address: s.address})
+	s := sim.New()
+	s.Listen(t, "127.0.0.1:0")
+	r := start(t, Options{Address: s.Address})
 	r.print(Job{Name: "a", Make: func() (*receipt.Document, error) { return nil, errors.New("no such sale") }})
 	if o := r.want("a", NotPrinted); o.Why != "no such sale" {
 		t.Errorf("%+v", o)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"posd/pos/receipt"
@@ -32,14 +33,21 @@ func (p *Printer) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		select {
-		case e := <-p.queue:
-			p.print(ctx, &e)
-		case <-timer.C:
-			p.probe(ctx)
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			p.end()
 			return
+		}
+		if e := p.take(); e != nil {
+			p.print(ctx, e)
+		} else {
+			select {
+			case <-p.wake:
+				continue
+			case <-timer.C:
+				p.probe(ctx)
+			case <-ctx.Done():
+				continue
+			}
 		}
 		wait := p.o.Idle
 		if p.breaker.open() {
@@ -56,13 +64,8 @@ func (p *Printer) end() {
 	p.mu.Lock()
 	p.refuse = true
 	p.mu.Unlock()
-	for {
-		select {
-		case e := <-p.queue:
-			p.set(&e, NotPrinted, stopped)
-		default:
-			return
-		}
+	for e := p.take(); e != nil; e = p.take() {
+		p.set(e, NotPrinted, stopped)
 	}
 }
 
@@ -81,7 +84,7 @@ func (p *Printer) bad(err error) {
 func (p *Printer) circuit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refuse = p.breaker.open()
+	p.refuse, p.next = p.breaker.open(), p.breaker.next
 }
 
 // probe asks an idle printer how it is. One that answers nothing is only opened.
@@ -118,21 +121,28 @@ func (p *Printer) print(ctx context.Context, e *entry) {
 		return
 	}
 	p.set(e, Printing, "")
-	stream, err := p.stream(e)
-	if err != nil {
-		p.set(e, NotPrinted, err.Error())
+	d := &receipt.Document{Blocks: []receipt.Block{{Kind: receipt.Drawer}}}
+	if e.Make != nil {
+		var err error
+		if d, err = e.Make(); err != nil {
+			p.set(e, NotPrinted, err.Error())
+			return
+		}
+	}
+	l, why := p.ready(ctx, by, e)
+	switch {
+	case l == nil && e.done():
+		p.set(e, Sent, "")
 		return
-	}
-	l, why := p.ready(ctx, by)
-	if l == nil && ctx.Err() != nil {
-		why = stopped
-	}
-	if l == nil {
+	case l == nil && ctx.Err() != nil:
+		p.set(e, NotPrinted, stopped)
+		return
+	case l == nil:
 		p.set(e, NotPrinted, why)
 		return
 	}
 	defer l.close()
-	state, err := p.send(l, stream)
+	state, err := p.send(l, e, p.stream(e, d))
 	switch {
 	case ctx.Err() != nil && err != nil:
 		p.set(e, state, stopped)
@@ -150,41 +160,74 @@ func (p *Printer) print(ctx context.Context, e *entry) {
 // errNotDone means that the printer answers, but does not finish.
 var errNotDone = errors.New("the printer did not finish")
 
-// stream is the job's document as bytes.
-func (p *Printer) stream(e *entry) ([]byte, error) {
-	d, err := e.Make()
-	if err != nil {
-		return nil, err
-	}
-	if time.Since(e.at) > lateDrawer {
+// shut says that the job is still to open the drawer, and somebody stands at it.
+func (e *entry) shut() bool { return e.Drawer && !e.opened && time.Since(e.at) <= lateDrawer }
+
+// done says that the job was to open the drawer, and has.
+func (e *entry) done() bool { return e.Make == nil && e.opened }
+
+// stream is the job's document as bytes, without a drawer that is open or that nobody
+// stands at any more.
+func (p *Printer) stream(e *entry, d *receipt.Document) []byte {
+	if e.Drawer && !e.shut() {
 		kept := *d
-		kept.Blocks = make([]receipt.Block, 0, len(d.Blocks))
-		for _, b := range d.Blocks {
-			if b.Kind != receipt.Drawer {
-				kept.Blocks = append(kept.Blocks, b)
-			}
-		}
+		kept.Blocks = slices.DeleteFunc(slices.Clone(d.Blocks), func(b receipt.Block) bool { return b.Kind == receipt.Drawer })
 		d = &kept
 	}
-	return d.ESCPOS(p.o.Profile), nil
+	e.opened = true
+	return d.ESCPOS(p.o.Profile)
+}
+
+// open opens the drawer though the printer cannot print, for the job that holds it up and
+// for those behind: customers wait for their change, and paper may be far away.
+func (p *Printer) open(l *link, e *entry) error {
+	pulse := p.o.Profile.Pulse()
+	if pulse == nil {
+		return nil
+	}
+	p.mu.Lock()
+	drawers := append([]*entry{e}, p.waiting...)
+	p.mu.Unlock()
+	drawers = slices.DeleteFunc(drawers, func(e *entry) bool { return !e.shut() })
+	if len(drawers) == 0 {
+		return nil
+	}
+	n, err := l.write(pulse, p.o.Stall)
+	if n == 0 {
+		return err
+	}
+	for _, d := range drawers { // there is one drawer
+		d.opened = true
+		if d != e && d.done() { // it takes the place of no paper
+			p.mu.Lock()
+			p.waiting = slices.DeleteFunc(p.waiting, func(w *entry) bool { return w == d })
+			p.mu.Unlock()
+			p.set(d, Sent, "")
+		}
+	}
+	return err
 }
 
 // ready opens the printer and waits until it says that it can print: not beyond by.
-func (p *Printer) ready(ctx context.Context, by time.Time) (l *link, why string) {
+func (p *Printer) ready(ctx context.Context, by time.Time, e *entry) (l *link, why string) {
 	stop := ctx
 	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
 	for {
 		l, err := p.dial(ctx, stop)
 		if err == nil && p.o.Silent {
+			p.condition(Unasked, false, "") // it is there again, and tells no more than that
 			return l, ""
 		}
 		if err == nil {
 			var c Condition
-			if c, why, err = p.settle(ctx, l); err == nil && c == Ready {
+			if c, why, err = p.settle(ctx, l, e); err == nil && c == Ready {
 				return l, ""
 			}
 			l.close()
+			if err == nil && e.done() {
+				return nil, ""
+			}
 		}
 		if err != nil {
 			why = err.Error()
@@ -201,8 +244,8 @@ func (p *Printer) ready(ctx context.Context, by time.Time) (l *link, why string)
 	}
 }
 
-// settle asks until the printer is ready, or ctx ends.
-func (p *Printer) settle(ctx context.Context, l *link) (c Condition, why string, err error) {
+// settle asks until the printer is ready, or ctx ends, or there is nothing left to do.
+func (p *Printer) settle(ctx context.Context, l *link, e *entry) (c Condition, why string, err error) {
 	for {
 		var low bool
 		if c, low, err = l.status(); err != nil {
@@ -211,6 +254,9 @@ func (p *Printer) settle(ctx context.Context, l *link) (c Condition, why string,
 		p.condition(c, low, "")
 		if c == Ready {
 			return c, "", nil
+		}
+		if err := p.open(l, e); err != nil || e.done() {
+			return c, "", err
 		}
 		why = "the printer says " + string(c)
 		select {
@@ -222,7 +268,7 @@ func (p *Printer) settle(ctx context.Context, l *link) (c Condition, why string,
 }
 
 // send writes a job and waits for the printer to confirm it.
-func (p *Printer) send(l *link, stream []byte) (State, error) {
+func (p *Printer) send(l *link, e *entry, stream []byte) (State, error) {
 	if !p.o.Silent {
 		stream = append(append([]byte(noUnasked), stream...), confirm...)
 	}
@@ -235,12 +281,12 @@ func (p *Printer) send(l *link, stream []byte) (State, error) {
 	case p.o.Silent:
 		return Sent, nil
 	}
-	return p.confirmed(l)
+	return p.confirmed(l, e)
 }
 
 // confirmed waits for the answer to confirm. Until then the printer is asked how it
 // is: it may be out of paper, and go on when it has some.
-func (p *Printer) confirmed(l *link) (State, error) {
+func (p *Printer) confirmed(l *link, e *entry) (State, error) {
 	begun := time.Now()
 	ready := time.Time{} // since when
 	for {
@@ -262,6 +308,9 @@ func (p *Printer) confirmed(l *link) (State, error) {
 			switch {
 			case c != Ready:
 				ready = time.Time{}
+				if err := p.open(l, e); err != nil {
+					return Unknown, fmt.Errorf("the link broke before the printer confirmed: %w", err)
+				}
 			case ready.IsZero():
 				ready = now
 			}

@@ -14,6 +14,7 @@ type Profile struct {
 	columns int
 	page    *page // nil: UTF-8
 	qr      bool  // it draws QR codes itself
+	live    bool  // DLE DC4: it opens the drawer whatever it is doing
 	feedCut bool  // GS V 66: it knows how far the knife is from the head
 	dots    int   // across the paper
 }
@@ -30,7 +31,7 @@ func ProfileOf(kind string, columns int, set string) (Profile, error) {
 	p := Profile{columns: columns}
 	switch kind {
 	case "epson":
-		p.qr, p.feedCut = true, true
+		p.qr, p.feedCut, p.live = true, true, true
 	case "generic":
 	default:
 		return Profile{}, fmt.Errorf("%w %q: give epson or generic", ErrProfile, kind)
@@ -45,4 +46,15 @@ func ProfileOf(kind string, columns int, set string) (Profile, error) {
 		}
 	}
 	return p, nil
+}
+
+// Columns are the characters in a line.
+func (p Profile) Columns() int { return p.columns }
+
+// Pulse opens the drawer of a printer that is not ready to print, nil if it cannot.
+func (p Profile) Pulse() []byte {
+	if !p.live {
+		return nil
+	}
+	return []byte("\x10\x14\x01\x00\x01") // 100 ms, as in the stream
 }

@@ -155,16 +155,3 @@ func CashSlip(e *event.Cash, o Options) Document {
 	w.doc.Add(Cut, 0)
 	return w.doc
 }
-
-// CardSlip is what a payment terminal wants printed, line by line.
-func CardSlip(lines []string, o Options) Document {
-	w := newWriter(o.Shop, o.Currency)
-	w.doc.Title = w.say(wCard)
-	w.header()
-	w.rule()
-	for _, line := range lines {
-		w.text(0, line)
-	}
-	w.doc.Add(Cut, 0)
-	return w.doc
-}

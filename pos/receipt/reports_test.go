@@ -48,9 +48,6 @@ func reports() map[string]func() Document {
 			return CashSlip(&event.Cash{Type: event.TypeCashDeclared, Shift: 42, Operator: "7", Amount: 158300,
 				Counts: []event.Count{{Value: 10000, Pieces: 15}, {Value: 500, Pieces: 16}, {Value: 5, Pieces: 60}}}, o)
 		},
-		"card-slip": func() Document {
-			return CardSlip([]string{"  KUNDENBELEG", "Terminal-ID 6512", "", "Betrag EUR 12,50", "\x1b@Genehmigt"}, reportOptions(germanShop))
-		},
 	}
 }
 
@@ -82,7 +79,7 @@ func TestBlindReport(t *testing.T) {
 
 // A paper of a shop of which nothing is known is a paper.
 func TestNoShop(t *testing.T) {
-	for _, d := range []Document{Sale(sample.All(), Options{}), Z(shift(), Options{}), X(shift(), Options{}), CashSlip(&event.Cash{}, Options{}), CardSlip(nil, Options{})} {
+	for _, d := range []Document{Sale(sample.All(), Options{}), Z(shift(), Options{}), X(shift(), Options{}), CashSlip(&event.Cash{}, Options{})} {
 		if len(d.Text(42)) == 0 || d.Lang != "en" {
 			t.Errorf("%+v", d)
 		}

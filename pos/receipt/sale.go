@@ -24,6 +24,7 @@ type Options struct {
 	Head    [32]byte  // chain head of the event's record; zero: no QR code
 	Barcode bool      // the receipt's number as a bar code, for till scanners
 	Drawer  bool      // opens the drawer, before the paper comes
+	Preview bool      // to be looked at: says that it is no receipt, and has no code
 
 	// Of what is not a sale, which tells these itself.
 	Store, Terminal, Operator string
@@ -95,6 +96,9 @@ func (w *writer) marks(e *event.SaleCompleted, o Options) {
 	}
 	if o.Copy > 0 {
 		w.text(Bold|Double|Center, w.say(wCopy), strconv.Itoa(o.Copy))
+	}
+	if o.Preview {
+		w.text(Bold|Double|Center, w.say(wPreview))
 	}
 }
 
@@ -281,11 +285,11 @@ func (w *writer) footer(e *event.SaleCompleted, o Options) {
 			w.text(Center, line)
 		}
 	}
-	if o.Barcode {
+	if o.Barcode && !o.Preview {
 		w.doc.Code(Code128, e.Receipt)
 	}
 	// A training receipt has nothing that could be shown to an auditor.
-	if o.Head != ([32]byte{}) && !e.Training {
+	if o.Head != ([32]byte{}) && !e.Training && !o.Preview {
 		w.doc.Code(QR, Mark{Receipt: e.Receipt, Sale: e.Sale, Head: o.Head}.String())
 	}
 	w.doc.Add(Cut, 0)

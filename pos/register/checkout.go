@@ -29,14 +29,23 @@ type Checkout struct {
 	Discounts      []pos.Discount // off the whole; amounts are filled in
 	Customer, Note string
 	Age            int       // years that the operator has made sure of
+	Print          bool      // the printer will be given its receipt
+	Asked          uint64    // what Replay has said of the key
+	Buf            []byte    // Answer.Event is made in its room; may be nil
 	Settings       *Settings // that the lines were priced with; nil: those in force, whichever they are
+	Date           string    // the business date that they were priced for; empty: whichever it is
+
+	// Allow, where it is not nil, refuses a sale that the caller may not make. It may
+	// complete the event (who approved it). A repeated call is not asked again.
+	Allow func(e *event.SaleCompleted) error
 }
 
 // Answer names a sale that is durable.
 type Answer struct {
 	Seq      uint64
 	Sale     string
-	Replayed bool // the sale was made by an earlier call with this key
+	Replayed bool   // the sale was made by an earlier call with this key
+	Event    []byte // as it stands in the journal; nil if Replayed
 }
 
 type command struct {
@@ -49,7 +58,10 @@ type command struct {
 	set    *Settings // that the sale was prepared with, or that a note puts into force
 	note   Appender  // nil: a sale, or what decide says
 	decide Decision
+	allow  func(*Turn, Appender) error // with decide; may be nil
 	hash   [32]byte
+	asked  uint64       // the index has no such key up to this record
+	kept   []byte       // a copy of the sale's event, in the caller's room
 	held   atomic.Int32 // free, taken by the loop, or given up by its caller
 	done   chan result
 }
@@ -64,23 +76,25 @@ type result struct {
 	seq    uint64
 	replay bool
 	soon   bool   // the event need not be durable before it is answered
-	event  []byte // of a decision
+	event  []byte // as it stands in the journal
 	err    error
 }
 
 // Replay returns the answer to an earlier call with this key, and false if there
 // was none. It is for callers that would otherwise refuse a repeated request
-// because the world has changed since. Errors: ErrKeyReused, or as Checkout.
-func (r *Register) Replay(ctx context.Context, key string, hash [32]byte) (Answer, bool, error) {
+// because the world has changed since. What it has learned of a key that is new spares
+// Checkout.Asked a second look into the index. Errors: ErrKeyReused, or as Checkout.
+func (r *Register) Replay(ctx context.Context, key string, hash [32]byte) (a Answer, known bool, asked uint64, err error) {
 	if err := r.awaitIndex(ctx); err != nil {
-		return Answer{}, false, err
+		return Answer{}, false, 0, err
 	}
-	seq, ok, err := r.find(key, idOf(key))
+	asked = r.pending.after() // what comes later, memory knows
+	seq, ok, err := r.find(key, idOf(key), 0)
 	if !ok {
-		return Answer{}, false, err
+		return Answer{}, false, asked, err
 	}
-	a, err := r.replay(ctx, seq, key, hash)
-	return a, err == nil, err
+	a, err = r.replay(ctx, seq, key, hash)
+	return a, err == nil, 0, err
 }
 
 // Checkout makes the sale, or finds the one that its key has made, and returns
@@ -92,7 +106,7 @@ func (r *Register) Checkout(ctx context.Context, c Checkout) (Answer, error) {
 		return Answer{}, err
 	}
 	res, err := r.attempt(ctx, &c)
-	for c.Settings == nil && errors.Is(err, ErrSettings) {
+	for c.Settings == nil && c.Date == "" && errors.Is(err, ErrSettings) {
 		res, err = r.attempt(ctx, &c)
 	}
 	if err != nil {
@@ -104,7 +118,7 @@ func (r *Register) Checkout(ctx context.Context, c Checkout) (Answer, error) {
 	if err := r.j.Wait(ctx, res.seq); err != nil {
 		return Answer{}, fmt.Errorf("sale is not known to be durable: %w", err)
 	}
-	return Answer{Seq: res.seq, Sale: event.SaleID(r.j.ID(), res.seq)}, nil
+	return Answer{Seq: res.seq, Sale: event.SaleID(r.j.ID(), res.seq), Event: res.event}, nil
 }
 
 // attempt has the loop make the sale with one set of settings.
@@ -162,7 +176,8 @@ func (r *Register) submit(cmd *command) (result, error) {
 
 func (r *Register) recycle(cmd *command, res result) result {
 	cmd.ctx, cmd.ping, cmd.h, cmd.e = nil, false, event.Header{}, event.SaleCompleted{}
-	cmd.set, cmd.note, cmd.decide = nil, nil, nil
+	cmd.kept, cmd.asked = nil, 0
+	cmd.set, cmd.note, cmd.decide, cmd.allow = nil, nil, nil, nil
 	cmd.held.Store(free)
 	r.pool.Put(cmd)
 	return res
@@ -178,7 +193,7 @@ func (r *Register) prepare(cmd *command, c *Checkout) error {
 	if err != nil {
 		return refusal(err, "/lines")
 	}
-	settled, err := pos.CheckTenders(t.Total, c.Tenders, set.Coin)
+	settled, err := pos.TakeTenders(t.Total, c.Tenders, set.Coin)
 	if err != nil {
 		return refusal(err, "/tenders")
 	}
@@ -186,12 +201,17 @@ func (r *Register) prepare(cmd *command, c *Checkout) error {
 	if operator == "" {
 		operator = r.o.Operator
 	}
-	cmd.set = set
+	cmd.set, cmd.kept, cmd.asked = set, c.Buf, c.Asked
 	cmd.e = event.SaleCompleted{
-		Operator: operator,
-		Prices:   c.Prices, Rounding: set.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
+		Operator: operator, BusinessDate: c.Date,
+		Prices: c.Prices, Rounding: set.Rounding, Lines: c.Lines, Taxes: t.Taxes, Total: t.Total,
 		Tenders: c.Tenders, Discounts: c.Discounts, Customer: c.Customer, Note: c.Note, Age: c.Age,
-		Change: settled.Change, CashRounding: settled.Rounding,
+		Change: settled.Change, CashRounding: settled.Rounding, Print: c.Print,
+	}
+	if c.Allow != nil {
+		if err := c.Allow(&cmd.e); err != nil {
+			return err
+		}
 	}
 	cmd.h = event.Header{Key: c.Key, Front: c.Front, Trace: c.Trace}
 	if c.Key != "" {
@@ -231,7 +251,7 @@ func (r *Register) handle(c *command) result {
 		if _, ok := r.state.FindKey(c.id); ok {
 			return result{err: ErrKeyReused}
 		}
-		seq, ok, err := r.find(c.h.Key, c.id)
+		seq, ok, err := r.find(c.h.Key, c.id, c.asked)
 		if err != nil {
 			return result{err: err}
 		}
@@ -249,12 +269,16 @@ func (r *Register) handle(c *command) result {
 	if err := r.roll(now, trust, c.e.Operator, journal.Soon); err != nil {
 		return result{err: err}
 	}
+	if c.e.BusinessDate != "" && c.e.BusinessDate != r.state.Date { // a day has begun since
+		return result{err: ErrSettings}
+	}
 	return r.sell(c, now, trust)
 }
 
 // find looks for the sale of a key, first in memory, then in the index. As long
 // as neither can tell, a repeated request could be taken for a new one: ErrIndex.
-func (r *Register) find(key string, id keyID) (seq uint64, ok bool, err error) {
+// The index need not be asked if it was, up to a record from which on memory knows all.
+func (r *Register) find(key string, id keyID, asked uint64) (seq uint64, ok bool, err error) {
 	if r.bugDropKey || key == "" {
 		return 0, false, nil
 	}
@@ -262,7 +286,10 @@ func (r *Register) find(key string, id keyID) (seq uint64, ok bool, err error) {
 	if seq, ok = r.pending.find(id); ok {
 		return seq, true, nil
 	}
-	seq, _, ok, err = r.v.ByKey(key, upTo)
+	if asked != 0 && asked >= upTo {
+		return 0, false, nil
+	}
+	seq, ok, err = r.v.ByKey(key, upTo)
 	if err != nil {
 		return 0, false, fmt.Errorf("%w: %w", ErrIndex, err)
 	}
@@ -291,7 +318,7 @@ func (r *Register) roll(now time.Time, trust event.Clock, operator string, class
 	date := r.businessDate(now, trust)
 	h := event.Header{Time: now, Clock: trust}
 	s := &r.state
-	if s.Shift.Open && s.Shift.Implicit && date != s.Date {
+	if s.Shift.Open && s.Shift.Implicit && date != s.Date && !planted("shift-goes-on") {
 		e := s.Closing()
 		seq, err := r.append(class, e, h, 1024+160*len(e.Totals.Taxes))
 		if err != nil {
@@ -300,6 +327,12 @@ func (r *Register) roll(now time.Time, trust event.Clock, operator string, class
 		r.apply(&h, seq, e)
 		r.sign()
 	}
+	return r.begin(date, h, operator, class)
+}
+
+// begin opens a shift, unless one is.
+func (r *Register) begin(date string, h event.Header, operator string, class journal.Class) error {
+	s := &r.state
 	if s.Shift.Open {
 		return nil
 	}
@@ -323,13 +356,19 @@ func (r *Register) sign() {
 func (r *Register) sell(c *command, now time.Time, trust event.Clock) result {
 	c.h.Time, c.h.Clock = now, trust
 	r.number(&c.e)
-	seq, err := r.append(journal.Durable, &c.e, c.h, c.size)
+	// The answer is made of what was journaled, not of what the journal gives back: that
+	// would check the group of all sales that became durable together, for each of them.
+	own := r.record.kept
+	r.record.e, r.record.h, r.record.keep, r.record.kept = &c.e, c.h, true, c.kept
+	seq, err := r.j.Append(event.RecordType, journal.Durable, c.size, &r.record)
+	kept := r.record.kept
+	r.record.e, r.record.keep, r.record.kept = nil, false, own
 	if err != nil {
 		return result{err: refusal(err, "")}
 	}
 	r.apply(&c.h, seq, &c.e)
 	r.keep(&c.h, c.id, seq)
-	return result{seq: seq}
+	return result{seq: seq, event: kept}
 }
 
 // number gives a sale what the shift and the receipts' sequence say.
@@ -344,6 +383,9 @@ func (r *Register) number(e *event.SaleCompleted) {
 		return
 	}
 	e.Number = s.Receipt + 1
+	if planted("receipt-gap") && e.Number%20 == 0 {
+		e.Number++
+	}
 	r.receipt = r.appendReceipt(r.receipt[:0], e.Number)
 	e.Receipt = string(r.receipt)
 	e.Perpetual += e.Total

@@ -3,6 +3,7 @@ package register
 import (
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,25 @@ func uptime() time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
+
+// lately gives an answer that is at most so old: each sale wants to know, and what
+// disciplines a clock, or stops to, takes minutes.
+func lately(ask func() bool, old time.Duration) func() bool {
+	var mu sync.Mutex
+	var is bool
+	var at time.Time
+	return func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); at.IsZero() || now.Sub(at) >= old { // by the monotonic clock
+			is, at = ask(), now
+		}
+		return is
+	}
+}
+
+// Disciplined returns what tells whether something disciplines the wall clock.
+func Disciplined() func() bool { return lately(synced, time.Second) }
 
 // synced asks the kernel whether something disciplines its clock. A sandbox may
 // refuse the question (systemd's ProtectClock=); then systemd-timesyncd's stamp
@@ -83,11 +103,13 @@ func (r *Register) trust(now time.Time) event.Clock {
 	return event.ClockUnsynced
 }
 
-// businessDate is the date that a sale made now belongs to. It comes from the
-// wall clock if that is plausible, and never goes back.
+// businessDate is the date that a sale made now belongs to. It comes from the wall clock
+// if that is plausible, and does not go back, but from a day that was never: a clock that
+// had been set far ahead, and is disciplined now.
 func (r *Register) businessDate(now time.Time, trust event.Clock) string {
-	if trust == event.ClockBehind && r.state.Date != "" {
-		return r.state.Date
+	was := r.state.Date
+	if trust == event.ClockBehind && was != "" {
+		return was
 	}
 	local := now.In(r.o.TimeZone)
 	hour, minute, second := local.Clock()
@@ -95,8 +117,21 @@ func (r *Register) businessDate(now time.Time, trust event.Clock) string {
 	if since < r.Settings().DayStart {
 		local = time.Date(local.Year(), local.Month(), local.Day()-1, 12, 0, 0, 0, time.UTC)
 	}
-	if year := local.Year(); year < 0 || year > 9999 {
-		return max(r.state.Date, "1970-01-01")
+	if year := local.Year(); year < 0 || year > 9998 {
+		return max(was, "1970-01-01")
 	}
-	return max(r.state.Date, local.Format(time.DateOnly))
+	// A day of difference comes from another time zone, or another end of the day.
+	if trust == event.ClockSynced && local.AddDate(0, 0, 1).Format(time.DateOnly) < was {
+		was = ""
+	}
+	return max(was, local.Format(time.DateOnly))
+}
+
+// overdue says that the shift's date is neither today's nor yesterday's. A clock that cannot
+// be believed says nothing.
+func (r *Register) overdue(now time.Time, trust event.Clock) bool {
+	was := r.state.Date
+	today := r.businessDate(now, trust)
+	day, err := time.Parse(time.DateOnly, was)
+	return err == nil && (today > day.AddDate(0, 0, 1).Format(time.DateOnly) || today < was)
 }

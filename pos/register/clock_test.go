@@ -27,3 +27,44 @@ func TestTimesyncStamp(t *testing.T) {
 		}
 	}
 }
+
+func TestLately(t *testing.T) {
+	asked, is := 0, true
+	ask := func() bool { asked++; return is }
+	long, short := lately(ask, time.Hour), lately(ask, 0)
+	for range 3 {
+		if !long() {
+			t.Fatal("another answer")
+		}
+	}
+	if is = false; asked != 1 || !long() || short() {
+		t.Errorf("asked %d times", asked)
+	}
+	if short(); asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+// What was opened by a clock far ahead is not today's either, once that is known.
+func TestShiftOfTheFuture(t *testing.T) {
+	m := newTill(t)
+	right := m.now
+	m.now = right.AddDate(36, 0, 0)
+	m.start()
+	if _, err := m.r.Do(waiting(t), callOf("open"), func(t *Turn) (Appender, error) {
+		return Made(t.State.OpenShift("7", t.Date, t.Currency, 0))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if st := m.r.Status(); st.Overdue {
+		t.Errorf("%+v", st)
+	}
+	m.now = right
+	if st := m.r.Status(); st.Overdue {
+		t.Errorf("a clock that is behind was believed: %+v", st)
+	}
+	m.sync = true
+	if st := m.r.Status(); !st.Overdue || st.BusinessDate < "2062" {
+		t.Errorf("%+v", st)
+	}
+}

@@ -21,6 +21,10 @@ const (
 	// has fallen behind what memory knows: after a kill at most what it had not
 	// committed, a few hundred; after its loss two to three days.
 	mostScanned = mostPending / 2
+	// So many keys that the index knows too stay here, at least and at most: as long as
+	// memory reaches back as far as it did, nobody has to ask the index again.
+	leastKnown = 256
+	mostKnown  = 2 * leastKnown
 )
 
 // keyID stands for an idempotency key: the first half of its SHA-256.
@@ -62,7 +66,7 @@ func (p *pending) after() uint64 {
 	return max(p.from, 1) - 1
 }
 
-// add takes in a key, and forgets those up to applied, which the index answers.
+// add takes in a key, and forgets older ones up to applied, which the index answers.
 // It returns false if a key had to be forgotten that the index does not know: its
 // repetition, mostPending sales later, would be taken for a new sale. The shop is
 // not stopped for that.
@@ -70,7 +74,7 @@ func (p *pending) add(k usedKey, applied uint64) (kept bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kept = true
-	for p.head < len(p.queue) {
+	for many := len(p.queue)-p.head >= mostKnown; many; many = len(p.queue)-p.head > leastKnown {
 		old := p.queue[p.head]
 		if old.seq > applied {
 			if len(p.queue)-p.head < mostPending {

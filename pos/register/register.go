@@ -54,8 +54,11 @@ type Register struct {
 
 	mu    sync.Mutex // guards state against Status; only the loop changes it
 	state till.State
+	given uint64 // record of the last receipt given out since the start; guarded by mu
 
-	record  record // reused by the loop
+	scans   [mostWindows]scan // the last ones, each of another basket
+	scanAt  int               // the oldest of them
+	record  record            // reused by the loop
 	receipt []byte
 
 	turns    atomic.Uint64 // of the loop
@@ -112,7 +115,7 @@ func (o *Options) fill() {
 		o.Uptime = uptime
 	}
 	if o.Synced == nil {
-		o.Synced = synced
+		o.Synced = Disciplined()
 	}
 }
 
@@ -183,8 +186,10 @@ func foldRecord(s *till.State, rec chain.Record, log *slog.Logger, used func(use
 	return err
 }
 
-// stepOf says that the event is a basket's step, whose keys live with the basket.
-func stepOf(kind string) bool { return slices.Contains(event.BasketTypes[:], kind) }
+// stepOf says that the event is a step of a basket that lives on, and the key with it.
+func stepOf(kind string) bool {
+	return kind != event.TypeBasketVoided && slices.Contains(event.BasketTypes[:], kind)
+}
 
 // copiedKey: a call that a former journal answered is not answered with a second
 // sale. What the copy did to the state is in the opening state.
@@ -217,6 +222,7 @@ type Status struct {
 	Open, Implicit  bool
 	Operator        string
 	BusinessDate    string
+	Overdue         bool // somebody opened the shift, and its date is neither today's nor yesterday's
 	Totals          event.ShiftTotals
 	Clock           event.Clock
 	Now             time.Time
@@ -240,6 +246,7 @@ func (r *Register) Status() Status {
 	if st.Past = now; now.Before(buildFloor) { // a clock that was reset: the journal has seen later times
 		st.Past = time.UnixMilli(max(buildFloor.UnixMilli(), s.Wall))
 	}
+	st.Overdue = s.Shift.Open && !s.Shift.Implicit && r.overdue(now, st.Clock)
 	st.Totals.Taxes = append([]pos.TaxTotal(nil), s.Shift.Totals.Taxes...)
 	return st
 }

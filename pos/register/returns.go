@@ -3,6 +3,7 @@ package register
 import (
 	"context"
 	"errors"
+	"math"
 
 	"posd/pos"
 	"posd/pos/till"
@@ -25,11 +26,11 @@ func (r *Register) AddReturn(ctx context.Context, c Call, o till.Step, g Goods) 
 		}
 		out, err := r.Do(ctx, c, func(t *Turn) (Appender, error) {
 			if !sold.Current(t) {
-				return nil, ErrStale
+				return nil, errStale
 			}
 			return Made(t.State.AddReturn(o, t.Rules, &sold.Sale, g.Line, g.Qty, sold.Back[g.Line]))
 		})
-		if !errors.Is(err, ErrStale) {
+		if !errors.Is(err, errStale) {
 			return out, err
 		}
 	}
@@ -37,44 +38,76 @@ func (r *Register) AddReturn(ctx context.Context, c Call, o till.Step, g Goods) 
 
 // Complete makes a basket a sale. What it gives back must still be to be given back.
 func (r *Register) Complete(ctx context.Context, c Call, o till.Step) (Outcome, error) {
+	return r.returning(ctx, c, o.Basket, false, func(t *Turn) (Appender, error) {
+		return Made(t.State.Complete(o, t.Rules))
+	})
+}
+
+// Pay is Do for a tender of a basket: no money is moved for goods that cannot come back
+// any more, or that another basket gives back too. Errors: ErrNoSale, or as Do.
+func (r *Register) Pay(ctx context.Context, c Call, basket string, d Decision) (Outcome, error) {
+	return r.returning(ctx, c, basket, true, d)
+}
+
+func (r *Register) returning(ctx context.Context, c Call, basket string, paying bool, d Decision) (Outcome, error) {
 	for {
-		var names []string
-		r.Look(func(s *till.State) {
-			if b := s.Find(o.Basket); b != nil {
-				names = b.Returns()
-			}
-		})
-		sold := make(map[string]*Sold, len(names))
-		for _, id := range names {
-			s, err := r.Sold(ctx, id, "")
-			if err != nil {
-				return r.repeated(ctx, c, err)
-			}
-			sold[id] = &s
+		left, until, err := r.left(ctx, basket)
+		if err != nil {
+			return r.repeated(ctx, c, err)
 		}
-		out, err := r.Do(ctx, c, func(t *Turn) (Appender, error) { return complete(t, o, sold) })
-		if !errors.Is(err, ErrStale) {
+		out, err := r.Do(ctx, c, func(t *Turn) (Appender, error) {
+			e, err := d(t)
+			if err == nil {
+				err = stillReturnable(t, basket, left, until, paying)
+			}
+			if err != nil {
+				return nil, err
+			}
+			return e, nil
+		})
+		if !errors.Is(err, errStale) {
 			return out, err
 		}
 	}
 }
 
-func complete(t *Turn, o till.Step, sold map[string]*Sold) (Appender, error) {
-	e, err := t.State.Complete(o, t.Rules)
-	if err != nil {
-		return nil, err
-	}
-	b := t.State.Find(o.Basket)
-	for _, id := range b.Returns() {
-		s := sold[id]
-		if s == nil || !s.Current(t) {
-			return nil, ErrStale
+// left is what can still come back of the lines that a basket gives something back of,
+// as of record until. One sale is held at a time: there may be as many as lines.
+func (r *Register) left(ctx context.Context, basket string) (left map[till.Of]till.Back, until uint64, err error) {
+	lines := map[string][]int{}
+	r.Look(func(s *till.State) {
+		if b := s.Find(basket); b != nil {
+			for i := range b.Lines {
+				if of := b.Lines[i].Return; of != nil && of.Sale != "" {
+					lines[of.Sale] = append(lines[of.Sale], of.Line)
+				}
+			}
 		}
-		if err := b.StillReturnable(&s.Sale, s.Back); err != nil {
-			return nil, err
+	})
+	left, until = make(map[till.Of]till.Back, len(lines)), math.MaxUint64
+	for id, of := range lines {
+		sold, err := r.Sold(ctx, id, "")
+		if err != nil {
+			return nil, 0, err
+		}
+		until = min(until, sold.Until)
+		for _, n := range of {
+			left[till.Of{Sale: id, Line: n}] = till.Left(&sold.Sale, n, sold.Back[n])
 		}
 	}
-	return e, nil
+	return left, until, nil
+}
+
+func stillReturnable(t *Turn, basket string, left map[till.Of]till.Back, until uint64, paying bool) error {
+	b := t.State.Find(basket)
+	if b == nil {
+		return nil
+	}
+	known, err := t.State.StillReturnable(b, left, paying)
+	if !known || len(left) > 0 && !current(t, until) {
+		return errStale
+	}
+	return err
 }
 
 // VoidSale takes back a whole sale of this till. Errors: ErrNoSale, or as Do.
@@ -86,11 +119,15 @@ func (r *Register) VoidSale(ctx context.Context, c Call, o till.Step, sale strin
 		}
 		out, err := r.Do(ctx, c, func(t *Turn) (Appender, error) {
 			if !sold.Current(t) {
-				return nil, ErrStale
+				return nil, errStale
 			}
-			return Made(till.VoidSale(&sold.Sale, sold.Back, tenders, t.Rules, o))
+			e, err := till.VoidSale(&sold.Sale, sold.Back, tenders, t.Rules, o)
+			if b := t.State.ReturnedIn(sold.Sale.Sale); err == nil && b != "" {
+				err = &till.RefusalError{Code: till.CodeState, Cause: till.CauseInBasket, Basket: b, Detail: "basket " + b + " gives goods of this sale back; complete or void it first"}
+			}
+			return Made(e, err)
 		})
-		if !errors.Is(err, ErrStale) {
+		if !errors.Is(err, errStale) {
 			return out, err
 		}
 	}

@@ -9,6 +9,9 @@ import (
 	"posd/pos"
 	"posd/pos/event"
 	"posd/pos/itemcode"
+	"posd/pos/operator"
+	"posd/pos/receipt"
+	"posd/pos/till"
 )
 
 // Settings are what head office may change while sales go on. A sale is made of one
@@ -18,16 +21,30 @@ type Settings struct {
 	Rounding pos.Rounding
 	DayStart time.Duration // after local midnight; before it, a sale belongs to the day before
 	Taxes    []pos.Tax
-	Coin     pos.Money       // the smallest one in cash, in minor units; 0 or 1: cash is not rounded
+	Coin     pos.Money // the smallest one in cash, in minor units; 0 or 1: cash is not rounded
+	Papers   Papers
+	Repeat   time.Duration   // a scan that comes again within it is a scanner's repeat; 0: none is
 	Codes    *itemcode.Rules // how codes of items are read; nil: without patterns
 	Config   string          // hash of the configuration that they come from
+
+	Operators   operator.Rules // for a till whose operators sign in
+	Offline     till.Limits    // of what a payment terminal may approve offline
+	CardTimeout time.Duration  // how long a customer may take at it
 }
 
-// Rate is the rate of a tax code.
-func (s *Settings) Rate(code string) (pos.Rate, bool) {
+// Papers say what the till's papers look like, and which are printed unasked.
+type Papers struct {
+	Shop    receipt.Shop
+	Barcode bool // the receipt's number as a bar code
+	Sales   bool // each sale's receipt is printed, unless its call says otherwise
+	Others  bool // so are Z reports and slips of cash
+}
+
+// Rate is the rate of a tax code on a business date.
+func (s *Settings) Rate(code, date string) (pos.Rate, bool) {
 	for i := range s.Taxes {
 		if s.Taxes[i].Code == code {
-			return s.Taxes[i].Rate, true
+			return s.Taxes[i].On(date), true
 		}
 	}
 	return 0, false
@@ -36,6 +53,24 @@ func (s *Settings) Rate(code string) (pos.Rate, bool) {
 // Settings are those in force. A caller that prices lines with them names them in
 // Checkout.Settings, and begins anew at ErrSettings.
 func (r *Register) Settings() *Settings { return r.set.Load() }
+
+// BusinessDate is the date of a sale made now, YYYY-MM-DD: whose prices and rates hold. A
+// caller that prices lines names it in Checkout.Date or asks Turn.Day, and begins anew at
+// ErrSettings if the day has ended meanwhile.
+func (r *Register) BusinessDate() string {
+	now := r.o.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.saleDate(now, r.trust(now))
+}
+
+// saleDate is the date of the shift that a sale made now belongs to.
+func (r *Register) saleDate(now time.Time, trust event.Clock) string {
+	if s := &r.state.Shift; s.Open && !s.Implicit {
+		return r.state.Date
+	}
+	return r.businessDate(now, trust)
+}
 
 // Note journals a technical event that did not come from the loop itself and returns
 // when it is durable. If s is not nil it comes into force in the same turn of the

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"posd/journal/chain"
 	"posd/pos"
@@ -22,7 +23,7 @@ func set(rate pos.Rate, rounding pos.Rounding, config string) *Settings {
 func priced(m *rig) error {
 	for {
 		s := m.r.Settings()
-		rate, _ := s.Rate("A")
+		rate, _ := s.Rate("A", "")
 		c := Checkout{Settings: s, Lines: []pos.Line{{Description: "x", Unit: "pc", Tax: "A", Rate: rate, Qty: 1000, Price: 100}},
 			Tenders: []pos.Tender{{Kind: pos.Cash, Amount: 1000}}}
 		if _, err := m.r.Checkout(context.Background(), c); !errors.Is(err, ErrSettings) {
@@ -127,7 +128,7 @@ func madeOfOneSet(m *rig) error {
 			if err != nil {
 				return err
 			}
-			if rate, _ := now.Rate("A"); e.Lines[0].Rate != rate || e.Rounding != now.Rounding {
+			if rate, _ := now.Rate("A", ""); e.Lines[0].Rate != rate || e.Rounding != now.Rounding {
 				return errors.New("sale " + e.Receipt + " was made of other settings than " + now.Config)
 			}
 		}
@@ -145,5 +146,29 @@ func TestNoteThatCannotBeWritten(t *testing.T) {
 	}
 	if err := m.r.Note(context.Background(), &event.CommandRefused{Reason: "x"}, nil); err != nil || m.r.Settings() != s {
 		t.Errorf("%v, %+v", err, m.r.Settings())
+	}
+}
+
+// What was priced for one day is not sold on the next: its rates and prices may be others.
+func TestDayEndsWhileASaleIsPriced(t *testing.T) {
+	m := newTill(t)
+	m.sync = true
+	m.start()
+	c := sale("k", 100)
+	c.Settings, c.Date = m.r.Settings(), m.r.BusinessDate()
+	m.pass(24 * time.Hour)
+	if _, err := m.r.Checkout(context.Background(), c); !errors.Is(err, ErrSettings) {
+		t.Errorf("priced for %s: %v", c.Date, err)
+	}
+	if c.Date = m.r.BusinessDate(); c.Date != "2026-11-22" {
+		t.Error(c.Date)
+	}
+	if _, err := m.r.Checkout(context.Background(), c); err != nil {
+		t.Error(err)
+	}
+	m.sync = false
+	m.pass(-48 * time.Hour) // what nobody disciplines does not take the date back
+	if d := m.r.BusinessDate(); d != "2026-11-22" {
+		t.Error(d)
 	}
 }

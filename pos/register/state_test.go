@@ -134,7 +134,47 @@ func TestPendingIsBounded(t *testing.T) {
 		t.Errorf("%d keys, room for %d", len(p.seqs), cap(p.queue))
 	}
 	p.add(usedKey{idOf("new"), 1 << 40}, 1<<30) // the index has caught up
-	if len(p.seqs) != 1 {
-		t.Errorf("%d keys", len(p.seqs))
+	if len(p.seqs) != leastKnown+1 || p.after() != 3*mostPending-leastKnown {
+		t.Errorf("%d keys behind %d", len(p.seqs), p.after())
+	}
+	// As long as there are few, none is forgotten, so that what the index was asked stays true.
+	for i := len(p.seqs); i < mostKnown; i++ {
+		p.add(usedKey{idOf(fmt.Sprint("more ", i)), 1<<40 + uint64(i)}, 1<<50)
+	}
+	if len(p.seqs) != mostKnown || p.after() != 3*mostPending-leastKnown {
+		t.Errorf("%d keys behind %d", len(p.seqs), p.after())
+	}
+}
+
+// TestKeyMadeMeanwhile: what Replay has said of a key holds for what lay in the journal
+// then, and for nothing later.
+func TestKeyMadeMeanwhile(t *testing.T) {
+	m := newTill(t)
+	m.start()
+	for i := range 3 {
+		m.sell(sale(fmt.Sprint("before ", i), 100))
+	}
+	c := sale("k", 500)
+	_, known, asked, err := m.r.Replay(waiting(t), c.Key, c.Hash)
+	if known || err != nil {
+		t.Fatal(known, err)
+	}
+	first := m.sell(sale("k", 500)) // another request with the key is faster
+	for i := range 3 * mostKnown {  // and memory forgets it
+		m.sell(sale(fmt.Sprint("after ", i), 100))
+	}
+	floor, _ := m.j.Floor()
+	if err := m.v.WaitApplied(waiting(t), floor); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * mostKnown {
+		m.sell(sale(fmt.Sprint("later ", i), 100))
+	}
+	if _, ok := m.r.pending.find(idOf("k")); ok {
+		t.Fatal("memory still knows the key: this shows nothing")
+	}
+	c.Asked = asked
+	if a, err := m.r.Checkout(waiting(t), c); err != nil || !a.Replayed || a.Seq != first.Seq {
+		t.Errorf("%+v, %v: sold twice", a, err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +21,11 @@ type Call struct {
 	Hash  [32]byte // SHA-256 of what was asked for
 	Front string   // who asks
 	Trace string   // W3C traceparent
+
+	// Allow, where it is not nil, refuses what the caller may not do. It is asked before
+	// the decision, with a nil event, and after it with what was decided, which it may
+	// complete (who approved it). A repeated call is not asked again.
+	Allow func(t *Turn, e Appender) error
 }
 
 // Turn is what a decision may look at: the state as it is now, which it must not
@@ -35,11 +39,80 @@ type Turn struct {
 	Date     string // the business date of a shift that is opened now
 	r        *Register
 	trust    event.Clock
+	scan     string        // see Scanned
+	came     time.Duration // of it
+	undo     func()        // what the decision has changed beside the state; nil: nothing
 }
+
+// Scanned says whether the code text has just added line n of a basket, and nothing has
+// happened to the basket since: then the scanner has sent it twice. It is to be asked
+// about each scan; what is decided then is remembered as what became of it.
+// came is what Uptime said when it came: a scan that had to wait is no later for that, and
+// may come before one that was decided earlier.
+func (t *Turn) Scanned(basket, text string, came time.Duration) (n int, again bool) {
+	t.scan, t.came = text, came
+	s, b := t.r.scanOf(basket), t.State.Find(basket)
+	if s == nil || b == nil {
+		return 0, false
+	}
+	return s.n, s.text == text && s.version == b.Version && (came-s.up).Abs() < t.Settings.Repeat
+}
+
+// mostWindows is how many baskets may be scanned into at the same time for a repeat to
+// be told in each.
+const mostWindows = 4
+
+// scan is the last one that has added a line to a basket. It belongs to the loop.
+type scan struct {
+	basket, text string
+	version      string // of the basket behind it
+	n            int
+	up           time.Duration
+}
+
+// Uptime is the clock that scans are measured by: nobody can set it.
+func (r *Register) Uptime() time.Duration { return r.o.Uptime() }
+
+// scanned remembers what became of a scan.
+func (r *Register) scanned(text string, came time.Duration, e Appender) {
+	b, ok := e.(*event.Basket)
+	switch {
+	case !ok || text == "":
+	case b.Type == event.TypeLineAdded:
+		s := r.scanOf(b.Basket)
+		if s == nil {
+			s = &r.scans[r.scanAt]
+			r.scanAt = (r.scanAt + 1) % mostWindows
+		}
+		*s = scan{b.Basket, text, b.Version, b.N, came}
+	case b.Type == event.TypeLineRepeated:
+		if s := r.scanOf(b.Basket); s != nil {
+			s.version = b.Version // the time goes on from the first one
+		}
+	}
+}
+
+func (r *Register) scanOf(basket string) *scan {
+	for i := range r.scans {
+		if s := &r.scans[i]; s.basket == basket && basket != "" {
+			return s
+		}
+	}
+	return nil
+}
+
+// Day is the business date of a sale that is made now.
+func (t *Turn) Day() string { return t.r.saleDate(t.Now, t.trust) }
 
 // Shift makes sure that a shift is open, as a sale does.
 func (t *Turn) Shift(operator string) error {
 	return t.r.roll(t.Now, t.trust, operator, journal.Soon)
+}
+
+// Begun makes sure that some shift is open, whichever day's. Cash that is moved or counted
+// is that of the shift which the X report shows: only a sale ends yesterday's.
+func (t *Turn) Begun(operator string) error {
+	return t.r.begin(t.Date, event.Header{Time: t.Now, Clock: t.trust}, operator, journal.Soon)
 }
 
 // Decision says what a call makes of the state: an event that is to be journaled, or
@@ -63,7 +136,7 @@ func (r *Register) Do(ctx context.Context, c Call, d Decision) (Outcome, error) 
 		return Outcome{}, err
 	}
 	cmd := r.pool.Get().(*command)
-	cmd.ctx, cmd.decide = ctx, d
+	cmd.ctx, cmd.decide, cmd.allow = ctx, d, c.Allow
 	cmd.h = event.Header{Key: c.Key, Front: c.Front, Trace: c.Trace}
 	if c.Key != "" {
 		cmd.id, cmd.hash = idOf(c.Key), c.Hash
@@ -125,21 +198,42 @@ func (r *Register) handleStep(c *command) result {
 			}
 			return result{seq: k.Seq, replay: true}
 		}
-		seq, ok, err := r.find(c.h.Key, c.id)
+		seq, ok, err := r.find(c.h.Key, c.id, 0)
 		if err != nil || ok {
 			return result{seq: seq, replay: ok, err: err}
 		}
 	}
 	now, trust := r.lookAtClock()
 	set := r.Settings()
-	e, err := c.decide(&Turn{
+	t := &Turn{
 		State: &r.state, Rules: r.rules(set), Settings: set, Currency: r.o.Currency,
 		Now: now, Date: r.businessDate(now, trust), r: r, trust: trust,
-	})
-	if err != nil {
-		return result{err: refusal(err, "")}
 	}
-	return r.take(c, e, now, trust)
+	var res result
+	if e, err := c.decided(t); err != nil {
+		res.err = refusal(err, "")
+	} else if res = r.take(c, e, now, trust); res.err == nil {
+		r.scanned(t.scan, t.came, e)
+	}
+	if res.err != nil && t.undo != nil {
+		t.undo()
+	}
+	return res
+}
+
+// decided is the decision, if the caller may have it.
+func (c *command) decided(t *Turn) (Appender, error) {
+	if c.allow == nil {
+		return c.decide(t)
+	}
+	if err := c.allow(t, nil); err != nil {
+		return nil, err
+	}
+	e, err := c.decide(t)
+	if err == nil {
+		err = c.allow(t, e)
+	}
+	return e, err
 }
 
 // take journals what was decided and folds it.
@@ -180,24 +274,27 @@ func (r *Register) take(c *command, e Appender, now time.Time, trust event.Clock
 	if b, ok := e.(*event.Basket); !ok || b.Type == event.TypeBasketVoided { // an open basket keeps its keys itself
 		r.keep(&c.h, c.id, seq)
 	}
-	if _, ok := e.(*event.ShiftClosed); ok {
+	switch e := e.(type) {
+	case *event.ShiftClosed:
 		r.sign()
+	case *event.Operator:
+		r.gave(e, seq)
 	}
 	return result{seq: seq, event: kept, soon: class == journal.Soon}
 }
 
 // ends says that the event is the end of a tender that was begun, or takes one back.
 func ends(kind string, b *till.Basket, tender string) bool {
-	if b == nil || !strings.HasPrefix(kind, "tender.") {
-		return false
-	}
-	return slices.ContainsFunc(b.Tenders, func(t event.OpenTender) bool { return t.ID == tender })
+	return b != nil && strings.HasPrefix(kind, "tender.") && b.Tender(tender) != nil
 }
 
 // movesMoney says that a step of a basket must be durable before anybody hears of it.
 func movesMoney(kind string) bool {
+	if planted("tender-soon") && kind == event.TypeTenderApproved {
+		return false
+	}
 	switch kind {
-	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed,
+	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed, event.TypeTenderReversing,
 		event.TypeBasketVoided, event.TypeBasketParked,
 		event.TypeBasketOpened: // its id must not come again after a cut
 		return true
@@ -223,7 +320,10 @@ func (r *Register) Rules() till.Rules { return r.rules(r.Settings()) }
 type Sold struct {
 	Sale  event.SaleCompleted
 	Back  map[int]till.Back // by line
-	Until uint64            // the last record that Back knows of
+	Until uint64            // the last record that Back and what follows know of
+
+	Given, Copies int // times that its receipt was given out by a call; of these, as a copy
+	Training      bool
 }
 
 // ErrNoSale: the journal does not hold the sale, or not any more.
@@ -231,10 +331,18 @@ var ErrNoSale = errors.New("no such sale in this terminal's journal")
 
 // Sold finds a sale by its id, or by its receipt. Errors: ErrNoSale, ErrIndex.
 func (r *Register) Sold(ctx context.Context, sale, receipt string) (s Sold, err error) {
+	if s, err = r.sold(ctx, sale, receipt); err == nil && s.Training {
+		err = ErrNoSale
+	}
+	return s, err
+}
+
+// sold finds sales in training too.
+func (r *Register) sold(ctx context.Context, sale, receipt string) (s Sold, err error) {
 	floor, _ := r.j.Floor()
 	ctx, cancel := context.WithTimeout(ctx, indexWait)
 	defer cancel()
-	r.Look(func(t *till.State) { floor = max(floor, t.Returned) })
+	r.Look(func(t *till.State) { floor = max(floor, t.Returned, r.given) })
 	if err := r.j.Wait(ctx, floor); err != nil {
 		return s, fmt.Errorf("%w: %v", ErrIndex, err)
 	}
@@ -261,10 +369,12 @@ func (r *Register) Sold(ctx context.Context, sale, receipt string) (s Sold, err 
 		if err != nil {
 			return err
 		}
-		if h.Type != event.TypeSaleCompleted {
-			return ErrNoSale // a sale in training, or a report
+		s.Training = h.Type == event.TypeTraining
+		if !s.Training && h.Type != event.TypeSaleCompleted {
+			return ErrNoSale // a report
 		}
 		s.Sale, err = event.ParseSale(data)
+		s.Sale.Training = s.Training
 		return err
 	})
 	switch {
@@ -276,6 +386,9 @@ func (r *Register) Sold(ctx context.Context, sale, receipt string) (s Sold, err 
 	if s.Back, err = r.v.Returned(s.Sale.Sale); err != nil {
 		return s, fmt.Errorf("%w: %w", ErrIndex, err)
 	}
+	if s.Given, s.Copies, err = r.v.Receipts(s.Sale.Sale); err != nil {
+		return s, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
 	if r.v.Applied() < s.Until {
 		return s, fmt.Errorf("%w: it is being built again", ErrIndex)
 	}
@@ -283,8 +396,10 @@ func (r *Register) Sold(ctx context.Context, sale, receipt string) (s Sold, err 
 }
 
 // Current says that nothing has come back of any sale since s was read. A decision that
-// depends on s asks this, and is made anew where it is not so (ErrStale).
-func (s *Sold) Current(t *Turn) bool { return t.State.Returned <= s.Until }
+// depends on s asks this, and is made anew where it is not so (errStale).
+func (s *Sold) Current(t *Turn) bool { return current(t, s.Until) }
 
-// ErrStale: something came back between reading and deciding. Nothing happened.
-var ErrStale = errors.New("something came back meanwhile")
+func current(t *Turn, until uint64) bool { return t.State.Returned <= until || planted("stale-return") }
+
+// errStale: something came back between reading and deciding. Nothing happened.
+var errStale = errors.New("something came back meanwhile")

@@ -1,10 +1,14 @@
 package register
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +79,14 @@ func (m *rig) pay(key, basket string, amount pos.Money) event.Basket {
 	return m.mustStep(key, func(t *Turn) (*event.Basket, error) {
 		return t.State.AddTender(till.Step{Basket: basket, Operator: "7"}, t.Rules, pos.Tender{Kind: pos.Cash, Amount: amount})
 	})
+}
+
+// payBack takes a tender as a front end's call does.
+func (m *rig) payBack(key, basket string, amount pos.Money) error {
+	_, err := m.r.Pay(waiting(m.t), callOf(key), basket, func(t *Turn) (Appender, error) {
+		return Made(t.State.AddTender(till.Step{Basket: basket, Operator: "7"}, t.Rules, pos.Tender{Kind: pos.Cash, Amount: amount}))
+	})
+	return err
 }
 
 func (m *rig) complete(key, basket string) (event.SaleCompleted, error) {
@@ -200,8 +212,21 @@ func TestReturnsNeverExceedSold(t *testing.T) {
 		t.Errorf("twice in one basket: %v", err)
 	}
 	three := m.openBasket("r3")
-	if err := back("d", three.Basket, 1000); err != nil { // still in two baskets only
+	if err := back("d", three.Basket, 1000); codeOf(err) != till.CodeReturn {
+		t.Errorf("what two open baskets give back already: %v", err)
+	}
+	if _, err := m.r.VoidSale(waiting(t), callOf("v0"), till.Step{Operator: "7"}, sale.Sale, nil); codeOf(err) != till.CodeState {
+		t.Errorf("voided while baskets give it back: %v", err)
+	}
+	l, err := till.ReturnLine(&sale, 1, 1000, till.Back{}, "broken") // as a former release did
+	if err != nil {
 		t.Fatal(err)
+	}
+	m.add("d2", three.Basket, l)
+	for _, basket := range []string{one.Basket, three.Basket} {
+		if err := m.payBack("no-"+basket, basket, -100); codeOf(err) != till.CodeReturn {
+			t.Errorf("money is given for goods that stand in two baskets: %v", err)
+		}
 	}
 	m.stop()
 	m.start()
@@ -212,7 +237,10 @@ func TestReturnsNeverExceedSold(t *testing.T) {
 	if sum != -299 {
 		t.Errorf("the parts make %d", sum)
 	}
-	m.pay("p3-pay", three.Basket, -100)
+	if err := m.payBack("p3-no", three.Basket, -100); codeOf(err) != till.CodeReturn {
+		t.Errorf("money is given for goods that have come back: %v", err)
+	}
+	m.pay("p3-pay", three.Basket, -100) // a former release's
 	if _, err := m.complete("p3", three.Basket); codeOf(err) != till.CodeReturn {
 		t.Errorf("in another basket: %v", err)
 	}
@@ -391,13 +419,204 @@ func (m *rig) randomStep(rng *rand.Rand, i int) {
 		case 7:
 			return t.State.AddTender(o, t.Rules, pos.Tender{Kind: pos.Cash, Amount: pos.Money(1 + rng.IntN(3000))})
 		case 8:
-			return t.State.BeginTender(o, t.Rules, pos.Tender{Kind: pos.Card, Amount: pos.Money(1 + rng.IntN(300))}, "pinpad")
+			return t.State.BeginTender(o, t.Rules, pos.Tender{Kind: pos.Card, Amount: pos.Money(1 + rng.IntN(300))}, till.Driver{Name: "pinpad", Memory: "m", Limits: till.Limits{Sale: 200, Terminal: 400, Day: 600}})
 		case 9, 10:
-			kinds := []string{event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed}
-			return t.State.EndTender(o, t.Rules, fmt.Sprint(n), kinds[rng.IntN(4)], &pos.Tender{Reference: "slip"})
+			kinds := []string{event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed, event.TypeTenderReversing}
+			return t.State.EndTender(o, t.Rules, fmt.Sprint(n), kinds[rng.IntN(5)], &pos.Tender{Reference: "slip", Card: &pos.CardData{Offline: rng.IntN(2) == 0}})
 		default:
 			return t.State.AddLine(o, t.Rules, article(pos.Money(rng.IntN(500)), pos.Qty(1+rng.IntN(3000))), 0)
 		}
 	})
 	m.now = m.now.Add(time.Second)
+}
+
+// A basket that was voided is not there any more, the answer to who voided it is.
+func TestVoidIsAnsweredAgain(t *testing.T) {
+	m := newTill(t)
+	m.start()
+	b := m.openBasket("open")
+	void := func() (event.Basket, error) {
+		return m.step("void", func(t *Turn) (*event.Basket, error) {
+			return t.State.Void(till.Step{Basket: b.Basket, Operator: "7"}, t.Rules)
+		})
+	}
+	if _, err := void(); err != nil {
+		t.Fatal(err)
+	}
+	m.stop()
+	if err := os.Remove(filepath.Join(m.dir, "view.db")); err != nil { // a kill takes what it had not committed
+		t.Fatal(err)
+	}
+	m.start()
+	if e, err := void(); err != nil || e.State != "void" {
+		t.Errorf("repeated after a restart: %+v, %v", e, err)
+	}
+}
+
+// The time within which a scan is a repeat is counted from the one that has added the line,
+// by the clock that nobody can set.
+func TestScannerRepeatsInTime(t *testing.T) {
+	m := newTill(t)
+	m.opt.Repeat = 200 * time.Millisecond
+	m.start()
+	o := till.Step{Basket: stepBasket(t, m), Operator: "7"}
+	scan := func(stall time.Duration) string {
+		t.Helper()
+		came := m.up
+		out, err := m.r.Do(context.Background(), Call{}, func(t *Turn) (Appender, error) {
+			m.up += stall // it had to wait for its turn
+			if n, again := t.Scanned(o.Basket, "4711", came); again {
+				return Made(t.State.Repeated(o, t.Rules, n))
+			}
+			return Made(t.State.AddLine(o, t.Rules, pos.Line{Description: "x", Unit: "pc", Tax: "A", Qty: 1000, Price: 100}, 0))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _, err := event.Parse(out.Event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.Type
+	}
+	for i, step := range []struct {
+		after time.Duration
+		want  string
+	}{{0, "line.added"}, {0, "line.repeated"}, {150 * time.Millisecond, "line.repeated"}, {50 * time.Millisecond, "line.added"}, {199 * time.Millisecond, "line.repeated"}, {time.Hour, "line.added"}} {
+		m.up += step.after
+		m.now = m.now.Add(-time.Minute) // whatever the wall clock does
+		if got := scan(0); got != step.want {
+			t.Errorf("scan %d: %s, want %s", i+1, got, step.want)
+		}
+	}
+	// Of two scans on two connections the second may be read first.
+	m.up += time.Hour
+	for i, step := range []struct {
+		before time.Duration
+		want   string
+	}{{0, "line.added"}, {200 * time.Millisecond, "line.added"}, {199 * time.Millisecond, "line.repeated"}} {
+		m.up -= step.before
+		if got := scan(0); got != step.want {
+			t.Errorf("scan %d of those read late: %s, want %s", i+1, got, step.want)
+		}
+	}
+	// What posd itself takes long over brings two scans no closer.
+	m.up += time.Hour
+	first := scan(150 * time.Millisecond)
+	m.up += 60 * time.Millisecond
+	if second := scan(0); first != "line.added" || second != "line.added" {
+		t.Errorf("210 ms apart, the first one waits: %s, %s", first, second)
+	}
+}
+
+// A basket may give something back of as many large sales as it has lines: they are not
+// all in memory before money is moved for it. The control reads them as a call did before.
+func TestReturnsHoldOneSaleAtATime(t *testing.T) {
+	m := newTill(t)
+	m.start()
+	const sales, lines = 40, 80
+	big := sale("", 5)
+	for range lines - 1 {
+		big.Lines = append(big.Lines, big.Lines[0])
+	}
+	big.Tenders[0].Amount = lines * 5
+	basket := m.openBasket("open").Basket
+	var ids []string
+	for i := range sales {
+		big.Key, big.Hash = fmt.Sprint("sale ", i), [32]byte{byte(i)}
+		ids = append(ids, m.sell(big).Sale)
+		if _, err := m.r.AddReturn(waiting(t), callOf(fmt.Sprint("back ", i)), till.Step{Basket: basket, Reason: "r"}, Goods{Sale: ids[i], Line: 1 + i, Qty: 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := func() uint64 {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what a pool kept over the first
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	measure := func(call func(d Decision) error) (more uint64) {
+		t.Helper()
+		before := held()
+		none := errors.New("it was only measured")
+		err := call(func(*Turn) (Appender, error) { more = held(); return nil, none })
+		if !errors.Is(err, none) {
+			t.Fatal(err)
+		}
+		return max(more, before) - before
+	}
+	const bound = 128 << 10
+	if more := measure(func(d Decision) error {
+		_, err := m.r.Pay(waiting(t), callOf("pay"), basket, d)
+		return err
+	}); more > bound {
+		t.Errorf("a tender holds %d bytes for %d sales of %d lines", more, sales, lines)
+	}
+	if more := measure(func(d Decision) error {
+		all := map[string]*Sold{}
+		for _, id := range ids {
+			sold, err := m.r.Sold(waiting(t), id, "")
+			if err != nil {
+				return err
+			}
+			all[id] = &sold
+		}
+		_, err := m.r.Do(waiting(t), callOf("control"), d)
+		runtime.KeepAlive(all)
+		return err
+	}); more < 4*bound {
+		t.Errorf("all sales at once hold only %d bytes: the measure sees nothing", more)
+	}
+	if err := m.payBack("money", basket, -sales*5); err != nil {
+		t.Error(err)
+	}
+	if e, err := m.complete("done", basket); err != nil || e.Total != -sales*5 {
+		t.Errorf("%d, %v", e.Total, err)
+	}
+}
+
+func stepBasket(t *testing.T, m *rig) string {
+	t.Helper()
+	out, err := m.r.Do(context.Background(), Call{}, func(t *Turn) (Appender, error) {
+		return Made(t.State.Open(till.Step{Operator: "7"}, t.Rules, "", pos.Inclusive, false, t.Now))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return event.SaleID(out.Journal, out.Seq)
+}
+
+// What was lost on its way to the paper stays so where giving it out comes to nothing.
+func TestReceiptStaysLost(t *testing.T) {
+	m := newTill(t)
+	m.start()
+	c := sale("print", 1190)
+	c.Print = true
+	a := m.sell(c)
+	marks := 1
+	give := func(allow func(*Turn, Appender) error) (string, error) {
+		t.Helper()
+		out, err := m.r.GiveReceipt(context.Background(), Call{Allow: allow}, till.Step{Operator: "7"}, a.Sale,
+			func(string) bool { marks--; return marks >= 0 }, func(string) { marks++ })
+		if err != nil {
+			return "", err
+		}
+		h, _, err := event.Parse(out.Event)
+		return h.Type, err
+	}
+	full := errors.New("the disk is full")
+	if _, err := give(func(_ *Turn, e Appender) error {
+		if e == nil {
+			return nil
+		}
+		return full
+	}); !errors.Is(err, full) || marks != 1 {
+		t.Fatalf("%v, %d marks", err, marks)
+	}
+	for _, want := range []string{event.TypeReceiptPrinted, event.TypeReceiptCopied} {
+		if got, err := give(nil); got != want || err != nil {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"posd/pos/config"
+	"posd/pos/operator"
 )
 
 // TokenFile and OwnToken are files in the data folder: the hashes of all tokens, and
@@ -128,7 +129,7 @@ func Secrets(c *config.Config, more ...string) (out [][]byte) {
 		return nil
 	}
 	paths := append([]string{filepath.Join(c.Data.Dir, OwnToken), filepath.Join(c.Data.Dir, TokenFile),
-		filepath.Join(c.Data.Dir, config.KeyFile), filepath.Join(c.Data.Dir, config.EnrolledCreds),
+		filepath.Join(c.Data.Dir, operator.File), filepath.Join(c.Data.Dir, operator.KeyFile), filepath.Join(c.Data.Dir, config.KeyFile), filepath.Join(c.Data.Dir, config.EnrolledCreds),
 		filepath.Join(c.Data.Dir, config.EnrollSeed), c.Hub.EnrollToken, c.Hub.TokenFile, c.Hub.Credentials, c.Hub.KeyFile}, more...)
 	for _, path := range paths {
 		if path == "" {

@@ -1,9 +1,11 @@
 package till
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"posd/pos"
@@ -30,11 +32,29 @@ type Rules struct {
 
 // Step is one call that changes a basket: who asks for it, and what they have seen.
 type Step struct {
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
 	Basket   string
 	Version  string // that the caller has seen; empty: whichever it is
-	Operator string
+	Operator string // empty: the basket's
 	Approved string
 	Reason   string
+	Print    bool // the printer will be given the receipt of the sale that this makes
+}
+
+// By is who does the step: who was named last goes on with the basket.
+func (o *Step) By(s *State) string {
+	if b := s.Find(o.Basket); b != nil {
+		return o.by(b)
+	}
+	return o.Operator
+}
+
+func (o *Step) by(b *Basket) string {
+	if o.Operator != "" {
+		return o.Operator
+	}
+	return b.Operator
 }
 
 // Open begins a basket. The journal gives it its name: Basket and Version of the event
@@ -55,12 +75,12 @@ func (s *State) Open(o Step, r Rules, name string, prices pos.PriceMode, trainin
 // edit is the frame of each step: it looks at the basket, lets change work on a copy,
 // takes the sums and says them in e. Nothing of the state changes.
 func (s *State) edit(o Step, r Rules, kind string, change func(b *Basket, e *event.Basket) error) (*event.Basket, error) {
-	b, err := s.seen(o)
+	b, err := s.Seen(o)
 	if err != nil {
 		return nil, err
 	}
 	c := b.clone()
-	e := &event.Basket{Type: kind, Basket: b.Basket, State: "open", Operator: o.Operator, Approved: o.Approved, Reason: o.Reason}
+	e := &event.Basket{Type: kind, Basket: b.Basket, State: "open", Operator: o.by(b), Approved: o.Approved, Reason: o.Reason}
 	if err := change(c, e); err != nil {
 		return nil, err
 	}
@@ -76,7 +96,7 @@ func (s *State) edit(o Step, r Rules, kind string, change func(b *Basket, e *eve
 	switch kind {
 	case event.TypeLineAdded, event.TypeLineChanged, event.TypeBasketChanged:
 	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeBasketParked:
-		most += most / 4 // what is there can be paid for, or put aside
+		most += most / 8 // what is there can be paid for, or put aside
 	default:
 		most = 0 // what ends something is never refused for room
 	}
@@ -89,13 +109,13 @@ func (s *State) edit(o Step, r Rules, kind string, change func(b *Basket, e *eve
 	return e, nil
 }
 
-// seen finds the basket, in the version that the caller has seen.
-func (s *State) seen(o Step) (*Basket, error) {
+// Seen finds the basket, in the version that the caller has seen.
+func (s *State) Seen(o Step) (*Basket, error) {
 	b := s.Find(o.Basket)
 	switch {
 	case b == nil:
 		return nil, refuse(CodeNoBasket, "there is no basket "+strconv.Quote(o.Basket)+" that is open or parked; it may be a sale by now, or void")
-	case o.Version != "" && o.Version != b.Version:
+	case o.Version != "" && o.Version != b.Version && !planted("version-ignored"):
 		return nil, refuse(CodeVersion, "the basket has changed since version "+o.Version+", it is "+b.Version+" now; read it again")
 	}
 	return b, nil
@@ -139,13 +159,16 @@ func (b *Basket) paid() (sum pos.Money) {
 }
 
 // bytes is what the basket takes in an opening state, with room for all the keys that
-// it may remember and for how its open tenders may end.
+// it may remember, for how its open tenders may end, and for the buyer's age.
 func (b *Basket) bytes() int {
 	if b.size == 0 {
-		b.size = len(b.AppendData(nil)) + mostKeys*keyBytes + basketBytes
+		var room [4 << 10]byte // for most of them, and not from the heap
+		c := b.OpenBasket
+		c.Age = 999 // it can be said, or what was paid for could not end
+		b.size = len(c.AppendData(room[:0])) + mostKeys*keyBytes + basketBytes
 		for i := range b.Tenders {
-			if t := &b.Tenders[i]; t.State == "pending" || t.State == "unknown" {
-				b.size += tenderBytes
+			if t := &b.Tenders[i]; t.Driver != "" && (t.State == "approved" || unsettled(t)) {
+				b.size += max(0, tenderBytes-len(t.AppendData(room[:0])))
 			}
 		}
 	}
@@ -154,8 +177,9 @@ func (b *Basket) bytes() int {
 
 const (
 	keyBytes    = 2*(16+8) + 30 // in JSON
-	basketBytes = 40 + 60       // of the frame, of id, version and operator that come later
-	tenderBytes = 600           // of a reference and of what a payment terminal says
+	basketBytes = 40 + 100      // of the frame, of id, version and operator that come later
+	tenderBytes = 1100          // whatever a payment terminal and who ends it by hand say
+	mostReason  = 200           // bytes of a tender's reason, which may be twice as many in JSON
 )
 
 // fits refuses what would make the opening state too large. c replaces b, or is new.
@@ -183,9 +207,11 @@ func (s *State) fits(b, c *Basket, most int) error {
 func (b *Basket) busy() error {
 	switch {
 	case b.Parked:
-		return refuse(CodeState, "the basket is parked; recall it first")
+		return because(CodeState, CauseParked, "the basket is parked; recall it first")
+	case b.unsettled() != nil:
+		return b.unsettled()
 	case b.counting():
-		return refuse(CodeState, "the basket is being paid for; reverse its tenders first")
+		return because(CodeState, CauseBeingPaid, "the basket is being paid for; reverse its tenders first")
 	}
 	return nil
 }
@@ -193,7 +219,7 @@ func (b *Basket) busy() error {
 // counting says that a tender counts, or may count.
 func (b *Basket) counting() bool {
 	return slices.ContainsFunc(b.Tenders, func(t event.OpenTender) bool {
-		return t.State == "approved" || t.State == "pending" || t.State == "unknown"
+		return t.State == "approved" || unsettled(&t)
 	})
 }
 
@@ -216,7 +242,9 @@ func (s *State) AddLine(o Step, r Rules, l pos.Line, minAge int) (*event.Basket,
 
 // put sets a line in a clone and tells it in e, with its amount.
 func (b *Basket) put(e *event.Basket, l event.OpenLine) error {
-	l.Approved = e.Approved
+	if e.Approved != "" { // or who approved its price before stays
+		l.Approved = e.Approved
+	}
 	one := []pos.Line{l.Line}
 	if _, err := pos.Compute(one, pos.ComputeOptions{Prices: b.Prices}); err != nil {
 		return Refusal(err, "")
@@ -242,22 +270,25 @@ func (s *State) ChangeLine(o Step, r Rules, n int, c Change) (*event.Basket, err
 		if err := b.busy(); err != nil {
 			return err
 		}
-		l := b.line(n)
+		l := b.Line(n)
 		if l == nil {
 			return noLine(n)
 		}
 		x := *l
 		if x.Return != nil && (c.Qty != nil || c.Price != nil || c.Discounts != nil) {
-			return refuse(CodeReturn, "what comes back is what was sold; void the line and add it again")
+			return because(CodeReturn, CauseLineReturn, "what comes back is what was sold; void the line and add it again")
 		}
-		if c.Qty != nil {
+		if c.Qty != nil && *c.Qty != x.Qty {
+			switch {
+			case x.Fixed: // or more goods would cost the same
+				return &RefusalError{Code: CodeLabel, Detail: "line " + strconv.Itoa(n) + " has an amount for the whole of it, of its label or by hand; add what is more as a line of its own, or void the line and add it again", Field: "/quantity"}
+			case *c.Qty == 0:
+				return &RefusalError{Code: CodeQuantity, Detail: "the quantity is 0; void the line instead", Field: "/quantity"}
+			}
 			x.Qty = *c.Qty
 		}
 		if c.Price != nil {
-			if x.List, x.Changed = listPrice(&x.Line), true; x.List == *c.Price {
-				x.List, x.Changed = 0, false
-			}
-			x.Price = *c.Price
+			reprice(&x.Line, *c.Price)
 		}
 		if c.Discounts != nil {
 			x.Discounts = slices.Clone(*c.Discounts)
@@ -270,6 +301,20 @@ func (s *State) ChangeLine(o Step, r Rules, n int, c Change) (*event.Basket, err
 	})
 }
 
+// reprice gives a line another price, per unit as in a checkout: also one that had an
+// amount for the whole of it, unless it says no quantity.
+func reprice(l *pos.Line, price pos.Money) {
+	list := listPrice(l)
+	if l.Fixed && l.Qty != 0 {
+		list = min(pos.Part(list, 1000, l.Qty), pos.MaxAmount)
+		l.Fixed = false
+	}
+	if l.List, l.Changed = list, true; list == price {
+		l.List, l.Changed = 0, false
+	}
+	l.Price = price
+}
+
 func listPrice(l *pos.Line) pos.Money {
 	if l.Changed {
 		return l.List
@@ -277,7 +322,8 @@ func listPrice(l *pos.Line) pos.Money {
 	return l.Price
 }
 
-func (b *Basket) line(n int) *event.OpenLine {
+// Line returns the one with that number, nil if there is none.
+func (b *Basket) Line(n int) *event.OpenLine {
 	for i := range b.Lines {
 		if b.Lines[i].N == n {
 			return &b.Lines[i]
@@ -296,12 +342,25 @@ func (s *State) VoidLine(o Step, r Rules, n int) (*event.Basket, error) {
 		if err := b.busy(); err != nil {
 			return err
 		}
-		l := b.line(n)
+		l := b.Line(n)
 		if l == nil {
 			return noLine(n)
 		}
 		e.N, e.Line, e.MinAge = n, l.Line, l.MinAge
 		b.Lines = slices.DeleteFunc(b.Lines, func(l event.OpenLine) bool { return l.N == n })
+		return nil
+	})
+}
+
+// Repeated says that a scan only repeats the one that has added line n. It is an event of
+// its own because whoever asks again with its key must hear the same.
+func (s *State) Repeated(o Step, r Rules, n int) (*event.Basket, error) {
+	return s.edit(o, r, event.TypeLineRepeated, func(b *Basket, e *event.Basket) error {
+		l := b.Line(n)
+		if l == nil {
+			return noLine(n)
+		}
+		e.N, e.Line, e.MinAge = n, l.Line, l.MinAge
 		return nil
 	})
 }
@@ -358,7 +417,7 @@ func (s *State) Park(o Step, r Rules, name string) (*event.Basket, error) {
 func (s *State) Recall(o Step, r Rules) (*event.Basket, error) {
 	return s.edit(o, r, event.TypeBasketRecalled, func(b *Basket, e *event.Basket) error {
 		if !b.Parked {
-			return refuse(CodeState, "the basket is not parked")
+			return because(CodeState, CauseNotParked, "the basket is not parked")
 		}
 		b.Parked = false
 		return nil
@@ -368,10 +427,13 @@ func (s *State) Recall(o Step, r Rules) (*event.Basket, error) {
 // Void ends the basket without a sale.
 func (s *State) Void(o Step, r Rules) (*event.Basket, error) {
 	e, err := s.edit(o, r, event.TypeBasketVoided, func(b *Basket, e *event.Basket) error {
-		if b.counting() {
-			return refuse(CodeState, "money was taken for the basket, or may have been; reverse its tenders first")
+		switch {
+		case !b.counting(), planted("void-with-money"):
+			return nil
+		case b.unsettled() != nil:
+			return b.unsettled()
 		}
-		return nil
+		return because(CodeState, CauseBeingPaid, "money was taken for the basket; reverse its tenders first")
 	})
 	if err == nil {
 		e.State = "void"
@@ -381,15 +443,15 @@ func (s *State) Void(o Step, r Rules) (*event.Basket, error) {
 
 // AddTender takes a payment that needs no payment terminal: it is approved at once.
 func (s *State) AddTender(o Step, r Rules, t pos.Tender) (*event.Basket, error) {
-	return s.tender(o, r, event.TypeTenderApproved, t, "")
+	return s.tender(o, r, event.TypeTenderApproved, t, Driver{})
 }
 
-// BeginTender says that driver is about to be asked for t.
-func (s *State) BeginTender(o Step, r Rules, t pos.Tender, driver string) (*event.Basket, error) {
-	return s.tender(o, r, event.TypeTenderPending, t, driver)
+// BeginTender says that d is about to be asked for t.
+func (s *State) BeginTender(o Step, r Rules, t pos.Tender, d Driver) (*event.Basket, error) {
+	return s.tender(o, r, event.TypeTenderPending, t, d)
 }
 
-func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string) (*event.Basket, error) {
+func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, d Driver) (*event.Basket, error) {
 	return s.edit(o, r, kind, func(b *Basket, e *event.Basket) error {
 		switch {
 		case b.Parked:
@@ -397,7 +459,7 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string
 		case len(b.Lines) == 0:
 			return refuse(CodeNoLines, "the basket has no line; add one before it is paid for")
 		case len(b.Tenders) >= MostTenders:
-			return refuse(CodeTender, fmt.Sprintf("a sale has at most %d tenders; void it and begin again", MostTenders))
+			return because(CodeTender, CauseTooMany, fmt.Sprintf("a sale has at most %d tenders; void it and begin again", MostTenders))
 		case b.unsettled() != nil:
 			return b.unsettled()
 		}
@@ -405,18 +467,47 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, driver string
 		if err != nil {
 			return err
 		}
-		due := sums.Total - b.paid()
-		if sums.Total > 0 && due <= 0 || sums.Total < 0 && due >= 0 {
-			return refuse(CodeTender, "nothing is due any more; complete the basket")
+		due, err := b.dueBy(t.Kind, sums.Total, r.Coin)
+		if err != nil {
+			return err
 		}
-		if err := t.Fits(due, r.Coin, kind == event.TypeTenderApproved); err != nil {
-			return Refusal(err, "/amount")
+		if err := t.Fits(sums.Total, due, r.Coin, kind == event.TypeTenderApproved); err != nil {
+			return Refusal(err, tenderField(&t, sums.Total, due, err))
 		}
 		t.ID = strconv.Itoa(len(b.Tenders) + 1)
-		e.Tender, e.Driver = t, driver
-		b.setTender(event.OpenTender{Tender: t, State: kind[len("tender."):], Driver: driver})
+		e.Tender, e.Driver, e.Memory, e.Offline = t, d.Name, d.Memory, s.offlineMost(b, t.Amount, d.Limits)
+		b.setTender(openTender(nil, e))
 		return nil
 	})
+}
+
+// dueBy is what is left to pay by a kind of tender: in cash, what coins can pay. It
+// refuses where the basket could be completed as it is.
+func (b *Basket) dueBy(kind pos.TenderKind, total, coin pos.Money) (pos.Money, error) {
+	have := b.approved()
+	if _, err := pos.CheckTenders(total, have, coin); err == nil {
+		return 0, because(CodeTender, CauseNothingDue, "nothing is due any more; complete the basket")
+	}
+	due, inCash := total, total
+	for i := range have {
+		if due -= have[i].Amount; have[i].Kind != pos.Cash {
+			inCash -= have[i].Amount
+		}
+	}
+	if kind == pos.Cash {
+		due += pos.RoundCash(inCash, coin)
+	}
+	return due, nil
+}
+
+// approved are the tenders that count.
+func (b *Basket) approved() (list []pos.Tender) {
+	for i := range b.Tenders {
+		if b.Tenders[i].State == "approved" {
+			list = append(list, b.Tenders[i].Tender)
+		}
+	}
+	return list
 }
 
 // fitsRecord returns the sums, and refuses to take money for what would not fit into
@@ -439,27 +530,34 @@ const mostSale = 110 << 10
 // unsettled refuses to go on while the outcome of a tender is not known.
 func (b *Basket) unsettled() error {
 	for i := range b.Tenders {
-		if t := &b.Tenders[i]; t.State == "pending" || t.State == "unknown" {
-			return refuse(CodeState, "tender "+t.ID+" is "+t.State+": ask the payment terminal what became of it first")
+		switch t := &b.Tenders[i]; {
+		case !unsettled(t):
+		case t.State == "reversing":
+			return isState(t, ": wait until the payment terminal has taken it back")
+		default:
+			return isState(t, ": wait until the payment terminal says what became of it, or reverse it")
 		}
 	}
 	return nil
 }
 
-// EndTender says what became of tender id: kind is one of approved, declined, unknown
-// and reversed. What was learned of a payment is taken from t.
+// isState refuses what a tender's state does not allow.
+func isState(t *event.OpenTender, so string) error {
+	return &RefusalError{Code: CodeState, Cause: "tender-" + t.State, Tender: t.ID, Detail: "tender " + t.ID + " is " + t.State + so}
+}
+
+// EndTender says what became of tender id: kind is one of approved, declined, unknown,
+// reversing and reversed. What was learned of a payment is taken from t.
 func (s *State) EndTender(o Step, r Rules, id, kind string, t *pos.Tender) (*event.Basket, error) {
 	return s.edit(o, r, kind, func(b *Basket, e *event.Basket) error {
-		i := slices.IndexFunc(b.Tenders, func(t event.OpenTender) bool { return t.ID == id })
-		if i < 0 {
-			return refuse(CodeNoTender, "the basket has no tender "+strconv.Quote(id))
+		old := b.Tender(id)
+		if old == nil {
+			return noTender(id)
 		}
-		old := &b.Tenders[i]
-		open := old.State == "pending" || old.State == "unknown"
-		if kind == event.TypeTenderReversed && old.State != "approved" || kind != event.TypeTenderReversed && !open {
-			return refuse(CodeState, "tender "+id+" is "+old.State)
+		if !follows(old, kind) {
+			return isState(old, "")
 		}
-		e.Tender, e.Driver = old.Tender, old.Driver
+		e.Tender, e.Driver, e.Memory, e.Offline = old.Tender, old.Driver, old.Memory, old.Offline
 		if t != nil && t.Reference != "" {
 			if err := pos.CheckReference(t.Reference); err != nil {
 				return Refusal(err, "/reference")
@@ -469,15 +567,57 @@ func (s *State) EndTender(o Step, r Rules, id, kind string, t *pos.Tender) (*eve
 		if t != nil && t.Card != nil {
 			e.Tender.Card = t.Card
 		}
-		old.Tender, old.State = e.Tender, kind[len("tender."):]
+		*old = openTender(old, e)
 		return nil
 	})
+}
+
+// openTender is the tender as it stands after an event. was is the one before, or nil.
+func openTender(was *event.OpenTender, e *event.Basket) event.OpenTender {
+	t := event.OpenTender{Tender: e.Tender, State: e.Type[len("tender."):], Driver: e.Driver, Memory: e.Memory, Offline: e.Offline, Reason: e.Reason}
+	if was != nil {
+		t.ForwardedBefore = was.ForwardedBefore
+		t.Kept = t.State == "approved" && was.State == "reversing"
+		if t.State == "reversed" {
+			t.Tender = was.Tender
+		}
+	}
+	bound(&t)
+	return t
+}
+
+// bound leaves out of a tender what only its event has to tell: all that its end may add
+// to an opening state must have found room when it began.
+func bound(t *event.OpenTender) {
+	if t.State == "reversed" {
+		t.Reason, t.ForwardedBefore = "", 0
+	}
+	if len(t.Reason) > mostReason {
+		t.Reason = strings.ToValidUTF8(t.Reason[:mostReason], "")
+	}
+}
+
+// tenderField is the value of a tender for which it was refused when so much was due.
+func tenderField(t *pos.Tender, total, due pos.Money, err error) string {
+	switch {
+	case !errors.Is(err, pos.ErrTender):
+	case !slices.Contains(pos.TenderKinds[:], t.Kind):
+		return "/kind"
+	case t.Amount == 0 || (t.Amount > 0) != (total >= 0) || (t.Amount > 0) != (due >= 0):
+	case t.Kind != pos.Cash || pos.CheckReference(t.Reference) != nil:
+		return "/reference" // amounts of what is not cash are right then
+	}
+	return "/amount"
+}
+
+func noTender(id string) error {
+	return refuse(CodeNoTender, "the basket has no tender "+strconv.Quote(id))
 }
 
 // Complete makes the sale of a basket that is paid for: without the names, numbers and
 // running totals that the journal and the shift give it.
 func (s *State) Complete(o Step, r Rules) (*event.SaleCompleted, error) {
-	b, err := s.seen(o)
+	b, err := s.Seen(o)
 	switch {
 	case err != nil:
 		return nil, err
@@ -498,14 +638,10 @@ func (s *State) Complete(o Step, r Rules) (*event.SaleCompleted, error) {
 		return nil, Refusal(err, "")
 	}
 	e := &event.SaleCompleted{
-		Operator: o.Operator, Approved: o.Approved, Prices: b.Prices, Rounding: r.Rounding, Lines: lines, Discounts: off, Taxes: t.Taxes, Total: t.Total,
-		Training: b.Training, Basket: b.Basket, Opened: b.Opened, Customer: b.Customer, Note: b.Note, Age: b.Age,
+		Operator: o.by(b), Approved: o.Approved, Prices: b.Prices, Rounding: r.Rounding, Lines: lines, Discounts: off, Taxes: t.Taxes, Total: t.Total,
+		Training: b.Training, Basket: b.Basket, Opened: b.Opened, Customer: b.Customer, Note: b.Note, Age: b.Age, Print: o.Print,
 	}
-	for i := range b.Tenders {
-		if b.Tenders[i].State == "approved" {
-			e.Tenders = append(e.Tenders, b.Tenders[i].Tender)
-		}
-	}
+	e.Tenders = b.approved()
 	settled, err := pos.CheckTenders(e.Total, e.Tenders, r.Coin)
 	if err != nil {
 		return nil, Refusal(err, "/tenders")

@@ -11,10 +11,11 @@
 //	Shift:   closed → open → closed (a Z report), one at a time
 //	Basket:  open ⇄ parked; open → void; open → sale.completed
 //	Tender:  pending → approved | declined | unknown; unknown → approved | declined;
-//	         approved → reversed
+//	         pending | unknown | approved → reversing → reversed | approved;
+//	         approved → reversed, where no payment terminal took it
 //
-// It guarantees: a basket with a tender that is pending or unknown ends in no way
-// until that is known; with an approved one it ends as a sale, or the tender is
+// It guarantees: a basket with a tender that is pending, unknown or reversing ends in no
+// way until that is known; with an approved one it ends as a sale, or the tender is
 // reversed first. Lines, discounts and the customer do not change while a tender
 // counts. Numbers of lines are never given twice. All baskets together stay small
 // enough for the opening state of a segment (Rules.MostOpen), so that a shift of work

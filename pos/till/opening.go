@@ -25,6 +25,12 @@ const stateVersion = 2
 //	 "training":0,"z":3,"refunds":0,"returned":0,"counted":false,"declared":0,
 //	 "baskets":[{"basket":{…},"keys":[["<key id>","<hash>",17],…]},…]}
 //
+// Behind the baskets follow those that there are of
+//
+//	"wrong":[["7",3],…]   wrong PINs since the last right one
+//	"offline":{"outstanding":0,"date":"","day":0,"memory":"","forwarded":0}
+//	"setback":17          record at which the business date went back last
+//
 // Version 1 ends behind the totals. Idempotency keys of what is not a basket's step
 // are not in it: they are answered with the journal's own bytes, so that they live as
 // long as their records, which are scanned for them.
@@ -57,7 +63,33 @@ func (s *State) Append(dst []byte) []byte {
 		}
 		dst = b.append(dst)
 	}
-	return append(dst, "]}"...)
+	dst = append(dst, ']')
+	for i := range s.Wrong {
+		open := `,[`
+		if i == 0 {
+			open = `,"wrong":[[`
+		}
+		dst = event.AppendString(append(dst, open...), s.Wrong[i].Operator)
+		dst = append(strconv.AppendInt(append(dst, ','), int64(s.Wrong[i].PINs), 10), ']')
+	}
+	if len(s.Wrong) > 0 {
+		dst = append(dst, ']')
+	}
+	if s.Offline != (Offline{}) {
+		dst = s.Offline.append(append(dst, `,"offline":`...))
+	}
+	if s.Setback != 0 {
+		dst = strconv.AppendUint(append(dst, `,"setback":`...), s.Setback, 10)
+	}
+	return append(dst, '}')
+}
+
+func (o *Offline) append(dst []byte) []byte {
+	dst = strconv.AppendInt(append(dst, `{"outstanding":`...), int64(o.Outstanding), 10)
+	dst = event.AppendString(append(dst, `,"date":`...), o.Date)
+	dst = strconv.AppendInt(append(dst, `,"day":`...), int64(o.Day), 10)
+	dst = event.AppendString(append(dst, `,"memory":`...), o.Memory)
+	return append(strconv.AppendInt(append(dst, `,"forwarded":`...), int64(o.Forwarded), 10), '}')
 }
 
 func (b *Basket) append(dst []byte) []byte {
@@ -74,7 +106,8 @@ func (b *Basket) append(dst []byte) []byte {
 	return append(dst, "]}"...)
 }
 
-// ParseState reads what State.Append writes, and nothing else.
+// ParseState reads what State.Append writes, past members that a later release has added
+// behind those of an object.
 func ParseState(b []byte) (State, error) {
 	p := stateReader{d: jsontext.NewDecoder(bytes.NewBuffer(b))}
 	s := p.state()
@@ -113,7 +146,7 @@ func (p *stateReader) state() (s State) {
 	p.delim('{')
 	s.Currency.Code = p.text("code")
 	s.Currency.Exponent = int(min(max(p.int("exponent"), -1), 99))
-	p.delim('}')
+	p.end()
 	s.Shift.Number = p.uint("shift")
 	s.Shift.Open = p.flag("open")
 	s.Shift.Implicit = p.flag("implicit")
@@ -129,9 +162,51 @@ func (p *stateReader) state() (s State) {
 		s.Shift.Declared = pos.Money(p.int("declared"))
 		p.name("baskets")
 		p.list(func() { s.Baskets = append(s.Baskets, p.basket()) })
+		for p.err == nil && p.d.PeekKind() == '"' {
+			p.more(&s)
+		}
 	}
 	p.delim('}')
 	return s
+}
+
+// more reads a member that need not be there.
+func (p *stateReader) more(s *State) {
+	switch p.token('"').String() {
+	case "wrong":
+		p.list(func() {
+			p.delim('[')
+			w := Wrong{Operator: p.token('"').String(), PINs: int(min(p.number(), 1<<31))}
+			p.delim(']')
+			s.Wrong = append(s.Wrong, w)
+		})
+	case "offline":
+		s.Offline = p.offline()
+	case "setback":
+		s.Setback = p.number()
+	default: // of a later release
+		p.fail(p.d.SkipValue())
+	}
+}
+
+// end reads the end of an object, past members that a later release has put there.
+func (p *stateReader) end() {
+	for p.err == nil && p.d.PeekKind() == '"' {
+		p.token('"')
+		p.fail(p.d.SkipValue())
+	}
+	p.delim('}')
+}
+
+func (p *stateReader) offline() (o Offline) {
+	p.delim('{')
+	o.Outstanding = pos.Money(p.int("outstanding"))
+	o.Date = p.text("date")
+	o.Day = pos.Money(p.int("day"))
+	o.Memory = p.text("memory")
+	o.Forwarded = pos.Money(p.int("forwarded"))
+	p.end()
+	return o
 }
 
 func (p *stateReader) basket() *Basket {
@@ -145,6 +220,12 @@ func (p *stateReader) basket() *Basket {
 	if err == nil {
 		b.OpenBasket, err = event.ParseOpenBasket(raw)
 	}
+	if planted("discounts-forgotten") {
+		b.Discounts = nil
+	}
+	for i := range b.Tenders {
+		bound(&b.Tenders[i]) // a former release did not
+	}
 	p.fail(err)
 	p.name("keys")
 	p.list(func() {
@@ -156,7 +237,7 @@ func (p *stateReader) basket() *Basket {
 		p.delim(']')
 		b.Keys = append(b.Keys, k)
 	})
-	p.delim('}')
+	p.end()
 	return &b
 }
 

@@ -17,6 +17,7 @@ func fullState() State {
 	back := pos.Line{Item: "1", Unit: "pc", Tax: "A", Rate: 190000, Qty: -1000, Fixed: true, Price: -100, Amount: -100, Return: &pos.Return{Sale: "x-1", Line: 2}}
 	return State{
 		Branch: 3, Receipt: 41, Training: 2, Z: 8, Perpetual: 123456789, Refunds: 200, Wall: 1795253400123, Currency: euro, Date: "2026-11-21", Returned: 77,
+		Offline: Offline{Outstanding: 500, Date: "2026-11-20", Day: 300, Memory: "b1946ac9", Forwarded: 12300},
 		Shift: Shift{Number: 9, Open: true, Implicit: true, Operator: `7 "seven" ü`, Counted: true, Declared: 4711,
 			Totals: event.ShiftTotals{Sales: 2, Gross: 300, Cash: 100, Card: 200, Perpetual: 123456789, Dropped: 5,
 				Taxes: []pos.TaxTotal{{Code: "A", Rate: 190000, Net: 252, Tax: 48, Gross: 300}}}},
@@ -25,10 +26,11 @@ func fullState() State {
 				Basket: "b-1", Version: "3-17", Parked: true, Name: "table", Operator: "8", Prices: pos.Exclusive, Training: true, Opened: time.UnixMilli(1795253400123).UTC(),
 				Customer: "C-1", Note: "n", Age: 18, Total: -100, Due: -50, Last: 4, Discounts: []pos.Discount{{Percent: 10000, Amount: 3, Reason: "r"}},
 				Lines:   []event.OpenLine{{N: 4, Line: back, MinAge: 16}},
-				Tenders: []event.OpenTender{{Tender: pos.Tender{ID: "1", Kind: pos.Card, Amount: -50, Reference: "s"}, State: "unknown", Driver: "d", Reason: "why"}},
+				Tenders: []event.OpenTender{{Tender: pos.Tender{ID: "1", Kind: pos.Card, Amount: -50, Reference: "s"}, State: "unknown", Driver: "d", Memory: "m", Offline: 7, OfflineDate: "2026-11-20", ForwardedBefore: 12000, Reason: "why"}},
 			},
 			Keys: []Key{{ID: [16]byte{1}, Hash: [8]byte{2}, Seq: 17}, {ID: [16]byte{3}, Seq: 18}},
 		}, {OpenBasket: event.OpenBasket{Basket: "b-2", Opened: time.UnixMilli(0).UTC()}}},
+		Wrong: []Wrong{{"7", 3}, {`"8"`, 12}},
 	}
 }
 
@@ -57,6 +59,14 @@ func TestOpeningOfVersion1(t *testing.T) {
 	}
 }
 
+// What a newer release adds behind the baskets is skipped: going back must be possible.
+func TestOpeningOfANewerRelease(t *testing.T) {
+	b := strings.Replace(string((&State{Branch: 1}).Append(nil)), `"baskets":[]}`, `"baskets":[],"later":{"x":[1]},"wrong":[["7",2]]}`, 1)
+	if s, err := ParseState([]byte(b)); err != nil || len(s.Wrong) != 1 || s.Branch != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestOpeningIsStrict(t *testing.T) {
 	s := State{Branch: 1}
 	good := string(s.Append(nil))
@@ -75,8 +85,13 @@ func TestOpeningIsStrict(t *testing.T) {
 		{`"open":false`, `"open":0`},
 		{`"date":""`, `"date":"21.11.2026"`},
 		{`"exponent":0`, `"exponent":9`},
-		{`"baskets":[]}`, `"baskets":[],"keys":[]}`},
+		{`"baskets":[]}`, `"baskets":[],"keys":[}`},
+		{`"baskets":[]}`, `"baskets":[],"keys":[],"keys":[]}`},
+		{`"baskets":[]}`, `"keys":[],"baskets":[]}`},
 		{`"baskets":[]}`, `"baskets":[]} {}`},
+		{`"baskets":[]}`, `"baskets":[],"wrong":[["7"]]}`},
+		{`"baskets":[]}`, `"baskets":[],"wrong":[["7",-1]]}`},
+		{`"baskets":[]}`, `"baskets":[],"wrong":[],"wrong":[]}`},
 		{`"baskets":[]}`, `"baskets":[]`},
 		{`"baskets":[]`, `"baskets":[{}]`},
 		{`"baskets":[]`, `"baskets":[`},
@@ -90,6 +105,26 @@ func TestOpeningIsStrict(t *testing.T) {
 		if _, err := ParseState([]byte(b)); err == nil {
 			t.Errorf("%s instead of %s was accepted", c.new, c.old)
 		}
+	}
+}
+
+// What a later release adds, this one passes over: it can be gone back to.
+func TestOpeningOfALaterRelease(t *testing.T) {
+	s := fullState()
+	now := string(s.Append(nil))
+	later := now
+	for _, at := range []string{`"exponent":2`, `"forwarded":12300`, `"perpetual":123456789,"dropped":5`, `"why"`, `"last":4`, `"min_age":16`,
+		`["03000000000000000000000000000000","0000000000000000",18]]`, `["\"8\"",12]]`} {
+		added := strings.Replace(later, at, at+`,"later":{"a":[1,"b"],"later":null},"latest":7`, 1)
+		if added == later {
+			t.Fatalf("%s does not occur in %s", at, now)
+		}
+		later = added
+	}
+	later = later[:len(later)-1] + `,"last":[["7"]]}`
+	got, err := ParseState([]byte(later))
+	if err != nil || !reflect.DeepEqual(got, s) {
+		t.Errorf("%+v, %v\n%s", got, err, later)
 	}
 }
 

@@ -29,13 +29,41 @@ const (
 	CodeDrawer     = "drawer-short"
 	CodeValue      = "value-invalid"
 	CodeAlreadyOut = "already-voided"
+	CodeQuantity   = "quantity-invalid"
+	CodeLabel      = "label-quantity"
+)
+
+// Causes tell refusals of one code apart where the caller has to do different things. They
+// are stable too. "tender-" with the state of a tender is one of CodeState.
+const (
+	CauseParked       = "parked"         // CodeState
+	CauseNotParked    = "not-parked"     // CodeState
+	CauseBeingPaid    = "being-paid"     // CodeState, CodeShift
+	CauseInBasket     = "in-basket"      // CodeState
+	CauseShiftOpen    = "shift-open"     // CodeShift
+	CauseShiftClosed  = "shift-closed"   // CodeShift
+	CauseSameOperator = "same-operator"  // CodeShift
+	CauseTakesBack    = "takes-back"     // CodeAlreadyOut, CodeReturn
+	CauseCameBack     = "came-back"      // CodeAlreadyOut, CodeReturn
+	CauseTooMuch      = "too-much"       // CodeReturn
+	CauseLineReturn   = "line-is-return" // CodeReturn
+	CauseOtherPrices  = "other-prices"   // CodeReturn
+	CauseNothingDue   = "nothing-due"    // CodeTender
+	CauseCoins        = "coins"          // CodeTender
+	CauseCardPaid     = "card-paid"      // CodeTender
+	CauseTooMany      = "too-many"       // CodeTender
 )
 
 // RefusalError says why something cannot be done as it stands. Nothing happened.
 type RefusalError struct {
+	_ [0]func() // not compared: see docs/maintain.md on the size
+
 	Code   string // one of the codes above
+	Cause  string // one of the causes above, or empty
 	Detail string // what is wrong, and what to do
 	Field  string // JSON pointer into the request, or empty
+	Basket string // that is in the way, where it is not the one asked for; or empty
+	Tender string // likewise, of the basket asked for
 	Err    error
 }
 
@@ -43,7 +71,11 @@ func (e *RefusalError) Error() string { return e.Detail }
 
 func (e *RefusalError) Unwrap() error { return e.Err }
 
-func refuse(code, detail string) error { return &RefusalError{Code: code, Detail: detail} }
+func refuse(code, detail string) error { return because(code, "", detail) }
+
+func because(code, cause, detail string) error {
+	return &RefusalError{Code: code, Cause: cause, Detail: detail}
+}
 
 var refusals = []struct {
 	is     error
@@ -57,13 +89,21 @@ var refusals = []struct {
 	{pos.ErrTender, CodeTender, ""},
 	{pos.ErrUnderpaid, CodeUnderpaid, "; add a tender for the rest"},
 	{pos.ErrOverpaid, CodeOverpaid, "; lower what is not cash to what is owed"},
+	{pos.ErrPaidOut, CodeOverpaid, "; lower the tender"},
 }
 
 // Refusal turns what the domain says into a RefusalError; other errors stay.
 func Refusal(err error, field string) error {
+	if was := (*RefusalError)(nil); errors.As(err, &was) {
+		return err // it is one already, with its remedy
+	}
 	for i := range refusals {
 		if row := &refusals[i]; errors.Is(err, row.is) {
-			return &RefusalError{Code: row.code, Detail: err.Error() + row.remedy, Field: field, Err: err}
+			bad := &RefusalError{Code: row.code, Detail: err.Error() + row.remedy, Field: field, Err: err}
+			if errors.Is(err, pos.ErrCoins) {
+				bad.Cause = CauseCoins
+			}
+			return bad
 		}
 	}
 	return err

@@ -29,15 +29,15 @@ func ReturnLine(sale *event.SaleCompleted, n int, qty pos.Qty, before Back, reas
 	left := l.Qty - before.Qty
 	switch {
 	case l.Return != nil:
-		return pos.Line{}, refuse(CodeReturn, fmt.Sprintf("line %d of %s is itself a return", n, sale.Receipt))
+		return pos.Line{}, because(CodeReturn, CauseTakesBack, fmt.Sprintf("line %d of %s is itself a return", n, sale.Receipt))
 	case qty < 0 || qty == 0 && l.Qty != 0:
 		return pos.Line{}, refuse(CodeReturn, "the quantity that comes back has to be above zero")
 	case qty > left:
-		return pos.Line{}, refuse(CodeReturn, fmt.Sprintf("of line %d of %s, %s were sold and %s have come back: at most %s can", n, sale.Receipt, l.Qty, before.Qty, left))
+		return pos.Line{}, because(CodeReturn, CauseTooMuch, fmt.Sprintf("of line %d of %s, %s were sold and %s have come back or stand in open and parked baskets: at most %s can", n, sale.Receipt, l.Qty, before.Qty, left))
 	}
 	amount := l.Amount - before.Amount // of all that is left
 	if qty < left {
-		amount = pos.Part(l.Amount, before.Qty+qty, l.Qty) - before.Amount
+		amount = max(0, pos.Part(l.Amount, before.Qty+qty, l.Qty)-before.Amount) // parts before it, voided since, may have moved a cent
 	}
 	return pos.Line{
 		Item: l.Item, Code: l.Code, Description: l.Description, Department: l.Department, Unit: l.Unit, Tax: l.Tax, Rate: l.Rate,
@@ -57,6 +57,21 @@ func (b *Basket) Returning(sale string) map[int]Back {
 	return sum
 }
 
+// returning is what the basket gives back of each line of a sale, and all others do: money
+// may be paid back for each of them before any is a sale.
+func (s *State) returning(b *Basket, sale string) map[int]Back {
+	sum := b.Returning(sale)
+	for _, other := range s.Baskets {
+		if other == b || other.Training || planted("return-twice") {
+			continue
+		}
+		for n, back := range other.Returning(sale) {
+			sum[n] = sum[n].Plus(back)
+		}
+	}
+	return sum
+}
+
 // Returns are the ids of the sales that the basket gives something back of.
 func (b *Basket) Returns() (sales []string) {
 	for i := range b.Lines {
@@ -67,31 +82,81 @@ func (b *Basket) Returns() (sales []string) {
 	return sales
 }
 
-// AddReturn puts into the basket what comes back of a sale of this till.
+// AddReturn puts into the basket what comes back of a sale of this till, and stands in no
+// other basket.
 func (s *State) AddReturn(o Step, r Rules, sale *event.SaleCompleted, n int, qty pos.Qty, before Back) (*event.Basket, error) {
-	b, err := s.seen(o)
+	b, err := s.Seen(o)
 	if err != nil {
 		return nil, err
 	}
 	if b.Prices != sale.Prices {
-		return nil, refuse(CodeReturn, "the sale was made with "+sale.Prices.String()+" prices, the basket has "+b.Prices.String()+" ones; open a basket with prices "+strconv.Quote(sale.Prices.String()))
+		return nil, because(CodeReturn, CauseOtherPrices, "the sale was made with "+sale.Prices.String()+" prices, the basket has "+b.Prices.String()+" ones; open a basket with prices "+strconv.Quote(sale.Prices.String()))
 	}
-	l, err := ReturnLine(sale, n, qty, before.Plus(b.Returning(sale.Sale)[n]), o.Reason)
+	l, err := ReturnLine(sale, n, qty, before.Plus(s.returning(b, sale.Sale)[n]), o.Reason)
 	if err != nil {
 		return nil, err
 	}
 	return s.AddLine(o, r, l, 0)
 }
 
-// StillReturnable says whether what the basket gives back of a sale can still come
-// back, now that so much of it has.
-func (b *Basket) StillReturnable(sale *event.SaleCompleted, before map[int]Back) error {
-	for n, here := range b.Returning(sale.Sale) {
-		if n > len(sale.Lines) || before[n].Qty+here.Qty > sale.Lines[n-1].Qty || before[n].Amount+here.Amount > sale.Lines[n-1].Amount {
-			return refuse(CodeReturn, fmt.Sprintf("line %d of %s has come back meanwhile; void the line in this basket", n, sale.Receipt))
+// ReturnedIn names the basket that gives something of a sale back, empty if none does.
+func (s *State) ReturnedIn(sale string) string {
+	for _, b := range s.Baskets {
+		if !b.Training && slices.Contains(b.Returns(), sale) && !planted("return-twice") {
+			return b.Basket
 		}
 	}
-	return nil
+	return ""
+}
+
+// Of names a line of a sale.
+type Of struct {
+	Sale string
+	Line int
+}
+
+// Left is what can still come back of line n of a sale, when so much of it has; of a line
+// that it does not have, nothing.
+func Left(sale *event.SaleCompleted, n int, before Back) Back {
+	if n < 1 || n > len(sale.Lines) {
+		return Back{}
+	}
+	l := &sale.Lines[n-1]
+	return Back{l.Qty - before.Qty, l.Amount - before.Amount}
+}
+
+// StillReturnable says whether what the basket gives back can still come back, now that
+// so much is left of each of the lines. Before money is moved for it, nothing of it may
+// stand in another basket either, so that each of them can be completed. known is false
+// if left lacks a line that the basket has.
+func (s *State) StillReturnable(b *Basket, left map[Of]Back, paying bool) (known bool, err error) {
+	for _, sale := range b.Returns() {
+		here := b.Returning(sale)
+		all := here
+		if paying {
+			all = s.returning(b, sale)
+		}
+		for n := range here {
+			of, ok := left[Of{sale, n}]
+			if !ok {
+				return false, nil
+			}
+			if sum := all[n]; (sum.Qty > of.Qty || sum.Amount > of.Amount) && !planted("return-twice") {
+				return true, because(CodeReturn, CauseCameBack, "line "+strconv.Itoa(n)+" of "+b.receiptOf(sale)+" has come back meanwhile, or stands in another open or parked basket; void the line here or there")
+			}
+		}
+	}
+	return true, nil
+}
+
+// receiptOf is the receipt of a sale that the basket gives something of back.
+func (b *Basket) receiptOf(sale string) string {
+	for i := range b.Lines {
+		if r := b.Lines[i].Return; r != nil && r.Sale == sale {
+			return r.Receipt
+		}
+	}
+	return sale
 }
 
 // VoidSale is the sale that takes back a whole one of this till, of which nothing has
@@ -99,17 +164,17 @@ func (b *Basket) StillReturnable(sale *event.SaleCompleted, before map[int]Back)
 func VoidSale(sale *event.SaleCompleted, before map[int]Back, tenders []pos.Tender, r Rules, o Step) (*event.SaleCompleted, error) {
 	switch {
 	case sale.VoidOf != "":
-		return nil, refuse(CodeAlreadyOut, "receipt "+sale.Receipt+" takes back another one; sell again instead")
+		return nil, because(CodeAlreadyOut, CauseTakesBack, "receipt "+sale.Receipt+" takes back another one; sell again instead")
 	case len(before) > 0:
-		return nil, refuse(CodeAlreadyOut, "something of receipt "+sale.Receipt+" has come back already, or all of it; return the rest instead")
+		return nil, because(CodeAlreadyOut, CauseCameBack, "something of receipt "+sale.Receipt+" has come back already, or all of it; return the rest instead")
 	}
 	e := &event.SaleCompleted{
 		Operator: o.Operator, Approved: o.Approved, Prices: sale.Prices, Rounding: sale.Rounding, Customer: sale.Customer,
-		VoidOf: sale.Sale, VoidReceipt: sale.Receipt, Note: o.Reason,
+		VoidOf: sale.Sale, VoidReceipt: sale.Receipt, Note: o.Reason, Print: o.Print,
 	}
 	for n := range sale.Lines {
 		if sale.Lines[n].Return != nil {
-			return nil, refuse(CodeReturn, "receipt "+sale.Receipt+" took goods back itself; return its other lines one by one")
+			return nil, because(CodeReturn, CauseTakesBack, "receipt "+sale.Receipt+" took goods back itself; return its other lines one by one")
 		}
 		l, err := ReturnLine(sale, n+1, sale.Lines[n].Qty, Back{}, o.Reason)
 		if err != nil {
@@ -123,9 +188,15 @@ func VoidSale(sale *event.SaleCompleted, before map[int]Back, tenders []pos.Tend
 	}
 	e.Taxes, e.Total, e.Tenders = t.Taxes, t.Total, tenders
 	if len(tenders) == 0 {
-		e.Tenders = mirrored(sale)
+		for i := range sale.Tenders {
+			if sale.Tenders[i].Card != nil { // it has to be asked, which takes a basket
+				return nil, because(CodeTender, CauseCardPaid, "a payment terminal took money for receipt "+sale.Receipt+": return its lines in a basket and pay back with a card tender, or give tenders as it was paid back")
+			}
+		}
+		e.Tenders, e.CashRounding = mirrored(sale), -sale.CashRounding // by the coin of then
+		return e, nil
 	}
-	settled, err := pos.CheckTenders(e.Total, e.Tenders, r.Coin)
+	settled, err := pos.TakeTenders(e.Total, e.Tenders, r.Coin)
 	if err != nil {
 		return nil, Refusal(err, "/tenders")
 	}

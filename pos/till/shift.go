@@ -13,7 +13,7 @@ import (
 func (s *State) OpenShift(operator, date string, c pos.Currency, float pos.Money) (*event.ShiftOpened, error) {
 	switch {
 	case s.Shift.Open:
-		return nil, refuse(CodeShift, fmt.Sprintf("shift %d is open; close it first", s.Shift.Number))
+		return nil, because(CodeShift, CauseShiftOpen, fmt.Sprintf("shift %d is open; close it first", s.Shift.Number))
 	case float < 0 || float > pos.MaxAmount:
 		return nil, refuse(CodeValue, "float has to be zero or more")
 	}
@@ -27,8 +27,8 @@ func (s *State) CloseShift(operator, approved string) (*event.ShiftClosed, error
 		return nil, err
 	}
 	for _, b := range s.Baskets {
-		if b.counting() {
-			return nil, refuse(CodeShift, "basket "+b.Basket+" is being paid for; complete it or reverse its tenders first")
+		if b.counting() && !b.Training {
+			return nil, &RefusalError{Code: CodeShift, Cause: CauseBeingPaid, Basket: b.Basket, Detail: "basket " + b.Basket + " is being paid for; complete it or reverse its tenders first"}
 		}
 	}
 	e := s.Closing()
@@ -48,7 +48,7 @@ func (s *State) Closing() *event.ShiftClosed {
 
 func (s *State) open() error {
 	if !s.Shift.Open {
-		return refuse(CodeShift, "no shift is open; open one first")
+		return because(CodeShift, CauseShiftClosed, "no shift is open; open one first")
 	}
 	return nil
 }
@@ -59,7 +59,7 @@ func (s *State) HandShift(to string) (*event.ShiftHanded, error) {
 		return nil, err
 	}
 	if to == s.Shift.Operator {
-		return nil, refuse(CodeShift, "operator "+to+" has the shift already")
+		return nil, because(CodeShift, CauseSameOperator, "operator "+to+" has the shift already")
 	}
 	return &event.ShiftHanded{Shift: s.Shift.Number, From: s.Shift.Operator, To: to}, nil
 }

@@ -25,9 +25,21 @@ type State struct {
 	Currency  pos.Currency
 	Shift     Shift
 	Date      string // business date of the last shift, YYYY-MM-DD
+	Setback   uint64 // record that opened the last shift whose date is before the one before it; 0: none did
 	Baskets   []*Basket
 	Returned  uint64 // sequence number of the last sale with goods that came back
+	Wrong     []Wrong
+	Offline   Offline
 }
+
+// Wrong are PINs that were wrong since the operator gave the last right one.
+type Wrong struct {
+	Operator string
+	PINs     int
+}
+
+// mostWrong bounds them: there are as many as operators, and some that are gone.
+const mostWrong = 256
 
 // Shift is the one that is open, or the last one.
 type Shift struct {
@@ -71,7 +83,7 @@ func (s *State) Find(id string) *Basket {
 func (s *State) FindKey(id [16]byte) (Key, bool) {
 	for _, b := range s.Baskets {
 		for _, k := range b.Keys {
-			if k.ID == id {
+			if k.ID == id && !planted("step-key") {
 				return k, true
 			}
 		}
@@ -102,24 +114,24 @@ func (s *State) Apply(h *event.Header, r Record, e any) {
 	case *event.SaleCompleted:
 		s.sold(e, r.Seq)
 	case *event.ShiftOpened:
-		s.opened(e)
+		s.opened(e, r.Seq)
 	case *event.ShiftClosed:
 		s.closed(e)
 	case *event.ShiftHanded:
 		s.Shift.Operator = e.To
 	case *event.Cash:
 		s.cash(e)
+	case *event.CardForwarded:
+		s.Offline.forwarded(e)
 	case *event.Basket:
 		s.step(h, r, e)
 	case *event.Operator:
-		if e.Type == event.TypeReceiptCopied {
-			s.Shift.Totals.Copies++
-		}
+		s.operator(e)
 	}
 }
 
 // Fold parses an event's data and applies it. Events that this release does not know
-// are left out: a release writes only what its predecessor reads.
+// are left out: a release writes only what its predecessor can do without.
 func (s *State) Fold(h *event.Header, r Record, data []byte) (known bool, err error) {
 	var e any
 	switch h.Type {
@@ -139,8 +151,12 @@ func (s *State) Fold(h *event.Header, r Record, data []byte) (known bool, err er
 	case event.TypeShiftHanded:
 		v, bad := event.ParseShiftHanded(data)
 		e, err = &v, bad
+	case event.TypeCardForwarded:
+		v, bad := event.ParseCardForwarded(data)
+		e, err = &v, bad
 	case event.TypeTerminalStarted, event.TypeTerminalStopped, event.TypeClockStepped,
-		event.TypeConfigApplied, event.TypeConfigRefused, event.TypeCommandExecuted, event.TypeCommandRefused, event.TypeRecordsLost:
+		event.TypeConfigApplied, event.TypeConfigRefused, event.TypeCommandExecuted, event.TypeCommandRefused, event.TypeRecordsLost,
+		event.TypeCatalogueApplied, event.TypeCatalogueRefused:
 	default:
 		switch {
 		case slices.Contains(event.BasketTypes[:], h.Type):
@@ -165,7 +181,7 @@ func (s *State) Fold(h *event.Header, r Record, data []byte) (known bool, err er
 	return true, nil
 }
 
-func (s *State) opened(e *event.ShiftOpened) {
+func (s *State) opened(e *event.ShiftOpened, seq uint64) {
 	t := event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds, Float: e.Float}
 	if was := &s.Shift.Totals; !s.Shift.Open { // what was done between two shifts stands in the second
 		t.LinesVoided, t.LinesVoidedSum, t.BasketsVoided, t.BasketsVoidedSum = was.LinesVoided, was.LinesVoidedSum, was.BasketsVoided, was.BasketsVoidedSum
@@ -173,11 +189,16 @@ func (s *State) opened(e *event.ShiftOpened) {
 	}
 	s.Shift = Shift{Number: e.Shift, Open: true, Implicit: e.Implicit, Operator: e.Operator, Totals: t}
 	s.Currency = e.Currency
-	s.Date = max(s.Date, e.BusinessDate)
+	if e.BusinessDate < s.Date {
+		s.Setback = seq
+	}
+	s.Date = e.BusinessDate
 }
 
 func (s *State) closed(e *event.ShiftClosed) {
-	s.Z = max(s.Z, e.Z)
+	if !planted("z-stands-still") {
+		s.Z = max(s.Z, e.Z)
+	}
 	s.Shift = Shift{Number: s.Shift.Number, Totals: event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds}}
 }
 
@@ -197,12 +218,34 @@ func (s *State) cash(e *event.Cash) {
 	}
 }
 
+func (s *State) operator(e *event.Operator) {
+	switch e.Type {
+	case event.TypeReceiptCopied:
+		s.Shift.Totals.Copies++
+	case event.TypeOperatorRefused, event.TypeOperatorLocked:
+		i := slices.IndexFunc(s.Wrong, func(w Wrong) bool { return w.Operator == e.Operator })
+		if i >= 0 {
+			s.Wrong[i].PINs = e.Failures
+			return
+		}
+		if len(s.Wrong) == mostWrong {
+			s.Wrong = slices.Delete(s.Wrong, 0, 1)
+		}
+		s.Wrong = append(s.Wrong, Wrong{e.Operator, e.Failures})
+	case event.TypeSignedIn, event.TypeOperatorUnlocked, event.TypeOperatorApproved:
+		s.Wrong = slices.DeleteFunc(s.Wrong, func(w Wrong) bool { return w.Operator == e.Operator })
+	}
+}
+
 func (s *State) sold(e *event.SaleCompleted, seq uint64) {
 	s.remove(e.Basket)
 	t := &s.Shift.Totals
 	if e.Training {
 		s.Training = e.Number
 		t.Trainings++
+		if planted("training-counts") {
+			t.Gross += e.Total
+		}
 		return
 	}
 	s.Receipt, s.Perpetual, s.Refunds = e.Number, e.Perpetual, e.Refunds
@@ -244,7 +287,9 @@ func (s *State) sold(e *event.SaleCompleted, seq uint64) {
 			t.Card += amount
 		}
 	}
-	t.Cash -= e.Change
+	if !planted("change-stays") {
+		t.Cash -= e.Change
+	}
 }
 
 func addTax(t *event.ShiftTotals, add *pos.TaxTotal) {
@@ -301,8 +346,14 @@ func (s *State) step(h *event.Header, r Record, e *event.Basket) {
 			t.LinesVoidedSum += e.Line.Amount
 		}
 		b.Lines = slices.DeleteFunc(b.Lines, func(l event.OpenLine) bool { return l.N == e.N })
-	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed:
-		b.setTender(event.OpenTender{Tender: e.Tender, State: e.Type[len("tender."):], Driver: e.Driver, Reason: e.Reason})
+	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed, event.TypeTenderReversing:
+		was := b.Tender(e.Tender.ID)
+		x := openTender(was, e)
+		if o := &s.Offline; was == nil && e.Offline > 0 && e.Memory == o.Memory {
+			x.ForwardedBefore = o.Forwarded
+		}
+		x.OfflineDate = s.Offline.fold(was, e, s.Date)
+		b.setTender(x)
 	}
 	if r.KeyID != [16]byte{} {
 		b.remember(r, h.Hash)

@@ -7,7 +7,12 @@
 //   - It is derived. Deleting its file loses nothing: a file that is missing, of
 //     another schema, of another journal, ahead of its journal or unreadable is
 //     replaced and built again from the oldest record that the journal holds,
-//     and the log says why. A file that is only behind catches up.
+//     and the log says why. A file that is only behind catches up. One of the release
+//     before is taken over if no receipt was given out in what it has indexed.
+//   - It finds damage that bbolt, whose pages have no checksums, does not see: it is looked
+//     through at the start and once a day, and a name that does not lead to the record that
+//     has it, as after a flipped bit, has the file replaced. A sale of this journal's own is
+//     looked for in the journal itself.
 //   - It never blocks a sale. Commits happen in [View.Run], a failed one (full
 //     disk) is tried again, and until then the index stands still.
 //

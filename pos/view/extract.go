@@ -1,12 +1,9 @@
 package view
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"posd/journal/chain"
 	"posd/pos/event"
@@ -25,37 +22,39 @@ func extract(r chain.Record) (e entry, ok bool, err error) {
 	if named.Record.Type != event.RecordType {
 		return e, false, nil
 	}
-	h, data, err := event.Parse(named.Record.Payload)
+	h, err := event.Peek(named.Record.Payload)
 	if err != nil {
 		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
 	}
 	e.seq = r.Seq
-	switch h.Type {
+	switch string(h.Type) {
 	case event.TypeSaleCompleted:
-		if e.sale, e.receipt, err = saleNames(data); err == nil {
-			e.back, err = backOf(r.Seq, data)
+		if e.sale, e.receipt, err = saleNames(h.Data); err == nil {
+			e.back, err = backOf(r.Seq, h.Data)
 		}
 	case event.TypeTraining:
-		e.sale, e.receipt, err = saleNames(data)
+		e.sale, e.receipt, err = saleNames(h.Data)
 	case event.TypeShiftClosed:
-		e.receipt, err = reportName(data)
+		e.receipt, err = reportName(h.Data)
+	case event.TypeReceiptPrinted, event.TypeReceiptCopied:
+		e.back, err = givenOut(r.Seq, string(h.Type), h.Data)
 	default:
 		// A basket keeps its keys itself, as long as it is open, and in its own journal.
-		if step := slices.Contains(event.BasketTypes[:], h.Type); h.Key == "" ||
-			step && r.Type != chain.TypeCopy && h.Type != event.TypeBasketVoided {
+		if step := slices.Contains(event.BasketTypes[:], string(h.Type)); len(h.Key) == 0 ||
+			step && r.Type != chain.TypeCopy && string(h.Type) != event.TypeBasketVoided {
 			return e, false, nil
 		}
 	}
 	if err != nil {
 		return e, false, fmt.Errorf("record %d: %w", r.Seq, err)
 	}
-	if h.Key != "" {
+	if len(h.Key) > 0 {
 		if e.hash, ok = parseHash(h.Hash); !ok {
 			return e, false, fmt.Errorf("record %d: the hash of its call is not a SHA-256", r.Seq)
 		}
 		e.keyed, e.key = true, idOf(h.Key)
 	}
-	return e, e.keyed || e.receipt != "", nil
+	return e, e.keyed || e.receipt != "" || len(e.back) > 0, nil
 }
 
 // ReportName is under what ByReceipt finds a Z report. No receipt has a slash.
@@ -70,33 +69,16 @@ func reportName(data []byte) (string, error) {
 }
 
 // saleNames returns the sale id and the receipt of a sale's data. They are its
-// first members, so that the lines are not even looked at.
+// first members, so that the lines are not even looked at, unless a name has escapes.
 func saleNames(data []byte) (sale, receipt string, err error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(data))
-	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
-		return "", "", fmt.Errorf("sale data is not an object: %w", err)
-	}
-	for (sale == "" || receipt == "") && d.PeekKind() == '"' {
-		t, err := d.ReadToken()
+	if s, r, ok := event.PeekSale(data); ok {
+		sale, receipt = string(s), string(r)
+	} else {
+		e, err := event.ParseSale(data)
 		if err != nil {
 			return "", "", err
 		}
-		var to *string
-		switch t.String() {
-		case "sale":
-			to = &sale
-		case "receipt":
-			to = &receipt
-		default:
-			if err := d.SkipValue(); err != nil {
-				return "", "", err
-			}
-			continue
-		}
-		if t, err = d.ReadToken(); err != nil {
-			return "", "", err
-		}
-		*to = t.String()
+		sale, receipt = e.Sale, e.Receipt
 	}
 	if sale == "" || receipt == "" || len(sale) > maxName || len(receipt) > maxName {
 		return "", "", fmt.Errorf("sale data has no sale id and receipt of at most %d bytes", maxName)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sort"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -142,10 +143,8 @@ func (f *file) commit(m mark, entries []entry, oldest uint64, freeMost int) erro
 		if err := b.open(tx); err != nil {
 			return err
 		}
-		for i := range entries {
-			if err := b.put(&entries[i]); err != nil {
-				return err
-			}
+		if err := b.put(entries); err != nil {
+			return err
 		}
 		if err := b.free(oldest, freeMost); err != nil {
 			return err
@@ -172,25 +171,67 @@ func (b *buckets) open(tx *bolt.Tx) (err error) {
 	return nil
 }
 
-// put stores e. bbolt keeps the value slices until the commit: each is its own.
-func (b *buckets) put(e *entry) error {
-	err := b.seq.Put(appendSeq(nil, e.seq), e.appendSeqValue(nil))
-	if err == nil && e.sale != "" {
-		err = b.sale.Put([]byte(e.sale), appendSeq(nil, e.seq))
-	}
-	if err == nil && e.receipt != "" {
-		err = b.receipt.Put([]byte(e.receipt), appendSeq(nil, e.seq))
-	}
-	if err == nil && e.keyed {
-		err = b.key.Put(e.key[:], e.appendKeyValue(nil))
-	}
-	for _, l := range e.back {
+// put stores entries, bucket by bucket and keys in their order, so that what lies on one
+// page is put there in one go. bbolt keeps the value slices until the commit: nobody
+// changes them.
+func (b *buckets) put(entries []entry) error {
+	for i := range entries {
+		e := &entries[i]
+		seq := appendSeq(nil, e.seq)
+		err := b.seq.Put(seq, e.appendSeqValue(nil))
+		if err == nil && e.sale != "" {
+			err = b.sale.Put([]byte(e.sale), seq)
+		}
+		if err == nil && e.receipt != "" {
+			err = b.receipt.Put([]byte(e.receipt), seq)
+		}
 		if err == nil {
-			k := l.of.bytes()
-			err = b.back.Put(k, backBytes(parseBack(b.back.Get(k)).Plus(l.Back)))
+			err = b.putBack(e)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return err
+	return b.putKeys(entries)
+}
+
+func (b *buckets) putKeys(entries []entry) error {
+	keyed := make([]*entry, 0, len(entries))
+	for i := range entries {
+		if e := &entries[i]; e.keyed {
+			keyed = append(keyed, e)
+		}
+	}
+	sort.Sort(byKey(keyed)) // an instance of slices.SortStableFunc takes 3 kB
+	for _, e := range keyed {
+		if err := b.key.Put(e.key[:], e.appendKeyValue(nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byKey has of equal keys the last record last: it is the one that stays.
+type byKey []*entry
+
+func (k byKey) Len() int      { return len(k) }
+func (k byKey) Swap(i, j int) { k[i], k[j] = k[j], k[i] }
+func (k byKey) Less(i, j int) bool {
+	c := bytes.Compare(k[i].key[:], k[j].key[:])
+	return c < 0 || c == 0 && k[i].seq < k[j].seq
+}
+
+func (b *buckets) putBack(e *entry) error {
+	for _, l := range e.back {
+		if l.of.line == 0 && b.sale.Get([]byte(l.of.sale)) == nil {
+			continue // the sale is gone: nothing would ever drop this
+		}
+		k := l.of.bytes()
+		if err := b.back.Put(k, backBytes(parseBack(b.back.Get(k)).Plus(l.Back))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropBack drops what is known of returns of a sale that the journal no longer holds.
@@ -216,9 +257,9 @@ func (b *buckets) free(oldest uint64, most int) error {
 		if ok && seq >= oldest {
 			return nil
 		}
-		if sale, receipt, key, ok := parseSeqValue(v); ok {
+		if n, ok := parseSeqValue(v); ok {
 			err := errors.Join(
-				deleteOf(b.sale, sale, seq), deleteOf(b.receipt, receipt, seq), deleteOf(b.key, key, seq), b.dropBack(sale))
+				deleteOf(b.sale, n[0], seq), deleteOf(b.receipt, n[1], seq), deleteOf(b.key, n[2], seq), b.dropBack(n[0]))
 			if err != nil {
 				return err
 			}
@@ -234,8 +275,8 @@ func (b *buckets) free(oldest uint64, most int) error {
 // deleteOf deletes name only if it still points to seq: after a clone two
 // records may carry one receipt, and the newer one stays to be found.
 func deleteOf(b *bolt.Bucket, name []byte, seq uint64) error {
-	v := b.Get(name)
-	if len(name) == 0 || len(v) < 8 || binary.BigEndian.Uint64(v) != seq {
+	at, ok := leadsTo(b, name)
+	if len(name) == 0 || !ok || at != seq {
 		return nil
 	}
 	return b.Delete(append([]byte(nil), name...))

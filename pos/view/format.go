@@ -4,11 +4,17 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // schema is the version of the layout below. Another one is not converted: the
-// index is built again.
-const schema = 2
+// index is built again. The one before lacks only what papers have added: where there were
+// none, a shop that updates need not wait for a new index.
+const (
+	schema              = 3
+	schemaWithoutPapers = 2
+)
 
 // Buckets of the file, all numbers big-endian, so that by-seq keys sort:
 //
@@ -16,7 +22,8 @@ const schema = 2
 //	sale     sale id → seq u64
 //	receipt  receipt → seq u64
 //	key      first 16 bytes of SHA-256(idempotency key) → seq u64 · SHA-256 of the body, 32 B
-//	back     sale id · 0 · line u32 → quantity i64 · amount i64 that came back
+//	back     sale id · 0 · line u32 → quantity i64 · amount i64 that came back;
+//	         line 0: how often its receipt was given out · of these, as a copy
 //	seq      seq u64 → sale length u8 · receipt length u8 · sale · receipt · [key 16 B]
 //
 // The last bucket exists to find the others' entries when the journal frees a
@@ -52,18 +59,16 @@ type entry struct {
 	back          []backLine
 }
 
-func idOf(key string) keyID {
+func idOf[T string | []byte](key T) keyID {
 	sum := sha256.Sum256([]byte(key))
 	return keyID(sum[:16])
 }
 
-func (h bodyHash) String() string { return hex.EncodeToString(h[:]) }
-
-func parseHash(s string) (h bodyHash, ok bool) {
+func parseHash(s []byte) (h bodyHash, ok bool) {
 	if len(s) != 2*len(h) {
 		return h, false
 	}
-	_, err := hex.Decode(h[:], []byte(s))
+	_, err := hex.Decode(h[:], s)
 	return h, err == nil
 }
 
@@ -80,12 +85,13 @@ func (e *entry) appendKeyValue(dst []byte) []byte {
 	return append(appendSeq(dst, e.seq), e.hash[:]...)
 }
 
-func parseKeyValue(b []byte) (seq uint64, hash bodyHash, ok bool) {
-	if len(b) != 8+len(hash) {
-		return 0, hash, false
+// leadsTo is the record that begins the value of a name.
+func leadsTo(b *bolt.Bucket, name []byte) (seq uint64, ok bool) {
+	val := b.Get(name)
+	if len(val) < 8 {
+		return 0, false
 	}
-	copy(hash[:], b[8:])
-	return binary.BigEndian.Uint64(b), hash, true
+	return binary.BigEndian.Uint64(val), true
 }
 
 func (e *entry) appendSeqValue(dst []byte) []byte {
@@ -98,15 +104,18 @@ func (e *entry) appendSeqValue(dst []byte) []byte {
 	return dst
 }
 
-// parseSeqValue returns slices of b; key is empty if the event carried none.
-func parseSeqValue(b []byte) (sale, receipt, key []byte, ok bool) {
+// names are those of a record, in the order of their buckets; some may be empty.
+type names [3][]byte
+
+// parseSeqValue returns slices of b.
+func parseSeqValue(b []byte) (n names, ok bool) {
 	if len(b) < 2 {
-		return nil, nil, nil, false
+		return n, false
 	}
 	s, r := int(b[0]), int(b[1])
 	b = b[2:]
 	if len(b) != s+r && len(b) != s+r+len(keyID{}) {
-		return nil, nil, nil, false
+		return n, false
 	}
-	return b[:s], b[s : s+r], b[s+r:], true
+	return names{b[:s], b[s : s+r], b[s+r:]}, true
 }

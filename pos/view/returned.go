@@ -3,6 +3,7 @@ package view
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -41,6 +42,19 @@ func backOf(seq uint64, data []byte) (list []backLine, err error) {
 	return list, nil
 }
 
+// givenOut returns that a sale's receipt was given out once more.
+func givenOut(seq uint64, kind string, data []byte) ([]backLine, error) {
+	e, err := event.ParseOperator(kind, data)
+	if err != nil || e.Sale == "" || len(e.Sale) > maxName {
+		return nil, err
+	}
+	once := till.Back{Qty: 1}
+	if kind == event.TypeReceiptCopied {
+		once.Amount = 1
+	}
+	return []backLine{{seq: seq, of: backKey{sale: e.Sale}, Back: once}}, nil
+}
+
 // bytes is the key in the file: the sale, a zero byte, the line.
 func (k backKey) bytes() []byte {
 	return binary.BigEndian.AppendUint32(append([]byte(k.sale), 0), k.line)
@@ -60,6 +74,23 @@ func parseBack(v []byte) (b till.Back) {
 // Returned returns what has come back of a sale's lines, by their number, as far as the
 // index knows: ask with Applied, before.
 func (v *View) Returned(sale string) (map[int]till.Back, error) {
+	found, err := v.noted(sale)
+	delete(found, 0)
+	return found, err
+}
+
+// Receipts returns how often a sale's receipt was given out beside the sale itself, and
+// how many of these were copies: likewise. Until it is sure that the release before has
+// missed none, that is ErrRebuilding.
+func (v *View) Receipts(sale string) (given, copies int, err error) {
+	found, err := v.noted(sale)
+	if err == nil && !v.countsPapers() {
+		return 0, 0, fmt.Errorf("%w: receipts that were given out are still looked for", ErrRebuilding)
+	}
+	return int(found[0].Qty), int(found[0].Amount), err
+}
+
+func (v *View) noted(sale string) (map[int]till.Back, error) {
 	found := map[int]till.Back{}
 	if sale == "" || len(sale) > maxName {
 		return found, nil

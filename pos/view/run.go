@@ -37,6 +37,9 @@ func (v *View) Run(ctx context.Context) error {
 		case errors.Is(err, errDamaged):
 			v.retire()
 			err = v.replace(err, true)
+		case errors.Is(err, errPapers):
+			v.retire()
+			err = v.replace(err, false)
 		case errors.Is(err, journal.ErrFreed):
 			v.retire()
 			err = v.replace(errors.New("the journal has freed what the index had not read"), false)
@@ -71,11 +74,15 @@ func (v *View) follow(ctx context.Context) error {
 	if err := v.ready(); err != nil {
 		return err
 	}
+	if err := v.adopt(ctx); err != nil {
+		return err
+	}
 	r, err := v.j.Reader(v.Applied() + 1)
 	if err != nil {
 		return fmt.Errorf("index: read journal: %w", err)
 	}
 	defer r.Close()
+	r.DropBehind()
 	began := time.Now()
 	for ctx.Err() == nil {
 		g, err := r.NextGroup()
@@ -152,6 +159,10 @@ func (v *View) idle(ctx context.Context) error {
 	if v.overdue() {
 		return v.tryCommit()
 	}
+	if busy, err := v.scrub(); busy {
+		v.giveWay(ctx)
+		return err
+	}
 	wait := ctx
 	if !v.due.IsZero() {
 		timed, cancel := context.WithDeadline(ctx, v.due)
@@ -207,7 +218,7 @@ func (v *View) apply(g journal.Group) {
 		}
 		v.backs = append(v.backs, e.back...)
 		if e.keyed {
-			v.keys[e.key] = keyed{e.seq, e.hash}
+			v.keys[e.key] = e.seq
 		}
 	}
 	v.applied.applied, v.applied.head = g.Last, g.Head

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ type Options struct {
 	Pace func(done <-chan struct{})
 
 	retry time.Duration // after a commit that failed; shorter in tests
+	calm  time.Duration // before the file is looked through for the first time; likewise
 }
 
 // View is the index. Its methods may be called from any goroutine.
@@ -41,10 +43,13 @@ type View struct {
 	j    *journal.Journal
 	o    Options
 
-	work    sync.Mutex // held by whoever applies and commits: Run, then Close
-	late    []entry    // applied, not yet committed; guarded by work
-	due     time.Time  // when late must be committed; zero if it is empty
-	refused bool       // the last commit failed
+	work     sync.Mutex // held by whoever applies and commits: Run, then Close
+	late     []entry    // applied, not yet committed; guarded by work
+	due      time.Time  // when late must be committed; zero if it is empty
+	refused  bool       // the last commit failed
+	left     uint64     // the record before which the file is still to be looked through; 0: none, see scrub
+	scrubbed time.Time  // when all of it was
+	calm     time.Time  // not before
 
 	damaged atomic.Pointer[error] // set by a reader that met damage; Run then replaces the file
 
@@ -57,13 +62,8 @@ type View struct {
 	wake    chan struct{} // closed when applied moves; nil if nobody waits
 	sales   map[string]uint64
 	papers  map[string]uint64
-	keys    map[keyID]keyed
+	keys    map[keyID]uint64
 	backs   []backLine
-}
-
-type keyed struct {
-	seq  uint64
-	hash bodyHash
 }
 
 // Open opens the index at path, or replaces it by an empty one that Run fills
@@ -85,7 +85,10 @@ func Open(path string, j *journal.Journal, o Options) (*View, error) {
 	if o.retry <= 0 {
 		o.retry = 5 * time.Second
 	}
-	v := &View{path: path, j: j, o: o}
+	if o.calm <= 0 {
+		o.calm = scrubAfter
+	}
+	v := &View{path: path, j: j, o: o, calm: time.Now().Add(o.calm)}
 	f, err := openFile(path)
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
@@ -130,7 +133,7 @@ func (v *View) judge(f *file) (m mark, why, err error) {
 	switch {
 	case !ok:
 		return m, errors.New("it is new"), nil
-	case m.schema != schema:
+	case m.schema != schema && m.schema != schemaWithoutPapers: // see adopt
 		return m, fmt.Errorf("it has schema %d, this release uses %d", m.schema, schema), nil
 	case m.journal != v.j.ID():
 		return m, fmt.Errorf("it belongs to journal %s", m.journal), nil
@@ -199,8 +202,9 @@ func (v *View) install(f *file, m mark) {
 	defer v.mu.Unlock()
 	v.file, v.applied = f, m
 	v.damaged.Store(nil)
+	v.left = math.MaxUint64
 	v.late, v.due, v.refused = nil, time.Time{}, false
-	v.sales, v.papers, v.keys, v.backs = map[string]uint64{}, map[string]uint64{}, map[keyID]keyed{}, nil
+	v.sales, v.papers, v.keys, v.backs = map[string]uint64{}, map[string]uint64{}, map[keyID]uint64{}, nil
 }
 
 // Applied is the last record that lookups know of.
@@ -244,6 +248,9 @@ func (v *View) WaitApplied(ctx context.Context, seq uint64) error {
 
 // BySale returns the record of a sale id. ok is false if the journal holds none.
 func (v *View) BySale(id string) (seq uint64, ok bool, err error) {
+	if seq, ok = v.own(id); ok {
+		return seq, true, nil
+	}
 	return v.byName(bucketSale, id, func() (uint64, bool) { s, ok := v.sales[id]; return s, ok })
 }
 
@@ -261,35 +268,31 @@ func (v *View) byName(bucket []byte, name string, overlay func() (uint64, bool))
 	if seq, ok = overlay(); !ok {
 		err = v.lookup(func(tx *bolt.Tx) {
 			if b := tx.Bucket(bucket); b != nil {
-				seq, ok = seqOf(b.Get([]byte(name)))
+				seq, ok = leadsTo(b, []byte(name))
 			}
 		})
 	}
 	return seq, ok && seq >= v.j.Oldest(), err
 }
 
-// ByKey returns the record that an idempotency key made, and the lower-case hex
-// SHA-256 of the body that came with it. Not found is an answer only if the
-// index has reached record upTo; before, it is ErrRebuilding.
-func (v *View) ByKey(key string, upTo uint64) (seq uint64, hash string, ok bool, err error) {
+// ByKey returns the record that an idempotency key made; that has the hash of the body too.
+// Not found is an answer only if the index has reached record upTo; before, it is
+// ErrRebuilding.
+func (v *View) ByKey(key string, upTo uint64) (seq uint64, ok bool, err error) {
 	id := idOf(key)
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	k, ok := v.keys[id]
-	if !ok {
+	if seq, ok = v.keys[id]; !ok {
 		err = v.lookup(func(tx *bolt.Tx) {
 			if b := tx.Bucket(bucketKey); b != nil {
-				k.seq, k.hash, ok = parseKeyValue(b.Get(id[:]))
+				seq, ok = leadsTo(b, id[:])
 			}
 		})
 	}
 	if !ok && err == nil && v.applied.applied < upTo {
 		err = fmt.Errorf("%w: it has reached record %d of %d", ErrRebuilding, v.applied.applied, upTo)
 	}
-	if !ok || k.seq < v.j.Oldest() {
-		return 0, "", false, err
-	}
-	return k.seq, k.hash.String(), true, nil
+	return seq, ok && seq >= v.j.Oldest(), err
 }
 
 // lookup reads the file with v.mu held for reading. A damaged file is reported

@@ -53,10 +53,12 @@ const giveUp = 5 * time.Minute
 // shipJournal runs the real uplink until the stream has acknowledged everything.
 // There is no hub: nothing is settled, so nothing is freed either.
 func shipJournal(ctx context.Context, t task) (any, error) {
+	prepare := fetch // the uplink of the round before left nothing in the page cache
 	if t.Cold {
-		if err := forget(t.Journal); err != nil {
-			return nil, err
-		}
+		prepare = forget
+	}
+	if err := prepare(t.Journal); err != nil {
+		return nil, err
 	}
 	j, err := openJournal(t.Journal, 0)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -148,14 +149,25 @@ func newJournal(path, store, terminal string, segment int64, s shape, n int, see
 
 // forget has the kernel drop what it holds of a journal.
 func forget(dir string) error {
+	return eachSegment(dir, func(f *os.File) error { return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) })
+}
+
+// fetch has the kernel hold all of a journal.
+func fetch(dir string) error {
+	return eachSegment(dir, func(f *os.File) error {
+		_, err := io.Copy(io.Discard, f)
+		return err
+	})
+}
+
+func eachSegment(dir string, do func(*os.File) error) error {
 	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
 	for _, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
 			return err
 		}
-		err = errors.Join(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close())
-		if err != nil {
+		if err = errors.Join(do(f), f.Close()); err != nil {
 			return err
 		}
 	}

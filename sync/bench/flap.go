@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -20,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/journal"
+	"posd/packaging/lab/figures"
 	"posd/sync/trust"
 	"posd/sync/uplink"
 )
@@ -138,42 +138,62 @@ func (w *flapRow) run(ctx context.Context, dir string, drops int, offset time.Du
 		}
 	}
 	meter := func(name string) *metrics.Counter { return set.GetOrCreateCounter("posd_uplink_" + name + "_total") }
-	connects, resumed, wire := meter("connects"), meter("tls_resumed"), meter("wire_bytes") // the latter of acknowledged parcels
-	connects0, resumed0 := connects.Get(), resumed.Get()
+	f := &flapping{row: w, link: link, uplink: u, sell: sell, ended: ended, connects: meter("connects"), wire: meter("wire_bytes")}
+	resumed := meter("tls_resumed")
+	connects0, resumed0 := f.connects.Get(), resumed.Get()
 	next := time.Now().Add(offset + w.every)
 	for k := range drops {
 		if err := pauseFor(ctx, time.Until(next)); err != nil {
 			return err
 		}
 		next = next.Add(w.every)
-		c, sent, at := connects.Get(), wire.Get(), link.cut()
-		select { // there is always something to send
-		case sell <- struct{}{}:
-		case err := <-ended:
-			return errors.Join(err, errors.New("the terminal has stopped"))
+		if err := f.drop(ctx, next, k == drops-1); err != nil {
+			return err
 		}
-		var connected time.Time
-		for k == drops-1 || time.Now().Before(next) { // the last one has time
-			if connected.IsZero() && connects.Get() > c {
-				connected = time.Now()
-			}
-			if !connected.IsZero() && wire.Get() > sent {
-				break
-			}
-			if err := pauseFor(ctx, 200*time.Microsecond); err != nil {
-				return fmt.Errorf("%w: %s", err, u.Status().LastError)
-			}
-		}
-		if wire.Get() == sent || connected.IsZero() {
-			w.missed++
-			continue
-		}
-		w.acked = append(w.acked, ms(time.Since(at)))
-		w.connected = append(w.connected, ms(connected.Sub(at)))
-		link.tell(w, at, connected, wire.Get()-sent)
 	}
 	w.resumed = resumed.Get() - resumed0
-	w.full = connects.Get() - connects0 - w.resumed
+	w.full = f.connects.Get() - connects0 - w.resumed
+	return nil
+}
+
+// flapping is a terminal that sells on a link that is cut.
+type flapping struct {
+	row            *flapRow
+	link           *flapLink
+	uplink         *uplink.Uplink
+	sell           chan<- struct{}
+	ended          <-chan error
+	connects, wire *metrics.Counter // the latter of acknowledged parcels
+}
+
+// drop cuts the link and measures how the uplink comes back, until the next drop; the
+// last one has time.
+func (f *flapping) drop(ctx context.Context, next time.Time, last bool) error {
+	c, sent, at := f.connects.Get(), f.wire.Get(), f.link.cut()
+	select { // there is always something to send
+	case f.sell <- struct{}{}:
+	case err := <-f.ended:
+		return errors.Join(err, errors.New("the terminal has stopped"))
+	}
+	var connected time.Time
+	for last || time.Now().Before(next) {
+		if connected.IsZero() && f.connects.Get() > c {
+			connected = time.Now()
+		}
+		if !connected.IsZero() && f.wire.Get() > sent {
+			break
+		}
+		if err := pauseFor(ctx, 200*time.Microsecond); err != nil {
+			return fmt.Errorf("%w: %s", err, f.uplink.Status().LastError)
+		}
+	}
+	if f.wire.Get() == sent || connected.IsZero() {
+		f.row.missed++
+		return nil
+	}
+	f.row.acked = append(f.row.acked, ms(time.Since(at)))
+	f.row.connected = append(f.row.connected, ms(connected.Sub(at)))
+	f.link.tell(f.row, at, connected, f.wire.Get()-sent)
 	return nil
 }
 
@@ -273,19 +293,17 @@ func (w *flapRow) columns() []column {
 func (r *flapRun) print(out io.Writer) {
 	fmt.Fprintf(out, "%s\n%s\n\n%d drops each, p50 (max). The link is back at once; times since then, but connect_ms since dialling.\n"+
 		"Bytes and round trips until a parcel is acknowledged, bytes up without that parcel.\n\n", r.String(), r.Load(), r.drops)
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	for i, w := range r.rows {
-		head, line := "row\t", w.name()+"\t"
+	var t figures.Table
+	for _, w := range r.rows {
+		head, cells := []string{"row"}, []string{w.name()}
 		for _, c := range w.columns() {
-			head += c.name + "\t"
-			line += fmt.Sprintf("%.0f (%.0f)\t", quantile(c.all, 0.5), quantile(c.all, 1))
+			head = append(head, c.name)
+			cells = append(cells, fmt.Sprintf("%.0f (%.0f)", quantile(c.all, 0.5), quantile(c.all, 1)))
 		}
-		if i == 0 {
-			fmt.Fprintln(t, head+"full\tresumed\tmissed\t")
-		}
-		fmt.Fprintf(t, "%s%d\t%d\t%d\t\n", line, w.full, w.resumed, w.missed)
+		t.Header = append(head, "full", "resumed", "missed")
+		t.Rows = append(t.Rows, append(cells, fmt.Sprint(w.full), fmt.Sprint(w.resumed), fmt.Sprint(w.missed)))
 	}
-	t.Flush()
+	t.Print(out)
 	fmt.Fprintln(out)
 	for _, w := range r.rows {
 		for _, c := range w.columns() {

@@ -211,23 +211,30 @@ func (h *herd) end() (err error) {
 	return err
 }
 
+// without lets the terminals run for so long without a server, and starts that again.
+func (h *herd) without(ctx context.Context, outage time.Duration) error {
+	if err := h.office.server.Kill(); err != nil {
+		return err
+	}
+	if _, err := h.ask("go"); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(outage):
+	}
+	return h.office.up(ctx)
+}
+
 // come is the herd itself.
 func (h *herd) come(ctx context.Context, res *herdResult, outage time.Duration) error {
+	before := "go"
 	if outage > 0 {
-		if err := h.office.server.Kill(); err != nil {
+		if err := h.without(ctx, outage); err != nil {
 			return err
 		}
-		if _, err := h.ask("go"); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(outage):
-		}
-		if err := h.office.up(ctx); err != nil {
-			return err
-		}
+		before = "forget"
 	}
 	empty, err := usageOf(h.office.server.Cmd.Process.Pid)
 	if err != nil {
@@ -242,10 +249,6 @@ func (h *herd) come(ctx context.Context, res *herdResult, outage time.Duration) 
 		return err
 	}
 	began := time.Now()
-	before := "go"
-	if outage > 0 {
-		before = "forget"
-	}
 	r, err := h.ask(before)
 	var allConnected usage
 	for ; err == nil && r.Done < res.Terminals; r, err = h.ask("report") {

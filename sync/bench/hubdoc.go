@@ -4,7 +4,8 @@ import (
 	_ "embed"
 	"fmt"
 	"strings"
-	"text/tabwriter"
+
+	"posd/packaging/lab/figures"
 )
 
 func (r *ledgerResult) text() string {
@@ -13,17 +14,20 @@ func (r *ledgerResult) text() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s; PostgreSQL %s\n%s\n\n", r.Machine, r.PostgreSQL, r.Load)
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, strings.Join(ledgerHeader, "\t")+"\t")
-	for _, k := range takers {
-		fmt.Fprintln(w, strings.Join(r.cells(k), "\t")+"\t")
-	}
-	w.Flush()
+	r.table().Print(&b)
 	b.WriteByte('\n')
 	return b.String()
 }
 
 var ledgerHeader = []string{"contender", "events/s", "min..max", "client CPU µs", "own MB", "bytes on disk", "poshub is faster by"}
+
+func (r *ledgerResult) table() figures.Table {
+	t := figures.Table{Header: ledgerHeader}
+	for _, k := range takers {
+		t.Rows = append(t.Rows, r.cells(k))
+	}
+	return t
+}
 
 func (r *ledgerResult) cells(k taker) []string {
 	row := row{rounds: r.Rounds[k.name]}
@@ -68,17 +72,13 @@ func (r *hubRun) PeerSeconds() int  { return int(peerLimit.Seconds()) }
 func (r *hubRun) SaleEvery() string { return saleEvery.String() }
 
 // LedgerTable, and LatencyTable below, are markdown.
-func (r *hubRun) LedgerTable() string {
-	return markdown(ledgerHeader, len(takers), func(i int) []string { return r.Ledger.cells(takers[i]) })
-}
+func (r *hubRun) LedgerTable() string { return r.Ledger.table().Markdown() }
 
 func (r *hubRun) LedgerRounds() int { return len(r.Ledger.Rounds[takers[0].name]) }
 
 func (r *hubRun) LedgerEvents() uint64 { return r.Ledger.Rounds[takers[0].name][0].Events }
 
-func (r *hubRun) LatencyTable() string {
-	return markdown(latencyHeader, len(r.Latency.Rows), func(i int) []string { return r.Latency.Rows[i].cells() })
-}
+func (r *hubRun) LatencyTable() string { return r.Latency.table().Markdown() }
 
 // Herds are the parts with many terminals that were run.
 func (r *hubRun) Herds() (all []*herdResult) {
@@ -99,17 +99,7 @@ func (r *hubRun) Plan() string {
 	return b.String()
 }
 
-// markdown is a table whose first column is text.
-func markdown(header []string, rows int, cells func(i int) []string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "| %s |\n|---|%s\n", strings.Join(header, " | "), strings.Repeat("---:|", len(header)-1))
-	for i := range rows {
-		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells(i), " | "))
-	}
-	return b.String()
-}
-
 //go:embed hub.md.tmpl
 var hubText string
 
-func (r *hubRun) writeDocument(path string) error { return writeTemplate(path, hubText, r) }
+func (r *hubRun) writeDocument(path string) error { return figures.Document(path, hubText, r) }

@@ -11,13 +11,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/journal/chain"
+	"posd/packaging/lab/figures"
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/slicebench/load"
 	"posd/packaging/lab/slicebench/rig"
 	"posd/sync/trust"
@@ -192,7 +193,7 @@ func (l *latency) startTill(ctx context.Context, dir string) (*rig.Process, erro
 	if err != nil {
 		return nil, err
 	}
-	port, err := rig.FreePort()
+	port, err := freeport.Number()
 	if err != nil {
 		return nil, err
 	}
@@ -382,17 +383,20 @@ func (r *latencyResult) text() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n%s\n\n", r.Machine, r.Load)
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, strings.Join(latencyHeader, "\t")+"\t")
-	for _, row := range r.Rows {
-		fmt.Fprintln(w, strings.Join(row.cells(), "\t")+"\t")
-	}
-	w.Flush()
+	r.table().Print(&b)
 	b.WriteByte('\n')
 	return b.String()
 }
 
 var latencyHeader = []string{"ledger", "scene", "sales", "settled p50 ms", "p99", "max", "answered p50 ms", "p99", "backlog drains at, events/s"}
+
+func (r *latencyResult) table() figures.Table {
+	t := figures.Table{Header: latencyHeader}
+	for _, row := range r.Rows {
+		t.Rows = append(t.Rows, row.cells())
+	}
+	return t
+}
 
 func (r *latencyRow) cells() []string {
 	drain := ""

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/slicebench/rig"
 )
 
@@ -37,7 +38,7 @@ func newLeaf(ctx context.Context, program, dir, journal string) (_ *leaf, err er
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o750)); err != nil {
 		return nil, err
 	}
-	if l.port, err = rig.FreePort(); err != nil {
+	if l.port, err = freeport.Number(); err != nil {
 		return nil, err
 	}
 	if err := l.start(ctx, nil); err != nil {

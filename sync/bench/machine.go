@@ -2,15 +2,14 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"os"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"posd/packaging/lab/place"
 )
 
 // machine says on what, and when, a run was made.
@@ -20,36 +19,15 @@ type machine struct {
 	took             time.Duration
 }
 
-func begin() machine { return machine{began: time.Now(), loadFrom: loadAverage()} }
+func begin() machine { return machine{began: time.Now(), loadFrom: place.Load()} }
 
-func (m *machine) end() { m.took, m.loadTo = time.Since(m.began), loadAverage() }
+func (m *machine) end() { m.took, m.loadTo = time.Since(m.began), place.Load() }
 
-func (m *machine) String() string {
-	var u unix.Utsname
-	unix.Uname(&u)
-	return fmt.Sprintf("%s, %d cores; Linux %s; %s; %s", cpuModel(), runtime.NumCPU(),
-		unix.ByteSliceToString(u.Release[:]), runtime.Version(), m.began.UTC().Format(time.DateOnly))
-}
+func (m *machine) String() string { return place.Machine(m.began) }
 
 // Load shows whether the machine had something else to do.
 func (m *machine) Load() string {
 	return fmt.Sprintf("The machine's load average was %s before and %s at the end; it took %.0f s.", m.loadFrom, m.loadTo, m.took.Seconds())
-}
-
-func loadAverage() string {
-	b, _ := os.ReadFile("/proc/loadavg")
-	load, _, _ := strings.Cut(string(b), " ")
-	return load
-}
-
-func cpuModel() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
 }
 
 // used is the processor time that this process has used.
@@ -102,14 +80,6 @@ func usageOf(pid int) (u usage, err error) {
 		}
 	}
 	return u, nil
-}
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return math.NaN()
-	}
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
 func selfUsage() (usage, error) { return usageOf(os.Getpid()) }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/slicebench/rig"
 	"posd/sync/wire"
 )
@@ -45,9 +46,9 @@ func startCluster(ctx context.Context, program, dir string, n int, syncEach bool
 	}()
 	var routes, ports, leaves []string
 	for range n {
-		r, err1 := rig.FreePort()
-		p, err2 := rig.FreePort()
-		l, err3 := rig.FreePort()
+		r, err1 := freeport.Number()
+		p, err2 := freeport.Number()
+		l, err3 := freeport.Number()
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return c, err
 		}

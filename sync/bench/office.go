@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/slicebench/rig"
 	"posd/sync/trust"
 )
@@ -62,8 +63,8 @@ func newOffice(dir string, rate int, mutual bool, terminals []trust.Device) (*of
 	if err := o.writeCertificates(); err != nil {
 		return nil, err
 	}
-	port, err1 := rig.FreePort()
-	prof, err2 := rig.FreePort()
+	port, err1 := freeport.Number()
+	prof, err2 := freeport.Number()
 	creds, err3 := keys.HubUser()
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func startOffice(ctx context.Context, server, poshub, dir, shards, ledger string
 	if o, err = newOffice(dir, rate, false, terminals); err != nil {
 		return nil, err
 	}
-	web, err := rig.FreePort()
+	web, err := freeport.Number()
 	if err != nil {
 		return nil, err
 	}

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
-	"text/tabwriter"
-	"text/template"
+
+	"posd/packaging/lab/figures"
 )
 
 // over is the median over the rounds of what f says of one.
@@ -18,7 +16,7 @@ func (r *row) over(f func(sample) float64) float64 {
 	for i, s := range r.rounds {
 		values[i] = f(s)
 	}
-	return median(values)
+	return figures.Median(values)
 }
 
 func (r *row) spread() string {
@@ -43,7 +41,7 @@ func (r *uplinkRun) share(shape string, f func(shares) float64) float64 {
 	for _, s := range r.shares[shape] {
 		v = append(v, f(s)/float64(s.Events)*1e6)
 	}
-	return median(v)
+	return figures.Median(v)
 }
 
 // beyond is our processor time without compression.
@@ -66,10 +64,21 @@ func fasterBy(ours, peer *row) float64 {
 	for i := range values {
 		values[i] = ours.rounds[i].rate() / peer.rounds[i].rate()
 	}
-	return median(values)
+	return figures.Median(values)
 }
 
 var uplinkHeader = []string{"contender", "events/s", "min..max", "client CPU µs", "beyond s2 µs", "server CPU µs", "wire bytes", "own MB", "posd is faster by"}
+
+// table is that of one setting of the servers.
+func (r *uplinkRun) table(s setting) figures.Table {
+	t := figures.Table{Header: uplinkHeader}
+	for _, row := range r.rows {
+		if row.setting.name == s.name {
+			t.Rows = append(t.Rows, r.cells(row))
+		}
+	}
+	return t
+}
 
 func (r *uplinkRun) cells(row *row) []string {
 	of := func(format string, f func(sample) float64) string { return fmt.Sprintf(format, row.over(f)) }
@@ -81,7 +90,7 @@ func (r *uplinkRun) cells(row *row) []string {
 		beyond = fmt.Sprintf("%.2f", r.beyond(row))
 	}
 	return []string{row.contender.name, of("%.0f", sample.rate), row.spread(), of("%.2f", sample.cpuEach), beyond,
-		fmt.Sprintf("%.2f", median(row.server)), of("%.0f", func(s sample) float64 { return float64(s.Wire) / float64(s.Events) }),
+		fmt.Sprintf("%.2f", figures.Median(row.server)), of("%.0f", func(s sample) float64 { return float64(s.Wire) / float64(s.Events) }),
 		of("%.1f", func(s sample) float64 { return float64(s.Peak) / 1e6 }), faster}
 }
 
@@ -124,14 +133,7 @@ func (r *uplinkRun) print(w io.Writer) {
 	fmt.Fprintf(w, "%s\n%s\n", &r.machine, r.Load())
 	for _, s := range settings {
 		fmt.Fprintf(w, "\n%s\n", s.name)
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(tw, strings.Join(uplinkHeader, "\t")+"\t")
-		for _, row := range r.rows {
-			if row.setting.name == s.name {
-				fmt.Fprintln(tw, strings.Join(r.cells(row), "\t")+"\t")
-			}
-		}
-		tw.Flush()
+		r.table(s).Print(w)
 	}
 	fmt.Fprintf(w, "\n%s\n\n%s\n", strings.Join(r.Parts(), "\n"), strings.Join(r.Ratios(), "\n"))
 }
@@ -162,13 +164,7 @@ func (r *uplinkRun) Parts() (lines []string) {
 func (r *uplinkRun) Tables() string {
 	var b strings.Builder
 	for _, s := range settings {
-		fmt.Fprintf(&b, "### %s\n\n%s.\n\n| %s |\n|---|%s\n", s.name, s.about, strings.Join(uplinkHeader, " | "), strings.Repeat("---:|", len(uplinkHeader)-1))
-		for _, row := range r.rows {
-			if row.setting.name == s.name {
-				fmt.Fprintf(&b, "| %s |\n", strings.Join(r.cells(row), " | "))
-			}
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "### %s\n\n%s.\n\n%s\n", s.name, s.about, r.table(s).Markdown())
 	}
 	return b.String()
 }
@@ -176,24 +172,4 @@ func (r *uplinkRun) Tables() string {
 //go:embed uplink.md.tmpl
 var uplinkText string
 
-func (r *uplinkRun) writeDocument(path string) error { return writeTemplate(path, uplinkText, r) }
-
-// writeTemplate writes a document whose words are a template's and whose figures are v's.
-func writeTemplate(path, text string, v any) error {
-	t, err := template.New("document").Parse(text)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := t.Execute(f, v); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
-}
+func (r *uplinkRun) writeDocument(path string) error { return figures.Document(path, uplinkText, r) }

@@ -1,5 +1,6 @@
 // Package downlink is the terminal's ear for head office: it takes the configuration
-// that head office pushes, and keeps what it took.
+// and the catalogue that head office publishes, carries out its commands, and keeps what
+// it took.
 //
 // It guarantees to the shop:
 //   - Only what head office has signed, for this very terminal and later than
@@ -11,6 +12,10 @@
 //   - What was taken is on the disk before it comes into force, and holds at the next
 //     start without a link. A start that fails with it, or five that do not last, give
 //     it up for posd.toml and say so: a push cannot close a shop for good.
+//   - A catalogue is fetched in chunks beside the sales, goes on where it was after
+//     whatever has ended the attempt, and is in use when all of it is there and was
+//     checked. What stands in the way for a while is shown and tried again; what cannot
+//     be right is refused once.
 //
 // And to head office: each order is answered at each connect as long as it is the last
 // one, and stands in the journal as config.applied or config.refused once (twice if

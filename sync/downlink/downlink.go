@@ -55,6 +55,8 @@ type Parts struct {
 	Now func() (now time.Time, sure bool)
 	// Commands are what head office may order, by name.
 	Commands map[string]Command
+	// Items is where catalogues go; nil: none is taken.
+	Items *Items
 }
 
 func (p *Parts) now(d *Downlink) (time.Time, bool) {
@@ -97,8 +99,9 @@ type Downlink struct {
 	mu        sync.Mutex // one order at a time
 	st        state
 	now       *config.Config // in force
-	waits     error          // why the order that is kept is not in force, through no fault of its own
-	strangers float64        // refusals journaled of late, see mayJournal
+	supply    supply
+	waits     error   // why the order that is kept is not in force, through no fault of its own
+	strangers float64 // refusals journaled of late, see mayJournal
 	strangeAt time.Time
 }
 
@@ -117,7 +120,7 @@ func New(o Options) *Downlink {
 	if o.listens == nil {
 		o.listens = func() {}
 	}
-	d := &Downlink{opt: o, log: o.Log, now: o.File}
+	d := &Downlink{opt: o, log: o.Log, now: o.File, supply: supply{kick: make(chan struct{}, 1)}}
 	st, err := readState(o.StatePath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d
@@ -243,6 +246,7 @@ func (d *Downlink) Start(ctx context.Context, p Parts) {
 	d.resume(ctx)
 	d.tell(ctx, d.opt.File.Hash())
 	d.tellCommand(ctx)
+	d.tellCatalogue(ctx)
 }
 
 // Lasted says that posd has been running well for a while with what it started with.
@@ -280,7 +284,13 @@ func (d *Downlink) save() bool {
 // Connected takes what head office says over one connection, until ctx ends.
 func (d *Downlink) Connected(ctx context.Context, nc *nats.Conn) error {
 	d.late(ctx)
-	sub, err := nc.SubscribeSync(wire.LivePrefix + wire.ConfigKey(d.opt.Store, d.opt.Terminal))
+	return d.hear(ctx, nc, wire.ConfigKey(d.opt.Store, d.opt.Terminal), func(raw []byte) { d.take(ctx, nc, raw) })
+}
+
+// hear gives the value of a key of the bucket, asked for once and then as it changes,
+// to take until ctx ends.
+func (d *Downlink) hear(ctx context.Context, nc *nats.Conn, key string, take func(raw []byte)) error {
+	sub, err := nc.SubscribeSync(wire.LivePrefix + key)
 	if err != nil {
 		return fmt.Errorf("listen to head office: %w", err)
 	}
@@ -289,8 +299,8 @@ func (d *Downlink) Connected(ctx context.Context, nc *nats.Conn) error {
 	}
 	for asked := false; ; {
 		if !asked {
-			if asked, err = d.ask(ctx, nc); err != nil && ctx.Err() == nil {
-				d.log.Debug("head office's configuration cannot be asked for", "error", err)
+			if asked, err = d.ask(ctx, nc, key, take); err != nil && ctx.Err() == nil {
+				d.log.Debug("what head office has decided cannot be asked for", "key", key, "error", err)
 			}
 			d.opt.asked()
 		}
@@ -303,7 +313,7 @@ func (d *Downlink) Connected(ctx context.Context, nc *nats.Conn) error {
 		switch {
 		case err == nil && len(m.Data) == 0: // removed: what is in force stays, until head office says otherwise
 		case err == nil:
-			d.take(ctx, nc, m.Data)
+			take(m.Data)
 		case ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed):
 			return nil
 		case errors.Is(err, context.DeadlineExceeded):
@@ -327,11 +337,11 @@ func (d *Downlink) late(ctx context.Context) {
 	}
 }
 
-// ask fetches the newest configuration, and takes it.
-func (d *Downlink) ask(ctx context.Context, nc *nats.Conn) (answered bool, err error) {
+// ask fetches the newest value of a key, and takes it.
+func (d *Downlink) ask(ctx context.Context, nc *nats.Conn, key string, take func(raw []byte)) (answered bool, err error) {
 	wait, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	m, err := nc.RequestWithContext(wait, "$JS.API.DIRECT.GET."+wire.BucketStream+"."+wire.BucketPrefix+wire.ConfigKey(d.opt.Store, d.opt.Terminal), nil)
+	m, err := nc.RequestWithContext(wait, "$JS.API.DIRECT.GET."+wire.BucketStream+"."+wire.BucketPrefix+key, nil)
 	if err != nil {
 		return false, err
 	}
@@ -343,7 +353,7 @@ func (d *Downlink) ask(ctx context.Context, nc *nats.Conn) (answered bool, err e
 	case len(m.Data) == 0: // removed, as above
 		return true, nil
 	}
-	d.take(ctx, nc, m.Data)
+	take(m.Data)
 	return true, nil
 }
 
@@ -421,7 +431,7 @@ func (d *Downlink) decide(ctx context.Context, raw []byte) wire.Answer {
 	if err == nil && d.parts.Check != nil {
 		err = d.parts.Check(c)
 	}
-	d.st = state{Serial: o.Serial, Digest: digest, State: wire.StateApplied, Stranger: former.Stranger, Command: former.Command, order: raw}
+	d.st = state{Serial: o.Serial, Digest: digest, State: wire.StateApplied, Stranger: former.Stranger, Command: former.Command, Catalogue: former.Catalogue, order: raw}
 	if err != nil {
 		d.st.State, d.st.Reason = wire.StateRefused, config.Reason(err, wire.MaxReason/2)
 		d.st.order, d.st.Tries = former.order, former.Tries

@@ -46,6 +46,7 @@ type world struct {
 	failed   error     // of a start with a push
 	clock    time.Time // zero: not known
 	commands map[string]Command
+	itemsTo  *Items
 }
 
 func newWorld(t testing.TB, b bug) *world {
@@ -121,6 +122,7 @@ func (w *world) start() *Downlink {
 		Note:     w.note,
 		Now:      func() (time.Time, bool) { return w.clock, !w.clock.IsZero() },
 		Commands: w.commands,
+		Items:    w.itemsTo,
 	})
 	return w.d
 }
@@ -134,9 +136,10 @@ func (w *world) link() {
 	listens := make(chan struct{}, 1)
 	w.d.opt.listens = func() { listens <- struct{}{} }
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func(d *Downlink) { done <- d.Connected(ctx, nc) }(w.d)
 	go func(d *Downlink) { done <- d.Commands(ctx, nc) }(w.d)
+	go func(d *Downlink) { done <- d.Catalogue(ctx, nc) }(w.d)
 	w.stop = func() {
 		cancel()
 		for range cap(done) {
@@ -147,10 +150,12 @@ func (w *world) link() {
 		nc.Close()
 		w.stop = nil
 	}
-	select {
-	case <-asked:
-	case <-time.After(giveUp):
-		w.t.Fatal("the bucket was not asked")
+	for range 2 { // for the configuration, and for the catalogue
+		select {
+		case <-asked:
+		case <-time.After(giveUp):
+			w.t.Fatal("the bucket was not asked")
+		}
 	}
 	select {
 	case <-listens:
@@ -172,6 +177,10 @@ func (w *world) note(_ context.Context, e Event) error {
 	switch e := e.(type) {
 	case *event.ConfigRefused:
 		w.events = append(w.events, fmt.Sprint("refused ", e.Serial))
+	case *event.CatalogueApplied:
+		w.events = append(w.events, fmt.Sprint("catalogue ", e.Serial, " ", e.Version))
+	case *event.CatalogueRefused:
+		w.events = append(w.events, fmt.Sprint("no catalogue ", e.Serial))
 	case *event.CommandExecuted:
 		w.events = append(w.events, fmt.Sprint(e.Command, " ", e.Serial, " ", e.Outcome))
 	case *event.CommandRefused:
@@ -450,12 +459,14 @@ func TestScenarios(t *testing.T) {
 // The control: each planted mistake is seen by the scenario that is there for it.
 func TestPlantedBugsAreSeen(t *testing.T) {
 	for name, b := range map[string]bug{
-		"an old order is not taken again": bugNoSerial,
-		"an order for another terminal":   bugNoAddress,
-		"applied, kept, and told once":    bugApplyOnly,
-		"a command is carried out once":   bugNoSerial,
-		"a command that comes too late":   bugNoExpiry,
-		"another terminal's command":      bugNoAddress,
+		"a catalogue is taken, kept and told once": bugNoSerial,
+		"a catalogue for another terminal":         bugNoAddress,
+		"an old order is not taken again":          bugNoSerial,
+		"an order for another terminal":            bugNoAddress,
+		"applied, kept, and told once":             bugApplyOnly,
+		"a command is carried out once":            bugNoSerial,
+		"a command that comes too late":            bugNoExpiry,
+		"another terminal's command":               bugNoAddress,
 	} {
 		w := newWorld(t, b)
 		w.start()

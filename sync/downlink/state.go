@@ -9,7 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"posd/durable"
 )
 
 // The state file: the SHA-256 of all behind the first line, one line of JSON, and the
@@ -28,7 +29,8 @@ type state struct {
 	Tries    int    `json:"tries"`              // starts with the order in force that did not last yet
 	Stranger string `json:"stranger,omitempty"` // SHA-256 of what was last refused as not head office's, or old
 
-	Command *commandState `json:"command,omitempty"`
+	Command   *commandState   `json:"command,omitempty"`
+	Catalogue *catalogueState `json:"catalogue,omitempty"`
 
 	order []byte // in force; may be older than Serial, or nil
 }
@@ -90,20 +92,5 @@ func writeState(path string, s *state) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Replace(path, b)
 }

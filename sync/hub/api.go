@@ -17,6 +17,7 @@ import (
 
 	"posd/journal/chain"
 	"posd/sync/ledger"
+	"posd/sync/returns"
 )
 
 // One short read transaction of an answer takes at most this much.
@@ -50,6 +51,9 @@ func (h *Hub) Handler() http.Handler {
 		"POST /v1/outbox/replay":                   h.replayEvents,
 		"POST /v1/import":                          h.importParcels,
 		"GET /v1/collisions":                       h.collisions,
+		"GET /v1/returns":                          h.returnsList,
+		"GET /v1/returns/blind":                    h.blindReturns,
+		"POST /v1/returns/settle":                  h.settleReturn,
 		"GET /v1/enrol":                            h.listTokens,
 		"POST /v1/enrol/tokens":                    h.makeToken,
 		"POST /v1/enrol/revoke":                    h.revoke,
@@ -59,6 +63,9 @@ func (h *Hub) Handler() http.Handler {
 		"GET /v1/order/{store}/{terminal}":         h.pushedText,
 		"POST /v1/orders/push":                     h.pushHandler,
 		"POST /v1/orders/command":                  h.commandHandler,
+		"POST /v1/catalogues":                      h.publishHandler,
+		"GET /v1/catalogues":                       h.cataloguesHandler,
+		"GET /v1/catalogues/{version}":             h.catalogueHandler,
 		"GET /metrics":                             func(w http.ResponseWriter, _ *http.Request) error { h.WriteMetrics(w); return nil },
 	} {
 		mux.Handle(pattern, h.authorized(f))
@@ -179,6 +186,9 @@ type statusReply struct {
 	Quarantined uint64       `json:"quarantined"`
 	Copied      uint64       `json:"copied"`     // of events: came first, or only, as copies in another journal
 	Collisions  uint64       `json:"collisions"` // receipt numbers that several sales have, and nobody has seen to
+
+	ReturnsOver    uint64 `json:"returns_over"`    // receipts of which more came back than was sold, and nobody has seen to
+	ReturnsUnknown uint64 `json:"returns_unknown"` // and those that are not in the ledger; at most 10,000 of both
 }
 
 func (h *Hub) status(w http.ResponseWriter, r *http.Request) error {
@@ -199,6 +209,11 @@ func (h *Hub) status(w http.ResponseWriter, r *http.Request) error {
 		if s.Collisions, err = openCollisions(tx); err != nil {
 			return err
 		}
+		back, err := returns.Count(tx)
+		if err != nil {
+			return err
+		}
+		s.ReturnsOver, s.ReturnsUnknown = back.Over, back.Unknown
 		return tx.Chains(func(c ledger.Chain) error {
 			s.Journals++
 			s.Copied += c.Copied

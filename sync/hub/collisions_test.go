@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"posd/journal/chain"
+	"posd/pos"
 	"posd/pos/event"
 	"posd/sync/ledger"
 	"posd/sync/ledger/pgtest"
@@ -60,6 +62,52 @@ func TestSettle(t *testing.T) {
 		check(2, 5, 5)
 		if err := r.all(k.events(map[ledger.Name]string{}), k.names()); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestReportsCollide: a till and its twin, or a till and its backup, give a Z report's
+// number twice; neither a copy of a report nor another till's is a second one.
+func TestReportsCollide(t *testing.T) {
+	onEachStore(t, func(t *testing.T, url string) {
+		r := newRig(t, noBug)
+		r.o.LedgerURL = url
+		r.start()
+		ship := func(terminal string, k *till) {
+			r.settle(r.publish(wire.UpSubject(0, "s1", terminal, k.id), bytesOf(t, k.parcel(1, k.last()))))
+		}
+		collide := func(want int) {
+			t.Helper()
+			body := r.get("/v1/collisions", r.h.api).Body.String()
+			if n := r.h.collisionCount(); n != uint64(want) || strings.Count(body, "\n") != 2*want || strings.Count(body, `"receipt":"t1-Z2"`) != 2*want {
+				t.Errorf("%d numbers collide, want %d:\n%s", n, want, body)
+			}
+		}
+		z := func(n uint64) string {
+			e := event.ShiftClosed{Shift: n, BusinessDate: "2026-11-21", Currency: pos.Currency{Code: "EUR", Exponent: 2}, Z: n}
+			b, err := e.AppendEvent(nil, event.Header{Time: time.UnixMilli(1_795_000_000_000)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		k, other := newTill(t, "t1", keyA, nil), newTill(t, "t2", keyB, nil)
+		k.add(event.RecordType, z(1))
+		backup := k.last()
+		k.add(event.RecordType, z(2))
+		other.add(event.RecordType, z(2))
+		ship("t1", k)
+		ship("t2", other)
+		_, head := k.record(backup)
+		restored := newTill(t, "t1", keyA, &chain.Parent{Journal: k.id.String(), Seq: backup, Head: head.String(), Reason: "restore"})
+		restored.copy(k, 1, backup)
+		ship("t1", restored)
+		collide(0)
+		restored.add(event.RecordType, z(2))
+		ship("t1", restored)
+		collide(1)
+		if code := r.call("POST", "/v1/collisions/settle", `{"store":"s1","terminal":"t1","receipt":"t1-Z2","by":"ada","why":"restored"}`, new(Settled)); code != 200 || r.h.collisionCount() != 0 {
+			t.Errorf("settled: %d, %d open", code, r.h.collisionCount())
 		}
 	})
 }

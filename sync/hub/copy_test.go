@@ -175,7 +175,7 @@ func newBench(t testing.TB, b bug) *bench {
 func (b *bench) apply(m message) (c ledger.Chain, v verdict) {
 	b.t.Helper()
 	if err := b.l.Update(b.t.Context(), func(tx ledger.Tx) (err error) {
-		b.g.out, b.g.receipts, b.g.tally.collisions = nil, nil, nil
+		b.g.out, b.g.receipts, b.g.returns, b.g.tally.collisions = nil, nil, nil, nil
 		if c, v, _, err = b.g.apply(tx, &m); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"posd/journal/chain"
+	"posd/packaging/lab/freeport"
 	"posd/sync/ledger"
 	"posd/sync/trust"
 	"posd/sync/wire"
@@ -402,9 +402,9 @@ func TestSystemConnectionStays(t *testing.T) {
 		}
 		return h
 	}
-	first := open(mine, "127.0.0.1:0")
+	address := freeport.For(t)
+	first := open(mine, address)
 	url := first.NATSURL()
-	address := strings.TrimPrefix(url, "nats://")
 	h := &Hub{opt: Options{NATSURL: url}, keys: first.keys, fleet: first.fleet}
 	nc, err := h.sysConn()
 	if err != nil {

@@ -364,6 +364,10 @@ func (h *Hub) useToken(tx ledger.Tx, d *device, q *EnrolRequest, from string) (f
 	case e.Revoked != nil:
 		return no(http.StatusForbidden, "the token of %s was revoked", name)
 	case e.Used != nil && e.Used.NKey != q.NKey:
+		if m := e.Used.Machine; m != "" && m == q.Machine { // its data folder is new, or lost the key
+			return no(http.StatusForbidden, "the token of %s was used on %s from %s with another key by this machine (%s): poshub enrol %s %s --replace gives one that shuts that key out",
+				name, e.Used.At.Format(time.RFC3339), e.Used.From, m, q.Store, q.Terminal)
+		}
 		return no(http.StatusForbidden, "the token of %s was used on %s from %s by another machine (%s): if that was not yours, poshub enrol revoke %s %s",
 			name, e.Used.At.Format(time.RFC3339), e.Used.From, e.Used.Machine, q.Store, q.Terminal)
 	case e.Used == nil && now.After(e.Expires):

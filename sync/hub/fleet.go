@@ -64,6 +64,7 @@ var reasonTexts = map[string]string{
 	wire.AlarmClock:     "its clock is wrong",
 	wire.AlarmMemory:    "memory is short, background work is held back",
 	wire.AlarmLimits:    "its slice is not as configured",
+	wire.AlarmCard:      "nobody knows what became of a card payment, or whether the acquirer has what was approved offline: somebody has to look at its payment terminal",
 	wire.AlarmCatalogue: "its catalogue cannot be used",
 	wire.AlarmConfig:    "it refused what head office configured",
 	reasonBacklog:       "sales have not reached the ledger for too long",
@@ -320,7 +321,7 @@ func (f *fleet) take(m *member, shard int, b *wire.Heartbeat, now int64) {
 func (f *fleet) intern(m *member, b *wire.Heartbeat) *wire.Heartbeat {
 	c := *b
 	c.Store, c.Terminal = m.names()
-	for _, s := range []*string{&c.Release, &c.Clock, &c.Backlog.Currency, &c.Config.State} {
+	for _, s := range []*string{&c.Release, &c.Clock, &c.Backlog.Currency, &c.Config.State, &c.Catalogue.Version} {
 		*s = f.word(*s)
 	}
 	c.Config.Reason, c.Why = strings.Clone(c.Config.Reason), strings.Clone(c.Why)

@@ -88,6 +88,8 @@ type FleetSays struct {
 	ConfigSerial  uint64    `json:"config_serial,omitempty"`
 	ConfigState   string    `json:"config_state,omitempty"`
 	ConfigReason  string    `json:"config_reason,omitempty"`
+	Catalogue     string    `json:"catalogue,omitempty"` // version in use
+	Items         uint64    `json:"items,omitempty"`     // in it
 }
 
 // FleetTotals sums up the terminals that a question is about.
@@ -148,7 +150,7 @@ func (f *fleet) show(m *member, now int64) FleetTerminal {
 		JournalBytes: b.JournalBytes, JournalMax: b.JournalMax, DiskFree: b.DiskFree, DiskTotal: b.DiskTotal,
 		Memory: l.Memory, MemoryMax: l.MemoryMax, CPUPercent: l.CPUPercent, Throttled: l.Throttled, CPUWaiting: l.CPUWaiting,
 		MemoryWaiting: l.MemWaiting, IOWaiting: l.IOWaiting, Shedding: l.Shedding, OOMKills: l.OOMKills,
-		ConfigSerial: b.Config.Serial, ConfigState: b.Config.State, ConfigReason: b.Config.Reason,
+		ConfigSerial: b.Config.Serial, ConfigState: b.Config.State, ConfigReason: b.Config.Reason, Catalogue: b.Catalogue.Version, Items: b.Catalogue.Items,
 	}
 	return t
 }

@@ -18,6 +18,7 @@ import (
 
 	"posd/journal"
 	"posd/journal/chain"
+	"posd/packaging/lab/freeport"
 	"posd/sync/ledger"
 	"posd/sync/uplink"
 	"posd/sync/wire"
@@ -538,7 +539,7 @@ func TestFleetPages(t *testing.T) {
 // TestFleetOfRealParts: a real uplink and a real hub. The terminal goes away, comes back,
 // and the hub is started anew.
 func TestFleetOfRealParts(t *testing.T) {
-	o := Options{Dir: filepath.Join(t.TempDir(), "hub"), NATSListen: "127.0.0.1:0", Pulse: 50 * time.Millisecond, fleet: defaultFleetTimes,
+	o := Options{Dir: filepath.Join(t.TempDir(), "hub"), NATSListen: freeport.For(t), Pulse: 50 * time.Millisecond, fleet: defaultFleetTimes,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	o.fleet.period, o.fleet.tick, o.fleet.refresh = 1500*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
 	var h *Hub
@@ -561,7 +562,6 @@ func TestFleetOfRealParts(t *testing.T) {
 		}
 	}
 	stop := start()
-	o.NATSListen = strings.TrimPrefix(h.NATSURL(), "nats://")
 	ask := func(path string, v any) int {
 		t.Helper()
 		w := httptest.NewRecorder()

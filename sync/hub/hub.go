@@ -24,6 +24,7 @@ import (
 
 	"posd/sync/ledger"
 	"posd/sync/outbox"
+	"posd/sync/returns"
 	"posd/sync/trust"
 )
 
@@ -62,9 +63,12 @@ type Options struct {
 
 	now   func() time.Time
 	fleet fleetTimes
-	bug   bug           // planted by tests
-	crash func() error  // called by tests between commit and watermark
-	share ledger.Ledger // tests' stand-in for a database that several hubs use
+	// returns: how long a receipt that is not here is waited for, if not as usual; it is
+	// looked for with each pulse then.
+	returns *returns.Times
+	bug     bug           // planted by tests
+	crash   func() error  // called by tests between commit and watermark
+	share   ledger.Ledger // tests' stand-in for a database that several hubs use
 }
 
 // Hub takes in the parcels of some shards, alone or together with other processes on
@@ -220,6 +224,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		"shards":   h.keepShards,
 		"outbox":   h.publishEvents,
 		"orders":   h.keepOrders,
+		"returns":  h.keepReturns,
 		"servers":  h.watchPresence,
 		"accounts": h.keepAccounts,
 		"fleet":    func(ctx context.Context) error { return h.fleet.run(ctx, h.nc, h.opt.Shards) },
@@ -299,6 +304,7 @@ type meters struct {
 	entered, known, gaps, aside, holes, bytes, restarts, auth *metrics.Counter
 	copied, repeated, signed, unverified, skipped             *metrics.Counter
 	enrolled, notEnrolled                                     *metrics.Counter
+	returned, blind, unreadable                               *metrics.Counter
 }
 
 func newMeters(h *Hub) *meters {
@@ -322,8 +328,13 @@ func newMeters(h *Hub) *meters {
 		signed:     s.NewCounter(`poshub_checkpoints_total{result="verified"}`),
 		unverified: s.NewCounter(`poshub_checkpoints_total{result="unverified"}`),
 		skipped:    s.NewCounter(`poshub_quarantine_skipped_total`),
+
+		returned:   s.NewCounter(`poshub_returns_total{receipt="given"}`),
+		blind:      s.NewCounter(`poshub_returns_total{receipt="none"}`),
+		unreadable: s.NewCounter(`poshub_returns_total{receipt="unreadable"}`),
 	}
 	s.RegisterMetricsWriter(func(w io.Writer) { w.Write(h.fleet.writeMetrics(nil)) })
+	s.RegisterMetricsWriter(h.writeReturns)
 	s.NewGauge(`poshub_quarantined_messages`, func() float64 { return float64(h.quarantineCount()) })
 	s.NewGauge(`poshub_quarantine_bytes`, func() float64 { return float64(h.quarantineBytes()) })
 	s.NewGauge(`poshub_receipt_collisions`, func() float64 { return float64(h.collisionCount()) })

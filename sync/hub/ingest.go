@@ -244,7 +244,7 @@ func (h *Hub) countRecords(t *tally) {
 	}
 	if n := len(t.collisions); n > 0 {
 		r := &t.collisions[0]
-		h.log.Error("different sales have the same receipt number: see poshub collisions list", "sales", n,
+		h.log.Error("different sales, or Z reports, have the same number: see poshub collisions list", "sales", n,
 			"store", r.Store, "terminal", r.Terminal, "receipt", r.Number, "journal", r.Event.Journal, "seq", r.Event.Seq)
 	}
 }

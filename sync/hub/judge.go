@@ -118,6 +118,7 @@ type judge struct {
 	last     ledger.Quarantined // set aside last
 	out      []ledger.Name      // events that took effect, in order
 	receipts []ledger.Receipt
+	returns  []ledger.Receipt // of those, the sales that may give goods back
 	after    []barrier
 }
 
@@ -214,6 +215,9 @@ func (g *judge) finish(tx ledger.Tx, pos *ledger.Position) (err error) {
 			return err
 		}
 		if err := g.unsettle(tx, g.tally.collisions); err != nil {
+			return err
+		}
+		if err := g.noteReturns(tx); err != nil {
 			return err
 		}
 	}
@@ -393,4 +397,5 @@ const (
 	bugShutsNew      // a rotation that the terminal calls failed shuts the new key out
 	bugNoNumberLock  // one more sale with a number does not wait for who is settling it
 	bugNoReread      // what did not fit into the quarantine is never looked at again
+	bugNoReturns     // nobody looks at what comes back
 )

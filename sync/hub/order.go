@@ -17,12 +17,30 @@ import (
 	"posd/sync/wire"
 )
 
-// Kinds of documents, both by "<store>.<terminal>": what was ordered last and what
-// became of it; and the newest configuration, as it was signed.
+// Kinds of documents, all by "<store>.<terminal>": what was ordered last and what
+// became of it; and the newest configuration, and the newest order that names a
+// catalogue, as they were signed.
 const (
 	kindOrders = "orders"
 	kindConfig = "config"
+	kindSupply = "supply"
 )
+
+// shelf is a class of orders that stand in the bucket, the newest for each terminal
+// under "<store>.<terminal><suffix>".
+type shelf struct{ doc, kind, suffix string }
+
+var shelves = [...]shelf{{kindConfig, wire.KindConfig, ".config"}, {kindSupply, wire.KindCatalogue, ".catalogue"}}
+
+// shelfOf is nil for commands, which stand nowhere.
+func shelfOf(kind string) *shelf {
+	for i := range shelves {
+		if shelves[i].kind == kind {
+			return &shelves[i]
+		}
+	}
+	return nil
+}
 
 // StateSent is the state of an order that no terminal has answered yet, StateExpired of
 // a command that none has answered in time. The others are those of package wire.
@@ -39,11 +57,23 @@ const (
 
 // Orders is what was ordered of one terminal, the newest of each class.
 type Orders struct {
-	Store    string   `json:"store"`
-	Terminal string   `json:"terminal"`
-	Last     uint64   `json:"last"` // highest number given
-	Config   *Ordered `json:"config,omitempty"`
-	Command  *Ordered `json:"command,omitempty"`
+	Store     string   `json:"store"`
+	Terminal  string   `json:"terminal"`
+	Last      uint64   `json:"last"` // highest number given
+	Config    *Ordered `json:"config,omitempty"`
+	Command   *Ordered `json:"command,omitempty"`
+	Catalogue *Ordered `json:"catalogue,omitempty"`
+}
+
+// of is the newest of the class of a kind.
+func (o *Orders) of(kind string) **Ordered {
+	switch kind {
+	case wire.KindConfig:
+		return &o.Config
+	case wire.KindCatalogue:
+		return &o.Catalogue
+	}
+	return &o.Command
 }
 
 // Ordered is one order and what became of it.
@@ -54,7 +84,8 @@ type Ordered struct {
 	Decider
 	State    string    `json:"state"`
 	Reason   string    `json:"reason,omitempty"`
-	Config   string    `json:"config,omitempty"` // hash of what was in force at the answer
+	Config   string    `json:"config,omitempty"`  // hash of what was in force at the answer
+	Version  string    `json:"version,omitempty"` // of a catalogue
 	Answered time.Time `json:"answered,omitzero"`
 }
 
@@ -140,12 +171,12 @@ func (h *Hub) keepOrders(ctx context.Context) error {
 	for restarts := h.nc.Stats().Reconnects; ; {
 		if now := h.nc.Stats().Reconnects; now != restarts || !time.Now().Before(next) {
 			restarts = now
-			switch err := h.rewriteBucket(ctx); {
+			switch _, err := h.compareBuckets(ctx); {
 			case err == nil:
 				next = time.Now().Add(keepEvery)
 			case errors.Is(err, jetstream.ErrBucketNotFound): // the work on a shard makes it
 			case ctx.Err() == nil:
-				h.log.Warn("what the bucket says of configurations was not compared with the ledger, will be tried again", "error", err)
+				h.log.Warn("what the buckets say was not compared with the ledger, will be tried again", "error", err)
 			}
 		}
 		select {
@@ -158,22 +189,45 @@ func (h *Hub) keepOrders(ctx context.Context) error {
 	}
 }
 
+// compareBuckets makes the buckets of our region what the ledger says. ok is false where
+// another hub was at one of them, and had it left to it.
+func (h *Hub) compareBuckets(ctx context.Context) (ok bool, err error) {
+	ok = true
+	for _, b := range []struct {
+		claim   string
+		compare func(context.Context) error
+	}{{"orders/", h.rewriteBucket}, {"contents/", h.rewriteContents}} {
+		claim, alone, cerr := h.ledger.Claim(ctx, b.claim+h.opt.Region)
+		if cerr != nil || !alone {
+			ok, err = false, errors.Join(err, cerr)
+			continue
+		}
+		cctx, cancel := context.WithTimeout(ctx, keepEvery)
+		err = errors.Join(err, b.compare(cctx))
+		cancel()
+		claim.Release()
+	}
+	return ok, err
+}
+
 // rewriteBucket makes the bucket what the ledger says. What is there and is newer than
 // the ledger, signed by the office key, is taken over instead: the ledger was restored
 // from a backup, and the terminals would take nothing older any more.
 func (h *Hub) rewriteBucket(ctx context.Context) error {
-	claim, ok, err := h.ledger.Claim(ctx, "orders/"+h.opt.Region)
-	if err != nil || !ok {
-		return err // another hub is at it
-	}
-	defer claim.Release()
-	ctx, cancel := context.WithTimeout(ctx, keepEvery)
-	defer cancel()
 	kv, err := h.js.KeyValue(ctx, wire.Bucket)
 	if err != nil {
 		return err
 	}
-	there, err := configsIn(ctx, kv)
+	for i := range shelves {
+		if err := h.rewriteShelf(ctx, kv, &shelves[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Hub) rewriteShelf(ctx context.Context, kv jetstream.KeyValue, s *shelf) error {
+	there, err := s.in(ctx, kv)
 	if err != nil {
 		return err
 	}
@@ -182,7 +236,7 @@ func (h *Hub) rewriteBucket(ctx context.Context) error {
 		batch := map[string][]byte{}
 		err := h.ledger.View(ctx, func(tx ledger.Tx) error {
 			clear(batch)
-			return tx.Docs(kindConfig, after, func(name string, raw []byte) (bool, error) {
+			return tx.Docs(s.doc, after, func(name string, raw []byte) (bool, error) {
 				if more = len(batch) == askedBatch; !more {
 					after = name
 					batch[name] = append([]byte(nil), raw...)
@@ -199,46 +253,52 @@ func (h *Hub) rewriteBucket(ctx context.Context) error {
 			if in && digest == wire.Digest(raw) {
 				continue
 			}
-			if err := h.settleBucket(ctx, kv, name, raw, in); err != nil {
+			if err := h.settleBucket(ctx, kv, s, name, raw, in); err != nil {
 				return err
 			}
 		}
 	}
 	for name := range there { // the ledger does not know of
-		if err := h.settleBucket(ctx, kv, name, nil, true); err != nil {
+		if err := h.settleBucket(ctx, kv, s, name, nil, true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// configsIn are the digests of all configurations in the bucket, by terminal.
-func configsIn(ctx context.Context, kv jetstream.KeyValue) (map[string][32]byte, error) {
-	w, err := kv.Watch(ctx, wire.ConfigKey("*", "*"), jetstream.IgnoreDeletes())
+// in are the digests of all orders of the class in the bucket, by terminal.
+func (s *shelf) in(ctx context.Context, kv jetstream.KeyValue) (map[string][32]byte, error) {
+	there := map[string][32]byte{}
+	err := s.each(ctx, kv, func(name string, raw []byte) { there[name] = wire.Digest(raw) })
+	return there, err
+}
+
+// each calls fn with all orders of the class in the bucket.
+func (s *shelf) each(ctx context.Context, kv jetstream.KeyValue, fn func(name string, raw []byte)) error {
+	w, err := kv.Watch(ctx, "*.*"+s.suffix, jetstream.IgnoreDeletes())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer w.Stop()
-	there := map[string][32]byte{}
 	for {
 		select {
 		case e, ok := <-w.Updates():
 			switch {
 			case !ok:
-				return nil, errors.New("the bucket was not read to its end")
+				return errors.New("the bucket was not read to its end")
 			case e == nil:
-				return there, nil
+				return nil
 			}
-			there[strings.TrimSuffix(e.Key(), ".config")] = wire.Digest(e.Value())
+			fn(strings.TrimSuffix(e.Key(), s.suffix), e.Value())
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
 // settleBucket decides about one terminal of which bucket and ledger differ; raw is
 // what the ledger has, nil if nothing, in says whether the bucket has something.
-func (h *Hub) settleBucket(ctx context.Context, kv jetstream.KeyValue, name string, raw []byte, in bool) error {
+func (h *Hub) settleBucket(ctx context.Context, kv jetstream.KeyValue, s *shelf, name string, raw []byte, in bool) error {
 	store, terminal, _ := strings.Cut(name, ".")
 	key, err := h.office(ctx)
 	if err != nil {
@@ -246,42 +306,58 @@ func (h *Hub) settleBucket(ctx context.Context, kv jetstream.KeyValue, name stri
 	}
 	public := publicOf(key)
 	if in {
-		e, err := kv.Get(ctx, wire.ConfigKey(store, terminal))
+		e, err := kv.Get(ctx, name+s.suffix)
 		if err != nil {
 			return err
 		}
 		o, err := wire.OpenOrder(e.Value(), public)
-		ours := err == nil && o.Store == store && o.Terminal == terminal && o.Kind == wire.KindConfig
+		ours := err == nil && o.Store == store && o.Terminal == terminal && o.Kind == s.kind
 		known, err := wire.OpenOrder(raw, public)
 		if err != nil {
 			known.Serial = 0
 		}
 		switch {
 		case ours && o.Serial > known.Serial:
-			h.log.Warn("a configuration that the ledger has forgotten is taken over from the bucket", "terminal", name, "serial", o.Serial)
-			return h.adopt(ctx, &o, e.Value())
+			h.log.Warn("an order that the ledger has forgotten is taken over from the bucket", "terminal", name, "kind", s.kind, "serial", o.Serial)
+			return h.adopt(ctx, s, &o, e.Value())
 		case !ours:
-			h.log.Error("the bucket had a configuration that head office has not signed: somebody else may write there", "terminal", name)
+			h.log.Error("the bucket had an order that head office has not signed: somebody else may write there", "terminal", name, "kind", s.kind)
 		}
 	}
 	if raw == nil {
-		return kv.Delete(ctx, wire.ConfigKey(store, terminal))
+		return kv.Delete(ctx, name+s.suffix)
 	}
-	_, err = h.js.Publish(ctx, wire.BucketPrefix+wire.ConfigKey(store, terminal), raw)
+	_, err = h.js.Publish(ctx, wire.BucketPrefix+name+s.suffix, raw)
 	return err
 }
 
 // adopt enters an order that was given and that the ledger does not have.
-func (h *Hub) adopt(ctx context.Context, order *wire.Order, raw []byte) error {
+func (h *Hub) adopt(ctx context.Context, s *shelf, order *wire.Order, raw []byte) error {
 	return h.ledger.Update(ctx, func(tx ledger.Tx) error {
 		o, err := loadOrders(tx, order.Store, order.Terminal)
-		if err != nil || o.Config != nil && o.Config.Serial >= order.Serial {
+		if err != nil {
 			return err
 		}
+		at := o.of(s.kind)
+		if *at != nil && (*at).Serial >= order.Serial {
+			return nil
+		}
 		o.Last = max(o.Last, order.Serial)
-		o.Config = &Ordered{Serial: order.Serial, Kind: order.Kind, At: h.opt.now(), State: StateSent, Decider: Decider{"poshub", "found in the bucket"}}
-		return errors.Join(o.save(tx), tx.PutDoc(kindConfig, o.Store+"."+o.Terminal, raw))
+		*at = &Ordered{Serial: order.Serial, Kind: order.Kind, At: h.opt.now(), State: StateSent, Decider: Decider{"poshub", "found in the bucket"}, Version: versionIn(order)}
+		return errors.Join(o.save(tx), tx.PutDoc(s.doc, o.Store+"."+o.Terminal, raw))
 	})
+}
+
+// versionIn is the version of the catalogue that an order names, "" of others.
+func versionIn(o *wire.Order) string {
+	if o.Kind != wire.KindCatalogue {
+		return ""
+	}
+	offer, err := wire.ParseOffer(o.Body)
+	if err != nil {
+		return "" // a newer hub's
+	}
+	return offer.Version
 }
 
 // order signs and enters one order, in the transaction tx.
@@ -296,18 +372,24 @@ func (h *Hub) order(tx ledger.Tx, key ed25519.PrivateKey, order *wire.Order, d D
 	if err != nil {
 		return nil, err
 	}
-	entered := &Ordered{Serial: order.Serial, Kind: order.Kind, At: now, Decider: d, State: StateSent}
-	if order.Kind != wire.KindConfig {
-		o.Command = entered
-		return raw, o.save(tx)
+	*o.of(order.Kind) = &Ordered{Serial: order.Serial, Kind: order.Kind, At: now, Decider: d, State: StateSent, Version: versionIn(order)}
+	err = o.save(tx)
+	if s := shelfOf(order.Kind); s != nil {
+		err = errors.Join(err, tx.PutDoc(s.doc, o.Store+"."+o.Terminal, raw))
 	}
-	o.Config = entered
-	return raw, errors.Join(o.save(tx), tx.PutDoc(kindConfig, o.Store+"."+o.Terminal, raw))
+	return raw, err
 }
 
-// push gives one configuration to terminals ("<store>.<terminal>"). Once it returns
-// without an error the ledger has it, and the bucket has it or will be given it.
+// push gives one configuration to terminals ("<store>.<terminal>").
 func (h *Hub) push(ctx context.Context, names []string, text []byte, to string, d Decider) error {
+	e := AuditEntry{Decider: d, What: "push", On: to}
+	return h.give(ctx, names, wire.KindConfig, text, e, map[string]any{"text": string(text)}, nil)
+}
+
+// give orders the same of terminals ("<store>.<terminal>"), audited as e with details and
+// their names; also is done in the transaction of the first ones. Once it returns without
+// an error the ledger has it, and the bucket has it or will be given it.
+func (h *Hub) give(ctx context.Context, names []string, kind string, body []byte, e AuditEntry, details map[string]any, also func(ledger.Tx) error) error {
 	key, err := h.office(ctx)
 	if err != nil {
 		return err
@@ -318,34 +400,51 @@ func (h *Hub) push(ctx context.Context, names []string, text []byte, to string, 
 		err := h.ledger.Update(ctx, func(tx ledger.Tx) (err error) {
 			for j, name := range batch {
 				store, terminal, _ := strings.Cut(name, ".")
-				o := wire.Order{Store: store, Terminal: terminal, Kind: wire.KindConfig, Body: text}
-				if raws[j], err = h.order(tx, key, &o, d); err != nil {
+				o := wire.Order{Store: store, Terminal: terminal, Kind: kind, Body: body}
+				if raws[j], err = h.order(tx, key, &o, e.Decider); err != nil {
 					return err
 				}
 				serials[j] = o.Serial
 			}
-			return audit(tx, AuditEntry{At: h.opt.now(), Decider: d, What: "push", On: to}, map[string]any{"text": string(text), "terminals": batch})
+			if also != nil && i == 0 {
+				if err := also(tx); err != nil {
+					return err
+				}
+			}
+			e.At = h.opt.now()
+			details["terminals"] = batch
+			return audit(tx, e, details)
 		})
 		if err != nil {
 			return err
 		}
-		for j, name := range batch {
-			h.fleet.pushed(name, serials[j], StateSent)
+		if kind == wire.KindConfig {
+			for j, name := range batch {
+				h.fleet.pushed(name, serials[j], StateSent)
+			}
 		}
-		h.fill(ctx, batch, raws)
+		h.fill(ctx, batch, raws, shelfOf(kind).suffix)
 	}
 	return nil
 }
 
-// fill writes orders into the bucket. What fails is done again by keepOrders.
-func (h *Hub) fill(ctx context.Context, names []string, raws [][]byte) {
+// fill writes orders into the bucket.
+func (h *Hub) fill(ctx context.Context, names []string, raws [][]byte, suffix string) {
+	subjects := make([]string, len(names))
+	for i, name := range names {
+		subjects[i] = wire.BucketPrefix + name + suffix
+	}
+	h.put(ctx, subjects, raws)
+}
+
+// put writes into a bucket. What fails is done again by keepOrders.
+func (h *Hub) put(ctx context.Context, subjects []string, values [][]byte) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	acks := make([]jetstream.PubAckFuture, 0, len(names))
+	acks := make([]jetstream.PubAckFuture, 0, len(subjects))
 	var err error
-	for i, name := range names {
-		store, terminal, _ := strings.Cut(name, ".")
-		ack, e := h.js.PublishAsync(wire.BucketPrefix+wire.ConfigKey(store, terminal), raws[i])
+	for i, subject := range subjects {
+		ack, e := h.js.PublishAsync(subject, values[i])
 		if err = errors.Join(err, e); e == nil {
 			acks = append(acks, ack)
 		}
@@ -360,7 +459,7 @@ func (h *Hub) fill(ctx context.Context, names []string, raws [][]byte) {
 		}
 	}
 	if err != nil {
-		h.log.Warn("a configuration is not in the bucket yet, will be tried again", "error", err)
+		h.log.Warn("an order, or what it names, is not in its bucket yet, will be tried again", "error", err)
 		select {
 		case h.orders.kick <- struct{}{}:
 		default:
@@ -419,13 +518,7 @@ func (h *Hub) noteAnswer(ctx context.Context, a *wire.Answer) error {
 // number 0 is about an order that the terminal could not read or not believe: which one
 // it cannot say. It is taken to be about the newest, if that has no answer yet.
 func (o *Orders) take(a *wire.Answer, now time.Time) bool {
-	var x *Ordered
-	switch {
-	case a.Kind == wire.KindConfig:
-		x = o.Config
-	default:
-		x = o.Command
-	}
+	x := *o.of(a.Kind)
 	switch {
 	case x == nil || a.State == "" || len(a.State) > 16 || len(a.Config) > 64:
 		return false

@@ -45,24 +45,9 @@ func (h *Hub) pushHandler(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &badRequest{err.Error()}
 	}
-	to := "all"
-	var names []string
-	switch {
-	case q.All == (q.Store != "") || q.Terminal != "" && q.Store == "":
-		return &badRequest{"say to whom: a store, a store and a terminal, or all"}
-	case q.Terminal != "":
-		if _, err := wire.DevicePermissions(0, q.Store, q.Terminal); err != nil {
-			return &badRequest{err.Error()}
-		}
-		to = q.Store + "." + q.Terminal
-		names = []string{to}
-	default:
-		if !q.All {
-			to = q.Store
-		}
-		if names = h.fleet.names(q.Store); len(names) == 0 {
-			return refuseRequest(http.StatusNotFound, "no terminal is known in %s", to)
-		}
+	to, names, err := h.addressed(q.Store, q.Terminal, q.All)
+	if err != nil {
+		return err
 	}
 	if err := h.push(r.Context(), names, []byte(q.Text), to, q.Decider); err != nil {
 		return err

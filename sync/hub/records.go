@@ -8,6 +8,7 @@ import (
 	"posd/journal/chain"
 	"posd/pos/event"
 	"posd/sync/ledger"
+	"posd/sync/returns"
 )
 
 // intake takes the new records of one parcel into the ledger, in two walks: the
@@ -333,7 +334,14 @@ func (in *intake) putCopy(rec chain.Record) error {
 // takesEffect notes an event that is new to the ledger.
 func (in *intake) takesEffect(n ledger.Name, payload []byte) {
 	in.g.out = append(in.g.out, n)
-	if number := ledger.ReceiptOf(payload); number != "" {
-		in.g.receipts = append(in.g.receipts, ledger.Receipt{Store: in.m.store, Terminal: in.m.terminal, Number: number, Event: n})
+	r := ledger.Receipt{Store: in.m.store, Terminal: in.m.terminal, Number: ledger.ReceiptOf(payload), Event: n}
+	if r.Number != "" && returns.Back(payload) && in.g.bug != bugNoReturns {
+		in.g.returns = append(in.g.returns, r)
+	}
+	if r.Number == "" {
+		r.Number = ledger.ReportOf(r.Terminal, payload)
+	}
+	if r.Number != "" {
+		in.g.receipts = append(in.g.receipts, r)
 	}
 }

@@ -155,6 +155,13 @@ func (h *Hub) prepareStreams(ctx context.Context, s *shard) error {
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", wire.Bucket, err)
 	}
+	err = attempt(ctx, func(ctx context.Context) error {
+		_, err := h.js.CreateOrUpdateKeyValue(ctx, contents(h.opt.Replicas, h.tagsOf(ctx, wire.ContentStream)))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", wire.ContentBucket, err)
+	}
 	return nil
 }
 

@@ -90,78 +90,107 @@ type hubDoc struct {
 
 // keepShards takes a fair part of the shards and works on them until ctx ends.
 func (h *Hub) keepShards(ctx context.Context) error {
-	workers := make(map[int]*worker)
-	end := func(n int) error {
-		w := workers[n]
-		delete(workers, n)
-		w.cancel()
-		<-w.done
-		w.claim.Release()
-		return w.err
-	}
+	k := &keeper{h: h, workers: make(map[int]*worker), ended: make(chan struct{}, 1)}
 	defer func() {
-		for n := range workers {
-			end(n)
+		for n := range k.workers {
+			k.end(n)
 		}
 		h.farewell()
 	}()
 	tick := time.NewTicker(h.opt.Pulse)
 	defer tick.Stop()
-	ended := make(chan struct{}, 1)
 	for {
-		for n, w := range workers {
-			select {
-			case <-w.done:
-				return end(n)
-			case <-w.claim.Lost():
-				h.log.Warn("another hub may work on this shard now", "shard", n)
-				if err := end(n); err != nil {
-					return err
-				}
-			default:
-			}
+		if err := k.reap(); err != nil {
+			return err
 		}
 		fair := h.fairShare(ctx)
-		for i := len(h.shards) - 1; i >= 0 && len(workers) > fair; i-- {
-			if n := h.shards[i].n; workers[n] != nil {
-				if err := end(n); err != nil {
-					return err
-				}
-			}
+		if err := k.give(fair); err != nil {
+			return err
 		}
-		for _, s := range h.shards {
-			if workers[s.n] != nil || len(workers) >= fair {
-				continue
-			}
-			c, ok, err := h.ledger.Claim(ctx, s.claimName())
-			if err != nil && ctx.Err() == nil {
-				s.lastErr.Store(err.Error())
-				h.log.Warn("shard not claimed", "shard", s.n, "error", err)
-			}
-			if h.opt.bug == bugNoClaim {
-				c, ok = &noClaim{}, true
-			}
-			if !ok || err != nil {
-				continue
-			}
-			wctx, cancel := context.WithCancel(ctx)
-			w := &worker{claim: c, cancel: cancel, done: make(chan struct{})}
-			workers[s.n] = w
-			go func() { // ended by end
-				w.err = s.run(wctx)
-				close(w.done)
-				select {
-				case ended <- struct{}{}:
-				default:
-				}
-			}()
-		}
+		k.take(ctx, fair)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ended:
+		case <-k.ended:
 		case <-tick.C:
 		}
+	}
+}
+
+// keeper has the workers of this process, by the number of their shard.
+type keeper struct {
+	h       *Hub
+	workers map[int]*worker
+	ended   chan struct{} // one of them has ended
+}
+
+// end stops a worker, and returns why it had ended before.
+func (k *keeper) end(n int) error {
+	w := k.workers[n]
+	delete(k.workers, n)
+	w.cancel()
+	<-w.done
+	w.claim.Release()
+	return w.err
+}
+
+// reap ends the workers that have ended by themselves, or whose claim is lost.
+func (k *keeper) reap() error {
+	for n, w := range k.workers {
+		select {
+		case <-w.done:
+			return k.end(n)
+		case <-w.claim.Lost():
+			k.h.log.Warn("another hub may work on this shard now", "shard", n)
+			if err := k.end(n); err != nil {
+				return err
+			}
+		default:
+		}
+	}
+	return nil
+}
+
+// give ends workers until there are no more than that.
+func (k *keeper) give(fair int) error {
+	for i := len(k.h.shards) - 1; i >= 0 && len(k.workers) > fair; i-- {
+		if n := k.h.shards[i].n; k.workers[n] != nil {
+			if err := k.end(n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// take begins to work on shards that nobody works on, until there are as many as that.
+func (k *keeper) take(ctx context.Context, fair int) {
+	for _, s := range k.h.shards {
+		if k.workers[s.n] != nil || len(k.workers) >= fair {
+			continue
+		}
+		c, ok, err := k.h.ledger.Claim(ctx, s.claimName())
+		if err != nil && ctx.Err() == nil {
+			s.lastErr.Store(err.Error())
+			k.h.log.Warn("shard not claimed", "shard", s.n, "error", err)
+		}
+		if k.h.opt.bug == bugNoClaim {
+			c, ok = &noClaim{}, true
+		}
+		if !ok || err != nil {
+			continue
+		}
+		wctx, cancel := context.WithCancel(ctx)
+		w := &worker{claim: c, cancel: cancel, done: make(chan struct{})}
+		k.workers[s.n] = w
+		go func() { // ended by end
+			w.err = s.run(wctx)
+			close(w.done)
+			select {
+			case k.ended <- struct{}{}:
+			default:
+			}
+		}()
 	}
 }
 

@@ -79,6 +79,14 @@ func bucket(replicas int, tags []string) jetstream.KeyValueConfig {
 	}
 }
 
+// contents is the bucket of what catalogues are made of.
+func contents(replicas int, tags []string) jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket: wire.ContentBucket, Description: "what catalogues are made of, by SHA-256", History: 1,
+		Storage: jetstream.FileStorage, Replicas: replicas, Placement: placement(tags),
+	}
+}
+
 func placement(tags []string) *jetstream.Placement {
 	if len(tags) == 0 {
 		return nil
@@ -114,6 +122,12 @@ func (o *StreamSet) Init(ctx context.Context, js jetstream.JetStream) error {
 	}); err != nil {
 		return fmt.Errorf("bucket %s: %w", wire.Bucket, err)
 	}
+	if err := attempt(ctx, func(ctx context.Context) error {
+		_, err := js.CreateOrUpdateKeyValue(ctx, contents(o.Replicas, o.Tags))
+		return err
+	}); err != nil {
+		return fmt.Errorf("bucket %s: %w", wire.ContentBucket, err)
+	}
 	if err := attempt(ctx, func(ctx context.Context) error { _, err := js.CreateOrUpdateStream(ctx, o.events()); return err }); err != nil {
 		return fmt.Errorf("stream %s: %w", outbox.Stream, err)
 	}
@@ -142,14 +156,14 @@ type Finding struct {
 // they, or the system account, tell how a server syncs.
 func (o *StreamSet) Check(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, monitors []string) ([]Finding, error) {
 	var out []Finding
-	want := map[string]jetstream.StreamConfig{outbox.Stream: o.events(), wire.BucketStream: {}}
+	want := map[string]jetstream.StreamConfig{outbox.Stream: o.events(), wire.BucketStream: {}, wire.ContentStream: {}}
 	names := []string{}
 	for _, n := range o.Shards {
 		c := o.up(n)
 		want[c.Name], names = c, append(names, c.Name)
 	}
 	clustered := nc.ConnectedClusterName() != ""
-	for _, name := range append(names, wire.BucketStream, outbox.Stream) {
+	for _, name := range append(names, wire.BucketStream, wire.ContentStream, outbox.Stream) {
 		s, err := js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			out = append(out, Finding{Unsafe, name, "is not there: poshub stream init makes it"})
@@ -174,7 +188,7 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("kept %d days", int(d.Hours()/24))
 }
 
-// checkStream is about one stream. The bucket is one too, of other settings.
+// checkStream is about one stream. The buckets are some too, of other settings.
 func checkStream(i *jetstream.StreamInfo, want jetstream.StreamConfig, clustered bool) (out []Finding) {
 	c := i.Config
 	bad := func(is bool, format string, a ...any) {
@@ -191,10 +205,10 @@ func checkStream(i *jetstream.StreamInfo, want jetstream.StreamConfig, clustered
 			bad(r.Offline || !r.Current, "replica %s is not up to date (offline %t, %d behind)", r.Name, r.Offline, r.Lag)
 		}
 	}
-	if want.Name == "" { // the bucket
-		bad(c.RePublish == nil || c.RePublish.Source != wire.BucketPrefix+">" || c.RePublish.Destination != wire.LivePrefix+">",
+	if want.Name == "" { // a bucket
+		bad(c.Name == wire.BucketStream && (c.RePublish == nil || c.RePublish.Source != wire.BucketPrefix+">" || c.RePublish.Destination != wire.LivePrefix+">"),
 			"does not republish %s> as %s>: terminals hear of nothing until they reconnect", wire.BucketPrefix, wire.LivePrefix)
-		bad(c.MaxAge != 0, "keys end after %s: terminals would lose their watermark", c.MaxAge)
+		bad(c.MaxAge != 0, "keys end after %s: terminals would lose their watermark, or what their catalogue is made of", c.MaxAge)
 		return out
 	}
 	bad(!slices.Equal(c.Subjects, want.Subjects), "takes %s, not %s", strings.Join(c.Subjects, ", "), strings.Join(want.Subjects, ", "))

@@ -87,6 +87,10 @@ func TestStreams(t *testing.T) {
 			}
 			return err
 		}, grade: Unsafe, say: "KV_pos_cfg does not republish"},
+		"a bucket that forgets": {after: func(js jetstream.JetStream) error {
+			_, err := js.UpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "pos_cat", TTL: time.Hour})
+			return err
+		}, grade: Unsafe, say: "KV_pos_cat keys end after 1h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.server == nil {

@@ -472,6 +472,32 @@ func (t boltTx) putReceipt(r Receipt, at time.Time) (bool, error) {
 	return true, b.Put(mine, ms)
 }
 
+func (t boltTx) Receipts(store, terminal, number string, fn func(Name) (bool, error)) error {
+	k := receiptKey(&Receipt{Store: store, Terminal: terminal, Number: number})
+	first := t.Bucket(bReceipts).Get(k)
+	switch {
+	case first == nil:
+		return nil
+	case len(first) != nameSize:
+		return fmt.Errorf("ledger: receipt %q is damaged", k)
+	}
+	cur, several := t.Bucket(bCollisions).Cursor(), false
+	for c, _ := cur.Seek(k); bytes.HasPrefix(c, k); c, _ = cur.Next() {
+		if len(c) != len(k)+nameSize {
+			return fmt.Errorf("ledger: collision %x is damaged", c)
+		}
+		several = true
+		if more, err := fn(decodeName(c[len(k):])); err != nil || !more {
+			return err
+		}
+	}
+	if several {
+		return nil
+	}
+	_, err := fn(decodeName(first))
+	return err
+}
+
 func (t boltTx) Collisions(after Receipt, fn func(Receipt, time.Time) (bool, error)) error {
 	from := append(receiptKey(&after), after.Event.key()...)
 	cur := t.Bucket(bCollisions).Cursor()

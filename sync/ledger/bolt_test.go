@@ -43,6 +43,30 @@ func TestReceiptOf(t *testing.T) {
 	}
 }
 
+func TestReportOf(t *testing.T) {
+	golden, err := os.ReadFile("../../pos/event/testdata/v1/shift.closed.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := strings.Replace(string(golden), `"totals"`, `"z":17,"totals"`, 1)
+	for payload, want := range map[string]string{
+		z: "t1-Z17",
+		strings.Replace(z, "shift.closed", "shift.halved", 1):            "",
+		strings.Replace(z, `"z":17`, `"z":17,"z":18`, 1):                 "", // which of the two?
+		strings.Replace(z, `"z":17`, `"z":0`, 1):                         "",
+		strings.Replace(z, `"z":17`, `"z":17,"front":"shift.closed"`, 1): "t1-Z17",
+		string(golden):                                  "", // a release that did not number them
+		sale("t1-1-1", 1):                               "",
+		sale(`shift.closed`, 1):                         "",
+		`{"v":1,"type":"shift.closed"`:                  "",
+		`{"v":1,"type":"shift.closed","data":{"z":17}}`: "", // malformed
+	} {
+		if got := ReportOf("t1", []byte(payload)); got != want {
+			t.Errorf("%.300q: %q, want %q", payload, got, want)
+		}
+	}
+}
+
 // TestBoltSchema1: a ledger of the first schema is brought up, with its receipts.
 func TestBoltSchema1(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")

@@ -98,6 +98,9 @@ type Tx interface {
 	// events of different names under one number become collisions; again the same
 	// name changes nothing. It returns those of rows that collide.
 	PutReceipts(rows []Receipt, at time.Time) (colliding []Receipt, err error)
+	// Receipts calls fn with the name of each event that has a receipt number of a
+	// terminal, ordered by name, until fn says stop.
+	Receipts(store, terminal, number string, fn func(Name) (more bool, err error)) error
 	// Collisions calls fn with each event whose receipt number another event has
 	// too, behind the one given, ordered by store, terminal, receipt and name.
 	Collisions(after Receipt, fn func(r Receipt, noticed time.Time) (more bool, err error)) error
@@ -213,11 +216,11 @@ type Event struct {
 	At      uint64   // the copy's number there
 }
 
-// Receipt says that an event has a receipt number of a terminal.
+// Receipt says that an event has a receipt number of a terminal, or a Z report's.
 type Receipt struct {
 	Store    string `json:"store"`
 	Terminal string `json:"terminal"`
-	Number   string `json:"receipt"` // as printed: <terminal>-<branch>-<n>
+	Number   string `json:"receipt"` // as printed: <terminal>-<branch>-<n>, <terminal>-Z<n>
 	Event    Name   `json:"event"`
 }
 

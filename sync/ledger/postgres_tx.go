@@ -569,6 +569,27 @@ func (t *pgTx) PutReceipts(rows []Receipt, at time.Time) (colliding []Receipt, e
 	return colliding, nil
 }
 
+func (t *pgTx) Receipts(store, terminal, number string, fn func(Name) (bool, error)) error {
+	return pages(t, 64, func(last *Name) (pgx.Rows, error) {
+		from := Name{}
+		if last != nil {
+			from = *last
+		}
+		return t.conn.Query(t.ctx, `select journal, seq, head from (
+			select journal, seq, head from pos.receipts where store = $1 and terminal = $2 and number = $3
+			union select journal, seq, head from pos.collisions where store = $1 and terminal = $2 and number = $3) x
+			where (journal, seq, head) > ($4, $5, $6) order by journal, seq, head limit 64`,
+			store, terminal, number, [16]byte(from.Journal), int64(from.Seq), from.Head[:])
+	}, func(rows pgx.Rows) (n Name, err error) {
+		var seq int64
+		var head []byte
+		err = rows.Scan((*[16]byte)(&n.Journal), &seq, &head)
+		copy(n.Head[:], head)
+		n.Seq = uint64(seq)
+		return n, err
+	}, fn)
+}
+
 func (t *pgTx) Collisions(after Receipt, fn func(Receipt, time.Time) (bool, error)) error {
 	type row struct {
 		r       Receipt

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -51,4 +52,24 @@ func isReceipt(s string) bool {
 		}
 	}
 	return len(s) >= 1 && len(s) <= maxReceipt
+}
+
+var shiftClosed = []byte(`"` + event.TypeShiftClosed + `"`)
+
+// ReportOf is the number of a Z report as its paper has it, t1-Z17, "" of anything else.
+// Reports are numbered without branches: two histories of one terminal give a number twice.
+func ReportOf(terminal string, payload []byte) string {
+	if !bytes.Contains(payload, shiftClosed) {
+		return ""
+	}
+	h, data, err := event.Parse(payload)
+	if err != nil || h.Type != event.TypeShiftClosed {
+		return ""
+	}
+	e, err := event.ParseShiftClosed(data)
+	number := terminal + "-Z" + strconv.FormatUint(e.Z, 10)
+	if err != nil || e.Z == 0 || !isReceipt(number) {
+		return ""
+	}
+	return number
 }

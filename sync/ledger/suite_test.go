@@ -260,6 +260,42 @@ func testLedger(t *testing.T, begin func(*testing.T) (open func() (Ledger, error
 				t.Errorf("behind %d: %v, %v", from, got, err)
 			}
 		}
+		for _, c := range []struct {
+			terminal, number string
+			most             int
+			want             []uint64
+		}{
+			{"t1", "t1-1-1", 9, []uint64{1, 4, 5}}, {"t1", "t1-1-1", 2, []uint64{1, 4}}, {"t1", "t1-1-11", 9, []uint64{2, 6}},
+			{"t2", "t1-1-1", 9, []uint64{3}}, {"t1", "t1-1-", 9, nil}, {"t1", "t1-1-111", 9, nil},
+			{"t3", "t3-1-1", 999, upTo(200)},
+		} {
+			var got []uint64
+			list := func(tx Tx) error {
+				if c.terminal == "t3" {
+					var many []Receipt
+					for _, seq := range c.want {
+						many = append(many, receipt("t3", "t3-1-1", seq))
+					}
+					slices.Reverse(many)
+					for i := range many {
+						if _, err := tx.PutReceipts(many[i:i+1], at); err != nil {
+							return err
+						}
+					}
+				}
+				got = nil
+				return tx.Receipts("s", c.terminal, c.number, func(n Name) (bool, error) {
+					if n.Journal != a || n.Head != (chain.Head{byte(n.Seq)}) {
+						t.Errorf("%s: %v", c.number, n)
+					}
+					got = append(got, n.Seq)
+					return len(got) < c.most, nil
+				})
+			}
+			if err := l.Update(t.Context(), list); err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("events of %s: %v, %v, want %v", c.number, got, err, c.want)
+			}
+		}
 	})
 	testOutbox(t, begin)
 	testDocs(t, begin)
@@ -307,6 +343,13 @@ func TestBoltIsForOne(t *testing.T) {
 }
 
 // opened opens a ledger for one test.
+func upTo(n uint64) (all []uint64) {
+	for i := range n {
+		all = append(all, i+1)
+	}
+	return all
+}
+
 func opened(t *testing.T, open func() (Ledger, error)) Ledger {
 	t.Helper()
 	l, err := open()

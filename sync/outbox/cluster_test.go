@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"posd/packaging/lab/freeport"
 	"posd/sync/ledger/pgtest"
 )
 
@@ -40,13 +40,10 @@ func newCluster(t *testing.T, ledgerURL string) *rig {
 	var ports []int
 	var routes []*url.URL
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := freeport.Number()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
 		ports = append(ports, port)
 		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", port)})
 	}

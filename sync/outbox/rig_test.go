@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"posd/journal/chain"
+	"posd/packaging/lab/freeport"
 	"posd/sync/ledger"
 )
 
@@ -86,12 +87,13 @@ func (r *rig) open() {
 
 func (r *rig) startServer() {
 	r.t.Helper()
-	port := server.RANDOM_PORT
-	if r.port != 0 {
-		port = r.port
-	}
 	var err error
-	r.srv, err = server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: r.dir, NoSigs: true, MaxPayload: 64 << 10})
+	if r.port == 0 {
+		if r.port, err = freeport.Number(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.srv, err = server.NewServer(&server.Options{Host: "127.0.0.1", Port: r.port, JetStream: true, StoreDir: r.dir, NoSigs: true, MaxPayload: 64 << 10})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -99,7 +101,6 @@ func (r *rig) startServer() {
 	if !r.srv.ReadyForConnections(30 * time.Second) {
 		r.t.Fatal("the server does not start")
 	}
-	r.port = r.srv.Addr().(*net.TCPAddr).Port
 	if r.nc, err = nats.Connect(r.srv.ClientURL()); err != nil {
 		r.t.Fatal(err)
 	}

@@ -49,17 +49,17 @@ func (d *Device) Name() string { return d.Store + "." + d.Terminal }
 // Exports are the subjects of the hub's account that terminals take part in.
 type Exports struct{ Services, Streams []string }
 
-// HubExports cover all that any terminal imports.
-func HubExports() Exports {
+// hubExports cover all that any terminal imports.
+func hubExports() Exports {
 	return Exports{
 		Services: []string{"pos.up.>", "pos.hb.>", "pos.ans.>", "$JS.API.DIRECT.GET.>"},
 		Streams:  []string{wire.LivePrefix + ">", "pos.cmd.>"},
 	}
 }
 
-// Imports are what a terminal's account takes from the hub's: what its user may
+// imports are what a terminal's account takes from the hub's: what its user may
 // publish, as services, and what it may subscribe to but for its inbox, as streams.
-func Imports(p wire.Permissions) (services, streams []string) {
+func imports(p wire.Permissions) (services, streams []string) {
 	streams = slices.DeleteFunc(slices.Clone(p.Subscribe), func(s string) bool { return strings.HasPrefix(s, "_INBOX") })
 	return p.Publish, streams
 }
@@ -78,7 +78,7 @@ func (k *Keys) Hub() (Account, error) {
 	c.Limits.JetStreamLimits = jwt.JetStreamLimits{
 		MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit,
 	}
-	e := HubExports()
+	e := hubExports()
 	for _, s := range e.Services {
 		c.Exports.Add(&jwt.Export{Name: s, Subject: jwt.Subject(s), Type: jwt.Service, ResponseType: jwt.ResponseTypeSingleton})
 	}
@@ -113,7 +113,7 @@ func (k *Keys) Device(d *Device) (Account, error) {
 	c.Limits.Conn, c.Limits.Subs, c.Limits.Payload = maxConnections, maxSubs, MaxPayload
 	c.Limits.DisallowBearer = true
 	c.SigningKeys.Add(public(k.devices))
-	services, streams := Imports(p)
+	services, streams := imports(p)
 	for _, s := range services {
 		c.Imports.Add(&jwt.Import{Name: s, Subject: jwt.Subject(s), Account: public(k.hub), Type: jwt.Service})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"posd/packaging/lab/freeport"
 	"posd/sync/hub"
 	"posd/sync/trust"
 )
@@ -24,7 +25,7 @@ func TestServersOfYourOwn(t *testing.T) {
 	cert, key := a.issue(t, "server")
 	mine, mineKey := a.issue(t, "poshub")
 	serve := func() (url string) {
-		addr := freePort(t)
+		addr := freeport.For(t)
 		c := trust.Cluster{Auth: trust.AuthJWT, Servers: []trust.Server{{Name: "n1", Listen: addr}}, StoreDir: t.TempDir(), Keys: keys,
 			TLS: trust.TLS{Cert: cert, Key: key, CA: a.ca()}}
 		startNATS(t, must(c.Config(0))(t))

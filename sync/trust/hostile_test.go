@@ -34,6 +34,8 @@ var targets = []string{
 	"$JS.API.CONSUMER.DURABLE.CREATE.POS_UP_0.evil", "$JS.API.CONSUMER.DELETE.POS_UP_0.ingest", "$JS.API.CONSUMER.MSG.NEXT.POS_UP_0.ingest",
 	"$JS.API.DIRECT.GET.POS_UP_0", "$JS.API.DIRECT.GET.KV_pos_cfg", "$JS.API.DIRECT.GET.POS_UP_0.pos.up.0.s1.t2." + journalID,
 	"$JS.API.DIRECT.GET.KV_pos_cfg.$KV.pos_cfg.s1.t2.config", "$JS.API.DIRECT.GET.KV_pos_cfg.$KV.pos_cfg.>", "$JS.API.DIRECT.GET.POS_EVENTS.pos.events.s1.sale.completed",
+	"$KV.pos_cat." + journalID, "$JS.API.DIRECT.GET.KV_pos_cat", "$JS.API.DIRECT.GET.KV_pos_cat.$KV.pos_cat.>", "$JS.API.DIRECT.GET.KV_pos_cat.$KV.pos_cfg.s1.t2.config",
+	"$JS.API.STREAM.PURGE.KV_pos_cat", "$JS.API.STREAM.MSG.DELETE.KV_pos_cat",
 	"$JS.API.ACCOUNT.PURGE.HUB", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE", "$JS.ACK.POS_UP_0.ingest.1.1.1.1.0", "$JS.FC.POS_UP_0.x.y",
 	"$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.ACCOUNT.HUB.CONNZ", "$SYS.ACCOUNT.HUB.CONNECT",
 	"_INBOX.abc.def", "_INBOX_s1.t2.abc.def", "_INBOX_s1_t2.abc", "_R_.abc.def", "$NRG.V.x", "anything",
@@ -43,7 +45,7 @@ var targets = []string{
 var listens = []string{
 	">", "*", "pos.>", "pos.*.>", "pos.up.>", "pos.up.0.s1.t1.*", "pos.up.0.s1.t2.*", "pos.hb.>", "pos.ans.>", "pos.ans.0.s1.t2.>",
 	"pos.cfg.>", "pos.cfg.*.*.>", "pos.cfg.s1.>", "pos.cfg.s1.t2.>", "pos.cfg.s2.t1.>", "pos.cmd.>", "pos.cmd.s1.*.>", "pos.cmd.s1.t2.>",
-	"pos.events.>", "$KV.>", "$KV.pos_cfg.s1.t2.>", "$KV.pos_cfg.s1.t1.>", "$JS.>", "$JS.EVENT.ADVISORY.>", "$SYS.>", "$SYS.ACCOUNT.*.CONNECT",
+	"pos.events.>", "$KV.>", "$KV.pos_cfg.s1.t2.>", "$KV.pos_cfg.s1.t1.>", "$KV.pos_cat.>", "$JS.>", "$JS.EVENT.ADVISORY.>", "$SYS.>", "$SYS.ACCOUNT.*.CONNECT",
 	"_INBOX.>", "_INBOX_s1.>", "_INBOX_s1.*.>", "_INBOX_s1.t2.>", "_INBOX_s2.t1.>", "_R_.>", "$NRG.>",
 }
 
@@ -113,10 +115,15 @@ func breaches(t *testing.T, s site) (found []string) {
 	put("pos.events.s1.sale.completed", "secret event")
 	put("$KV.pos_cfg.s1.t2.config", "secret config")
 	put("pos.victim.x", "secret")
+	put("$KV.pos_cat."+journalID, "a chunk")
 	if _, err := js.CreateOrUpdateConsumer(ctx, "POS_UP_0", jetstream.ConsumerConfig{Durable: "ingest", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
 		t.Fatal(err)
 	}
 	before := look(t, js)
+	// What catalogues are made of is for all who know its name.
+	if m, err := d.RequestWithContext(ctx, "$JS.API.DIRECT.GET.KV_pos_cat.$KV.pos_cat."+journalID, nil); err != nil || string(m.Data) != "a chunk" {
+		t.Errorf("a chunk: %+v, %v", m, err)
+	}
 
 	var heard, seen, got record // by the victim, in the hub's account, by the hostile terminal
 	flush := func() {
@@ -163,6 +170,7 @@ func breaches(t *testing.T, s site) (found []string) {
 		d.PublishRequest(own, target, forged)
 		d.PublishRequest("$JS.API.DIRECT.GET.POS_UP_0."+own, target, nil)
 		d.PublishRequest("$JS.API.DIRECT.GET.KV_pos_cfg.$KV.pos_cfg.s1.t1.config", target, nil)
+		d.PublishRequest("$JS.API.DIRECT.GET.KV_pos_cat.$KV.pos_cat."+journalID, target, nil)
 		d.PublishRequest("pos.hb.0.s1.t1", target, forged)
 		d.PublishRequest("pos.ans.0.s1.t1.1", target, forged)
 		d.PublishMsg(&nats.Msg{Subject: own, Data: forged, Header: nats.Header{"Nats-Trace-Dest": {target}, "Nats-Rollup": {"all"}, "Nats-Schedule-Target": {target}}})

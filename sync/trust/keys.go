@@ -9,7 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"posd/durable"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -133,11 +134,7 @@ func WriteSecret(path string, b []byte) error {
 		os.Remove(f.Name())
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // deviceAccount is the identity of a terminal's account: always the same.
@@ -164,6 +161,3 @@ func (k *Keys) Operator() (string, error) {
 
 // OperatorKey is the operator's public key: what a server has to trust.
 func (k *Keys) OperatorKey() string { return public(k.operator) }
-
-// Fingerprint says which operator this is, short enough for a log.
-func (k *Keys) Fingerprint() string { return strings.ToLower(k.OperatorKey()[1:13]) }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"posd/packaging/lab/freeport"
 	"posd/sync/trust"
 )
 
@@ -128,8 +129,8 @@ func clusterSite(t testing.TB) site {
 	keys := must(trust.Open(filepath.Join(t.TempDir(), "keys")))(t)
 	c := trust.Cluster{Auth: trust.AuthJWT, Name: "pos", StoreDir: t.TempDir(), Keys: keys, Terminals: terminals}
 	for _, name := range []string{"n1", "n2", "n3"} {
-		route := freePort(t)
-		c.Servers = append(c.Servers, trust.Server{Name: name, Listen: freePort(t), ClusterListen: route, Advertise: route})
+		route := freeport.For(t)
+		c.Servers = append(c.Servers, trust.Server{Name: name, Listen: freeport.For(t), ClusterListen: route, Advertise: route})
 	}
 	for i := range c.Servers {
 		startNATS(t, must(c.Config(i))(t))

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
+	"posd/packaging/lab/freeport"
 	"posd/sync/trust"
 	"posd/sync/wire"
 )
@@ -50,6 +51,10 @@ func ownPart(t *testing.T, s site, replicas int) {
 		})
 		return answer
 	}
+	get := func(stream, subject, want string) { // any replica answers, also one that lags behind
+		t.Helper()
+		eventually(t, want+" of "+stream, func() bool { return string(ask(nats.NewMsg("$JS.API.DIRECT.GET."+stream+"."+subject)).Data) == want })
+	}
 	beats, answers := sub(hub, "pos.hb.0.>"), sub(hub, "pos.ans.0.>")
 	p, _ := wire.DevicePermissions(0, "s2", "t1")
 	var own []*nats.Subscription
@@ -63,16 +68,12 @@ func ownPart(t *testing.T, s site, replicas int) {
 	if a := ask(&nats.Msg{Subject: up, Data: []byte("again"), Header: nats.Header{"Nats-Expected-Last-Subject-Sequence": {"0"}}}); !contains(a, "10071") {
 		t.Fatalf("the fence did not hold: %s", a.Data)
 	}
-	if a := ask(nats.NewMsg("$JS.API.DIRECT.GET.POS_UP_0." + up)); string(a.Data) != "parcel" {
-		t.Fatalf("last parcel: %v %q", a.Header, a.Data)
-	}
+	get("POS_UP_0", up, "parcel")
 	if _, err := js.Publish(ctx, "$KV.pos_cfg.s2.t1.config", []byte("settings")); err != nil {
 		t.Fatal(err)
 	}
 	next(own[0], "settings")
-	if a := ask(nats.NewMsg("$JS.API.DIRECT.GET.KV_pos_cfg.$KV.pos_cfg.s2.t1.config")); string(a.Data) != "settings" {
-		t.Fatalf("configuration: %v %q", a.Header, a.Data)
-	}
+	get("KV_pos_cfg", "$KV.pos_cfg.s2.t1.config", "settings")
 	hub.Publish(wire.PulseSubject(0), []byte("pulse"))
 	next(own[1], "pulse")
 	hub.Publish("pos.cmd.s2.t1.status", []byte("order"))
@@ -104,7 +105,7 @@ func TestCredentials(t *testing.T) {
 	if _, err := keys.DeviceUser(&d, lostKey, time.Hour); !errors.Is(err, trust.ErrRevoked) {
 		t.Errorf("a JWT for a revoked key: %v", err)
 	}
-	addr := freePort(t)
+	addr := freeport.For(t)
 	c := trust.Cluster{Auth: trust.AuthJWT, Servers: []trust.Server{{Name: "n1", Listen: addr}}, StoreDir: t.TempDir(), Keys: keys, Terminals: []trust.Device{d}}
 	startNATS(t, must(c.Config(0))(t))
 	try := func(o nats.Option) error {

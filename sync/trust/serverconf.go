@@ -208,7 +208,7 @@ func (c *Cluster) writeOperator(b *bytes.Buffer, s Server) error {
 
 // writeAccounts gives each certificate's subject an account with one user.
 func (c *Cluster) writeAccounts(b *bytes.Buffer) error {
-	e := HubExports()
+	e := hubExports()
 	fmt.Fprintf(b, "system_account: SYS\naccounts {\n  SYS: {}\n  HUB: {\n    jetstream: enabled\n    exports: [\n")
 	for _, s := range e.Services {
 		fmt.Fprintf(b, "      {service: %q}\n", s)
@@ -231,7 +231,7 @@ func (c *Cluster) writeAccounts(b *bytes.Buffer) error {
 			return fmt.Errorf("%w: two of %q", errCluster, subject)
 		}
 		seen[subject] = true
-		services, streams := Imports(p)
+		services, streams := imports(p)
 		fmt.Fprintf(b, "  # An account of its own: nothing that it sends can be answered to another.\n  %q: {\n    imports: [\n", d.Name())
 		for _, s := range services {
 			fmt.Fprintf(b, "      {service: {account: HUB, subject: %q}}\n", s)

@@ -26,6 +26,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 
+	"posd/packaging/lab/freeport"
 	"posd/sync/trust"
 	"posd/sync/wire"
 )
@@ -50,12 +51,6 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("never happened: %s", what)
 		}
 	}
-}
-
-func freePort(t testing.TB) string {
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 var builtServer = sync.OnceValues(func() (string, error) {
@@ -164,7 +159,7 @@ var terminals = []trust.Device{{Store: "s1", Terminal: "t1"}, {Store: "s1", Term
 // operatorSite is an external server in operator mode.
 func operatorSite(t testing.TB) site {
 	keys := must(trust.Open(filepath.Join(t.TempDir(), "keys")))(t)
-	addr := freePort(t)
+	addr := freeport.For(t)
 	c := trust.Cluster{Auth: trust.AuthJWT, Servers: []trust.Server{{Name: "n1", Listen: addr}}, StoreDir: t.TempDir(), Keys: keys, Terminals: terminals}
 	startNATS(t, must(c.Config(0))(t))
 	return jwtSite(t, keys, "nats://"+addr)
@@ -227,7 +222,7 @@ func (a *authority) issue(t testing.TB, cn string) (cert, key string) {
 // certSite is an external server that knows clients by their certificates. change is
 // applied to its configuration.
 func certSite(t testing.TB, change func(string) string) site {
-	a, addr := newAuthority(t), freePort(t)
+	a, addr := newAuthority(t), freeport.For(t)
 	c := trust.Cluster{Auth: trust.AuthCert, Servers: []trust.Server{{Name: "n1", Listen: addr}}, StoreDir: t.TempDir(),
 		Terminals: terminals, Subject: "CN={store}.{terminal}", HubSubject: "CN=poshub", TLS: trust.TLS{CA: a.ca()}}
 	c.TLS.Cert, c.TLS.Key = a.issue(t, "server")
@@ -268,6 +263,9 @@ func streams(t testing.TB, nc *nats.Conn, replicas int) jetstream.JetStream {
 	}
 	_, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.Bucket, Replicas: replicas,
 		RePublish: &jetstream.RePublish{Source: wire.BucketPrefix + ">", Destination: wire.LivePrefix + ">"}})
+	if err == nil {
+		_, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.ContentBucket, Replicas: replicas})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

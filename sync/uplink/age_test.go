@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"posd/durable"
 	"posd/sync/wire"
 )
 
@@ -20,7 +21,7 @@ func TestAgeWithoutAnyLink(t *testing.T) {
 		var o own
 		o.grew(3, old)
 		path := filepath.Join(tl.dir, "state")
-		if err := writeState(path, o.append(w.Append(nil))); err != nil {
+		if err := durable.Replace(path, append(o.append(w.Append(nil)), '\n')); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chtimes(path, time.Now(), time.Now()); err != nil {

@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"slices"
 	"time"
 )
 
@@ -126,12 +125,18 @@ func (w *window) p95(n int) time.Duration {
 		return 0
 	}
 	var buf [len(w.samples)]time.Duration
-	took := buf[:w.n]
-	for i, s := range w.samples[:w.n] {
-		if took[i] = s.took; n > s.bytes {
-			took[i] = time.Duration(float64(s.took) * float64(n) / float64(s.bytes))
+	took := buf[:0]
+	for _, s := range w.samples[:w.n] {
+		t := s.took
+		if n > s.bytes {
+			t = time.Duration(float64(s.took) * float64(n) / float64(s.bytes))
 		}
+		at := len(took)
+		took = append(took, t)
+		for ; at > 0 && took[at-1] > t; at-- {
+			took[at] = took[at-1]
+		}
+		took[at] = t
 	}
-	slices.Sort(took)
 	return took[(w.n*95+99)/100-1]
 }

@@ -50,6 +50,10 @@ func (u *Uplink) connect(ctx context.Context, s *server, limit time.Duration, mo
 	return nc, d.line, nil
 }
 
+// syncQueue is how many messages a subscription may hold that is read one by one; those
+// of orders limit themselves to fewer.
+const syncQueue = 16
+
 func (u *Uplink) natsOptions(s *server, d *dialer, limit time.Duration) ([]nats.Option, error) {
 	cfg, err := u.tlsConfig(d)
 	if err != nil {
@@ -63,6 +67,9 @@ func (u *Uplink) natsOptions(s *server, d *dialer, limit time.Duration) ([]nats.
 		nats.CustomInboxPrefix(wire.InboxPrefix(u.opt.Store, u.opt.Terminal)),
 		nats.IgnoreDiscoveredServers(), nats.SkipHostLookup(),
 		nats.SetCustomDialer(d),
+		// The default makes room for 65,536 messages in each subscription that is read one
+		// by one: half a MiB, which every garbage collection goes through.
+		nats.SyncQueueLen(syncQueue),
 		// Also without tls:// in the address the server may ask for TLS.
 		func(o *nats.Options) error { o.TLSConfig = cfg; return nil },
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),

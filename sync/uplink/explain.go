@@ -156,15 +156,18 @@ func names4(c *x509.Certificate) string {
 
 func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
+// Refused begins a Status.LastError that new credentials would help.
+const Refused = "the server refuses our credentials"
+
 func explainAuth(err error) string {
 	var path *fs.PathError
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):
-		return "the server refuses our credentials: they are unknown there, or were replaced"
+		return Refused + ": they are unknown there, or were replaced"
 	case errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAccountAuthExpired):
-		return "the server refuses our credentials: they have expired"
+		return Refused + ": they have expired"
 	case errors.Is(err, nats.ErrAuthRevoked):
-		return "the server refuses our credentials: they have been revoked"
+		return Refused + ": they have been revoked"
 	case errors.As(err, &path):
 		return fmt.Sprintf("our credentials cannot be read: %v", path)
 	}

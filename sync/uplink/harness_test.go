@@ -25,6 +25,7 @@ import (
 
 	"posd/journal"
 	"posd/journal/chain"
+	"posd/packaging/lab/freeport"
 	"posd/pos/event"
 	"posd/sync/hub"
 	"posd/sync/wire"
@@ -69,19 +70,10 @@ type hubServer struct {
 }
 
 func newHub(t testing.TB) *hubServer {
-	s := &hubServer{t: t, dir: filepath.Join(t.TempDir(), "hub"), addr: freePort(t)}
+	s := &hubServer{t: t, dir: filepath.Join(t.TempDir(), "hub"), addr: freeport.For(t)}
 	s.opt = hub.Options{Dir: s.dir, NATSListen: s.addr, Pulse: 50 * time.Millisecond, Log: logger(t, "hub")}
 	t.Cleanup(s.close)
 	return s
-}
-
-func freePort(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // open starts the NATS server, run the ingest.
@@ -108,6 +100,17 @@ func (s *hubServer) run() {
 }
 
 func (s *hubServer) start() *hubServer { s.open(); s.run(); return s }
+
+// ready waits until a terminal's first session holds: a hub that has just started is one
+// that cannot be used.
+func (s *hubServer) ready() *hubServer {
+	s.t.Helper()
+	_, js := s.client()
+	for _, name := range []string{"POS_UP_0", "KV_pos_cfg"} {
+		eventually(s.t, name+" is there", func() bool { _, err := js.Stream(s.t.Context(), name); return err == nil })
+	}
+	return s
+}
 
 func (s *hubServer) close() {
 	if s.stop != nil {

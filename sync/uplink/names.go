@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"posd/durable"
+
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -188,7 +190,7 @@ func (n *names) write() {
 		}
 		b = append(b, ']')
 	}
-	if err := writeState(n.path, append(b, "}}"...)); err != nil {
+	if err := durable.Replace(n.path, append(b, "}}\n"...)); err != nil {
 		n.log.Warn("uplink: what is known about the network is not written", "file", n.path, "error", err)
 	}
 }

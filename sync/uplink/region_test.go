@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
+	"posd/packaging/lab/freeport"
 	"posd/sync/hub"
 )
 
@@ -68,17 +69,11 @@ func twin(t *testing.T, of *hubServer) *hubServer { return twinWith(t, of, func(
 func twinWith(t *testing.T, of *hubServer, change func(*hub.Options)) *hubServer {
 	s := newHub(t)
 	change(&s.opt)
-	defer func() {
-		_, js := s.client()
-		for _, name := range []string{"POS_UP_0", "KV_pos_cfg"} {
-			eventually(t, name+" is there", func() bool { _, err := js.Stream(t.Context(), name); return err == nil })
-		}
-	}()
 	must(t, os.MkdirAll(s.dir, 0o700))
 	b, err := os.ReadFile(of.tokenFile())
 	must(t, err)
 	must(t, os.WriteFile(s.tokenFile(), b, 0o600))
-	return s.start()
+	return s.start().ready()
 }
 
 // leaderless is a home whose stream answers questions, and takes nothing: what is
@@ -133,7 +128,7 @@ func TestFailOver(t *testing.T) {
 		name, says string
 		home       func(t *testing.T, s *hubServer) string
 	}{
-		{"refused", "the connection is refused", func(t *testing.T, s *hubServer) string { return "nats://" + freePort(t) }},
+		{"refused", "the connection is refused", func(t *testing.T, s *hubServer) string { return "nats://" + freeport.For(t) }},
 		{"black hole", "no answer to the attempt to connect", func(t *testing.T, s *hubServer) string { return "nats://" + blackHole(t) }},
 		{"accepts and is silent", "nothing is said", func(t *testing.T, s *hubServer) string { return "nats://" + rude(t, func(net.Conn) {}) }},
 		{"captive portal", "a captive portal", func(t *testing.T, s *hubServer) string {
@@ -167,7 +162,7 @@ func TestFailOver(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			away := newHub(t).start()
+			away := newHub(t).start().ready()
 			tl := newTill(t, "t1")
 			tl.sell(20, 100)
 			tl.t0 = defaultTimes
@@ -200,7 +195,7 @@ func TestFailOver(t *testing.T) {
 // TestHome: while home is good nobody goes away; when home comes back, the
 // terminal does, and nothing is lost or doubled on the way.
 func TestHome(t *testing.T) {
-	home := newHub(t).start()
+	home := newHub(t).start().ready()
 	away := twin(t, home)
 	tl := newTill(t, "t1")
 	tl.more = func(o *Options) { o.Fallback = []string{"nats://" + away.addr} }

@@ -133,6 +133,7 @@ func (u *Uplink) straight(target int) (p wire.Parcel, ok bool, err error) {
 		if err != nil {
 			return p, false, err
 		}
+		r.DropBehind()
 		u.reader = r
 	}
 	return u.gather(wire.Parcel{Journal: u.j.ID(), First: u.next, Prev: u.prev}, target)

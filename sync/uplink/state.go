@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
+	"posd/durable"
 	"posd/journal"
 	"posd/journal/chain"
 	"posd/sync/wire"
@@ -117,32 +117,11 @@ func (u *Uplink) save() {
 	b := u.own.append(w.Append(nil))
 	u.own.fresh = false
 	u.mu.Unlock()
-	if err := writeState(u.opt.StatePath, b); err != nil {
+	if err := durable.Replace(u.opt.StatePath, append(b, '\n')); err != nil {
 		u.log.Warn("uplink: state not written", "file", u.opt.StatePath, "error", err)
 		return
 	}
 	u.dirty = false
-}
-
-// writeState replaces the file at once or not at all, whenever the power goes.
-func writeState(path string, b []byte) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Settled is how far the state file at path says that head office has journal id,

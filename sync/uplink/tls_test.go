@@ -28,6 +28,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"posd/durable"
 	"posd/sync/hub"
 )
 
@@ -299,7 +300,7 @@ func TestCredentials(t *testing.T) {
 		must(t, err)
 		b, err := jwt.FormatUserConfig(token, seed)
 		must(t, err)
-		must(t, writeState(file, b))
+		must(t, durable.Replace(file, append(b, '\n')))
 		return nkey
 	}
 	r.opt = func(o *Options) { o.TokenFile, o.Credentials = "", file }

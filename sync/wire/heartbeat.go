@@ -39,6 +39,7 @@ const (
 	AlarmMemory    = "memory"         // memory is short, background work is held back
 	AlarmLimits    = "limits"         // the slice is not as configured
 	AlarmCatalogue = "catalogue"      // the catalogue cannot be used
+	AlarmCard      = "card-unsettled" // nobody knows what became of a card payment, for minutes, or of some that were approved offline, since yesterday
 	AlarmConfig    = "config-refused" // what head office wanted to configure was refused
 )
 
@@ -47,6 +48,8 @@ const (
 	maxCode   = 24  // letters of an alarm
 	maxText   = 160 // bytes of a text for people
 	maxName   = 48  // bytes of a release
+
+	maxVersion = 64 // bytes of a catalogue's
 )
 
 // Heartbeat is what a terminal says of itself. It is a claim: nothing is settled,
@@ -69,6 +72,7 @@ type Heartbeat struct {
 	Backlog       Backlog
 	Limits        HeartbeatLimits
 	Config        ConfigState
+	Catalogue     CatalogueState
 	Alarms        []string
 	Why           string // of the alarms, for people; may be cut short
 }
@@ -99,6 +103,12 @@ type ConfigState struct {
 	Serial uint64 // 0: head office has configured nothing
 	State  string // ConfigApplied, ConfigRefused or ""
 	Reason string // of a refusal
+}
+
+// CatalogueState is the catalogue that items are looked up in.
+type CatalogueState struct {
+	Version string // "": there is none
+	Items   uint64
 }
 
 // States of a configuration.
@@ -191,6 +201,12 @@ func (h *Heartbeat) append(dst []byte, text int) []byte {
 		o.uint("serial", h.Config.Serial)
 		o.text("state", h.Config.State, maxCode)
 		o.text("reason", h.Config.Reason, text)
+		o.close()
+	}
+	if h.Catalogue != (CatalogueState{}) {
+		o.open("catalogue")
+		o.text("version", h.Catalogue.Version, maxVersion)
+		o.uint("items", h.Catalogue.Items)
 		o.close()
 	}
 	o.alarms(h.Alarms)
@@ -331,6 +347,10 @@ func (h *Heartbeat) parse(b []byte) error {
 			"serial": one(uintField(&h.Config.Serial)),
 			"state":  one(lineField(&h.Config.State, maxCode)),
 			"reason": one(lineField(&h.Config.Reason, maxText)),
+		}),
+		"catalogue": object(reads{
+			"version": one(lineField(&h.Catalogue.Version, maxVersion)),
+			"items":   one(uintField(&h.Catalogue.Items)),
 		}),
 		"alarms": alarmsField(&h.Alarms),
 		"why":    one(lineField(&h.Why, maxText)),

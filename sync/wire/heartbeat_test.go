@@ -79,6 +79,7 @@ func worst() Heartbeat {
 		&h.Limits.OOMKills, &h.Limits.MemoryMaxHits, &h.Config.Serial} {
 		*n = most
 	}
+	h.Catalogue = CatalogueState{strings.Repeat("v", 64), most}
 	h.Limits.Throttled, h.Limits.CPUWaiting, h.Limits.MemWaiting, h.Limits.IOWaiting = 100, 100, 100, 100
 	h.Backlog.Value = math.MinInt64
 	h.Config.Reason = quotes

@@ -28,7 +28,7 @@ func DevicePermissions(shard int, store, terminal string) (Permissions, error) {
 	if !isToken(store) || !isToken(terminal) {
 		return Permissions{}, fmt.Errorf("%w: store %q and terminal %q must be 1 to 32 of A-Z a-z 0-9 _ -", ErrFormat, store, terminal)
 	}
-	if ReservedStore(store) {
+	if reservedStore(store) {
 		return Permissions{}, fmt.Errorf("%w: no store may be called %q: its subjects reach all terminals", ErrFormat, store)
 	}
 	own := store + "." + terminal
@@ -39,11 +39,12 @@ func DevicePermissions(shard int, store, terminal string) (Permissions, error) {
 			"pos.hb." + sharded,                                         // heartbeat
 			"pos.ans." + sharded + ".>",                                 // answers to orders
 			directGet + StreamName(shard) + ".pos.up." + sharded + ".*", // the last parcel
-			directGet + BucketStream + "." + BucketPrefix + own + ".>",  // watermark and configuration
+			directGet + BucketStream + "." + BucketPrefix + own + ".>",  // watermark, configuration, catalogue
+			directGet + ContentStream + "." + ContentPrefix + "*",       // what catalogues are made of
 		},
 		Subscribe: []string{
 			InboxPrefix(store, terminal) + ".>",
-			LivePrefix + own + ".>", // watermark and configuration as they change
+			LivePrefix + own + ".>", // watermark, configuration and catalogue as they change
 			LivePrefix + "all.>",    // the hub's pulse
 			"pos.cmd." + own + ".>", // commands
 		},
@@ -52,8 +53,8 @@ func DevicePermissions(shard int, store, terminal string) (Permissions, error) {
 
 const directGet = "$JS.API.DIRECT.GET."
 
-// ReservedStore reports whether a name cannot be a store's: "pos.cfg.all.>" is for all.
-func ReservedStore(name string) bool { return name == "all" }
+// reservedStore reports whether a name cannot be a store's: "pos.cfg.all.>" is for all.
+func reservedStore(name string) bool { return name == "all" }
 
 // StreamName is the usual name of the stream of a shard.
 func StreamName(shard int) string { return "POS_UP_" + strconv.Itoa(shard) }

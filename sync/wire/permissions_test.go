@@ -32,7 +32,8 @@ func TestDevicePermissions(t *testing.T) {
 		return slices.ContainsFunc(list, func(p string) bool { return covers(p, subject) })
 	}
 	up := UpSubject(3, "s1", "t1", chain.ID{1})
-	for _, s := range []string{up, "$JS.API.DIRECT.GET.POS_UP_3." + up, "$JS.API.DIRECT.GET.KV_pos_cfg." + BucketPrefix + WatermarkKey("s1", "t1", chain.ID{1})} {
+	for _, s := range []string{up, "$JS.API.DIRECT.GET.POS_UP_3." + up, "$JS.API.DIRECT.GET.KV_pos_cfg." + BucketPrefix + WatermarkKey("s1", "t1", chain.ID{1}),
+		"$JS.API.DIRECT.GET.KV_pos_cfg.$KV.pos_cfg." + CatalogueKey("s1", "t1"), DirectGet([32]byte{1})} {
 		if !may(p.Publish, s) {
 			t.Errorf("may not publish on %s", s)
 		}
@@ -42,7 +43,8 @@ func TestDevicePermissions(t *testing.T) {
 			t.Errorf("may not subscribe to %s", s)
 		}
 	}
-	for _, s := range []string{UpSubject(3, "s1", "t2", chain.ID{1}), UpSubject(4, "s1", "t1", chain.ID{1}), "$JS.API.STREAM.INFO.POS_UP_3", "$JS.API.DIRECT.GET.POS_UP_3"} {
+	for _, s := range []string{UpSubject(3, "s1", "t2", chain.ID{1}), UpSubject(4, "s1", "t1", chain.ID{1}), "$JS.API.STREAM.INFO.POS_UP_3", "$JS.API.DIRECT.GET.POS_UP_3",
+		"$JS.API.DIRECT.GET.KV_pos_cat", ContentPrefix + ContentKey([32]byte{1})} {
 		if may(p.Publish, s) {
 			t.Errorf("may publish on %s", s)
 		}
@@ -67,7 +69,7 @@ func TestPermissionsApart(t *testing.T) {
 				for _, s := range list[1] {
 					s = strings.NewReplacer(">", "x", "*", "x").Replace(s)
 					for _, pattern := range list[0] {
-						if covers(pattern, s) && pattern != LivePrefix+"all.>" {
+						if covers(pattern, s) && pattern != LivePrefix+"all.>" && !strings.HasPrefix(pattern, directGet+ContentStream+".") {
 							t.Errorf("%v reaches %s of %v by %s (%d)", one, s, other, pattern, i)
 						}
 					}

@@ -45,6 +45,9 @@ type File interface {
 	// a system call gives Go's processor to others meanwhile, a fault does not. It
 	// is advice too.
 	Near(off, n int)
+	// Behind takes a range of whole pages out of the map, and out of the page cache as
+	// far as the device has it. It can be touched again, at the cost of reading it again.
+	Behind(off, n int)
 	// WriteAt writes through the file, not the map. Used where nothing is mapped.
 	WriteAt(p []byte, off int64) (int, error)
 	// ReadAt reads through the page cache.

@@ -236,6 +236,11 @@ func touch(b []byte) (err error) {
 
 func (f *file) Fetch(off, n int) { unix.Fadvise(f.fd, int64(off), int64(n), unix.FADV_WILLNEED) }
 
+func (f *file) Behind(off, n int) {
+	unix.Madvise(f.m[off:off+n], unix.MADV_DONTNEED) // what is in a map stays in the cache
+	unix.Fadvise(f.fd, int64(off), int64(n), unix.FADV_DONTNEED)
+}
+
 func (f *file) Near(off, n int) { unix.Madvise(f.m[off:off+n], unix.MADV_POPULATE_READ) }
 
 func (f *file) SyncRange(off, n int) error {

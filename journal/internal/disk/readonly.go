@@ -45,6 +45,7 @@ func (f readFile) Map(bool) ([]byte, error)                  { return nil, refus
 func (f readFile) Populate(int, int) error                   { return refuse("populate") }
 func (f readFile) Fetch(int, int)                            {}
 func (f readFile) Near(int, int)                             {}
+func (f readFile) Behind(int, int)                           {}
 func (f readFile) SyncRange(int, int) error                  { return refuse("sync") }
 func (f readFile) WriteAt([]byte, int64) (int, error)        { return 0, refuse("write") }
 func (f readFile) ReadCold(p []byte, off int64) (int, error) { return f.ReadAt(p, off) }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"posd/durable"
 )
 
 // input is a file that the technician may give.
@@ -58,7 +60,7 @@ func replace(path string, b []byte, mode fs.FileMode, like string) error {
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 func chownLike(f *os.File, like string) error {
@@ -71,14 +73,6 @@ func chownLike(f *os.File, like string) error {
 		return nil
 	}
 	return f.Chown(int(sys.Uid), int(sys.Gid))
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // present returns the content of a file and whether it is there.

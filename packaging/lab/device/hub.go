@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"posd/packaging/lab/freeport"
 	"posd/pos/event"
 )
 
@@ -30,12 +30,10 @@ type office struct {
 func (o *office) start(ctx context.Context) error {
 	for _, p := range []*int{&o.http, &o.nats} {
 		if *p == 0 {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
+			var err error
+			if *p, err = freeport.Number(); err != nil {
 				return err
 			}
-			*p = ln.Addr().(*net.TCPAddr).Port
-			ln.Close()
 		}
 	}
 	o.cmd = exec.CommandContext(ctx, o.program, "serve", "--auth", "token", "--data", o.dir,

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"posd/packaging/lab/freeport"
 )
 
 // Options of a machine.
@@ -155,7 +157,7 @@ func (m *Machine) args(o Options) ([]string, error) {
 	}
 	netdev := "user,id=n0"
 	for _, guest := range o.Forward {
-		free, err := freePort()
+		free, err := freeport.Number()
 		if err != nil {
 			return nil, err
 		}
@@ -167,15 +169,6 @@ func (m *Machine) args(o Options) ([]string, error) {
 		args = append(args, d.args(i)...)
 	}
 	return append(args, o.Args...), nil
-}
-
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
 // connect waits until qemu runs: it greets on its own socket once all is set up.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // kind is a way to be wrong.
@@ -45,14 +47,14 @@ func found(k kind, format string, args ...any) error {
 // from the terminal's own word about itself.
 type account struct {
 	mu       sync.Mutex
-	file     *os.File          // of acknowledged sales
-	sent     map[string]order  // by key
-	first    map[string]int    // the round in which it was sent first, from 1
-	acked    map[string]string // key → answer
-	inOrder  []string          // of acked
-	recent   int               // inOrder[recent:] may be asked for again
-	answers  []int             // len(inOrder) at the start of each round
-	open     []attempt         // sent and not answered
+	file     *os.File             // of acknowledged sales
+	sent     map[string]rig.Order // by key
+	first    map[string]int       // the round in which it was sent first, from 1
+	acked    map[string]string    // key → answer
+	inOrder  []string             // of acked
+	recent   int                  // inOrder[recent:] may be asked for again
+	answers  []int                // len(inOrder) at the start of each round
+	open     []attempt            // sent and not answered
 	next     int
 	replays  int
 	journal  string           // id
@@ -69,12 +71,6 @@ type attempt struct {
 	round int
 }
 
-// order is one sale that is asked for.
-type order struct {
-	body  string
-	total int64
-}
-
 // entry is one record of the journal.
 type entry struct {
 	head  string
@@ -84,7 +80,7 @@ type entry struct {
 }
 
 func newAccount(file *os.File) *account {
-	return &account{file: file, sent: map[string]order{}, first: map[string]int{}, acked: map[string]string{}, heads: map[uint64]entry{},
+	return &account{file: file, sent: map[string]rig.Order{}, first: map[string]int{}, acked: map[string]string{}, heads: map[uint64]entry{},
 		sales: map[string]uint64{}, receipts: map[uint64]uint64{}}
 }
 
@@ -103,7 +99,7 @@ func (a *account) begin(forgets bool) {
 
 // pick gives a worker the next sale: one without an answer first, now and then one
 // that was answered before, else a new one.
-func (a *account) pick(rng *rand.Rand) (key string, o order) {
+func (a *account) pick(rng *rand.Rand) (key string, o rig.Order) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
@@ -114,32 +110,10 @@ func (a *account) pick(rng *rand.Rand) (key string, o order) {
 	default:
 		a.next++
 		key = fmt.Sprintf("basket-%d", a.next)
-		a.sent[key] = newOrder(rng)
+		a.sent[key] = rig.NewOrder(rng, 10)
 		a.first[key] = len(a.answers)
 	}
 	return key, a.sent[key]
-}
-
-// newOrder is a basket: mostly small, at times too large for one page.
-func newOrder(rng *rand.Rand) order {
-	var b strings.Builder
-	var o order
-	b.WriteString(`{"lines":[`)
-	n := 1 + rng.IntN(4)
-	if rng.IntN(10) == 0 {
-		n = 5 + rng.IntN(40)
-	}
-	for i := range n {
-		price, quantity := int64(1+rng.IntN(5000)), int64(1+rng.IntN(5))
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, `{"description":"item %d","tax":"A","price":%d,"quantity":%d}`, rng.IntN(1000), price, quantity)
-		o.total += price * quantity
-	}
-	fmt.Fprintf(&b, `],"tenders":[{"kind":"cash","amount":%d}]}`, o.total)
-	o.body = b.String()
-	return o
 }
 
 // unanswered puts a key back.
@@ -288,8 +262,8 @@ func (a *account) add(seq uint64, e entry) error {
 	if err := json.Unmarshal([]byte(e.data), &sale); err != nil {
 		return fmt.Errorf("record %d: %w", seq, err)
 	}
-	if sale.Total != o.total {
-		return found(phantom, "record %d has a total of %d, asked for was %d", seq, sale.Total, o.total)
+	if sale.Total != o.Total {
+		return found(phantom, "record %d has a total of %d, asked for was %d", seq, sale.Total, o.Total)
 	}
 	if other, ok := a.receipts[sale.Number]; ok {
 		return found(twice, "receipt %d stands in records %d and %d", sale.Number, other, seq)

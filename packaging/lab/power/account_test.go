@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // book is an account with three sales that were sent, two of them acknowledged.
@@ -19,7 +21,7 @@ func book(t *testing.T) *account {
 	t.Cleanup(func() { f.Close() })
 	a := newAccount(f)
 	for i := range 3 {
-		a.sent[fmt.Sprint("k", i+1)] = order{"body", int64(100 * (i + 1))}
+		a.sent[fmt.Sprint("k", i+1)] = rig.Order{Body: "body", Total: int64(100 * (i + 1))}
 	}
 	for i := range 2 {
 		if err := a.answered(fmt.Sprint("k", i+1), `{"event":{},"sale":`+saleText(i+1, 100*(i+1))+`}`); err != nil {

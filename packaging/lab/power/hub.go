@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"posd/packaging/lab/freeport"
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // office is head office: a real poshub on the host, which comes and goes.
@@ -34,12 +36,10 @@ func newOffice(ctx context.Context, bin, dir string) (*office, error) {
 		return nil, err
 	}
 	for _, to := range []*string{&o.web, &o.nats} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+		var err error
+		if *to, err = freeport.Address(); err != nil {
 			return nil, err
 		}
-		*to = ln.Addr().String()
-		ln.Close()
 	}
 	// The first start makes the tokens.
 	if err := o.start(ctx); err != nil {
@@ -81,7 +81,7 @@ func (o *office) start(ctx context.Context) error {
 	}(o.ended)
 	limit := time.After(time.Minute)
 	for {
-		if _, err = get(ctx, o.client, "http://"+o.web+"/readyz", ""); err == nil {
+		if _, err = rig.Get(ctx, o.client, "http://"+o.web+"/readyz", ""); err == nil {
 			return nil
 		}
 		select {
@@ -126,7 +126,7 @@ type officeStatus struct {
 }
 
 func (o *office) status(ctx context.Context) (s officeStatus, err error) {
-	b, err := get(ctx, o.client, "http://"+o.web+"/v1/status", o.api)
+	b, err := rig.Get(ctx, o.client, "http://"+o.web+"/v1/status", o.api)
 	if err == nil {
 		err = json.Unmarshal(b, &s)
 	}
@@ -134,5 +134,5 @@ func (o *office) status(ctx context.Context) (s officeStatus, err error) {
 }
 
 func (o *office) events(ctx context.Context) ([]byte, error) {
-	return get(ctx, o.client, "http://"+o.web+"/v1/events", o.api)
+	return rig.Get(ctx, o.client, "http://"+o.web+"/v1/events", o.api)
 }

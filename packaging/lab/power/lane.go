@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"posd/packaging/lab/guest"
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // lane runs one history after the other: one guest at a time, one disk, one head office.
@@ -385,7 +386,7 @@ func (g *visit) launch(ctx context.Context) error {
 func (g *visit) awaitReady(ctx context.Context) error {
 	var err error
 	for {
-		if _, err = get(ctx, g.till.client, g.till.url+"/readyz", ""); err == nil {
+		if _, err = rig.Get(ctx, g.till.client, g.till.url+"/readyz", ""); err == nil {
 			return nil
 		}
 		select {
@@ -424,7 +425,7 @@ type posdStatus struct {
 }
 
 func (g *visit) status(ctx context.Context) (s posdStatus, err error) {
-	b, err := get(ctx, g.till.client, g.till.url+"/v1/status", g.token)
+	b, err := rig.Get(ctx, g.till.client, g.till.url+"/v1/status", g.token)
 	if err == nil {
 		err = json.Unmarshal(b, &s)
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
+
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // till is the front end of one terminal in one round.
@@ -25,34 +25,13 @@ func newTill(port int, token string, a *account) *till {
 
 func (t *till) close() { t.client.CloseIdleConnections() }
 
-// errUnanswered: nothing is known of the sale.
-var errUnanswered = errors.New("no answer")
-
 // post asks for one sale.
 func (t *till) post(ctx context.Context, key, body string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url+"/v1/checkout", strings.NewReader(body))
-	if err != nil {
-		return "", err
+	answer, err := rig.Sell(ctx, t.client, t.url, t.token, key, body)
+	if err != nil && !errors.Is(err, rig.ErrUnanswered) {
+		err = found(falseAlarm, "posd refused the sale of key %s: %v", key, err)
 	}
-	req.GetBody = nil // no silent repetition
-	req.Header.Set("Authorization", "Bearer "+t.token)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key)
-	res, err := t.client.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", errUnanswered, err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("%w: %w", errUnanswered, err)
-	case res.StatusCode == http.StatusOK || res.StatusCode == http.StatusCreated:
-		return string(b), nil
-	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable:
-		return "", fmt.Errorf("%w: %s %s", errUnanswered, res.Status, b)
-	}
-	return "", found(falseAlarm, "posd refused the sale of key %s: %s %s", key, res.Status, b)
+	return answer, err
 }
 
 // sell makes sales with so many workers until ctx ends, or something is wrong.
@@ -65,13 +44,13 @@ func (t *till) sell(ctx context.Context, workers int, seed uint64) error {
 			rng := rand.New(rand.NewPCG(seed, uint64(w)))
 			for ctx.Err() == nil {
 				key, o := t.a.pick(rng)
-				answer, err := t.post(ctx, key, o.body)
+				answer, err := t.post(ctx, key, o.Body)
 				if err == nil {
 					err = t.a.answered(key, answer)
 				} else {
 					t.a.unanswered(key)
 				}
-				if errors.Is(err, errUnanswered) {
+				if errors.Is(err, rig.ErrUnanswered) {
 					select {
 					case <-time.After(time.Duration(5+rng.IntN(20)) * time.Millisecond):
 					case <-ctx.Done():
@@ -94,7 +73,7 @@ func (t *till) sell(ctx context.Context, workers int, seed uint64) error {
 func (t *till) again(ctx context.Context, keys []string) error {
 	for _, key := range keys {
 		t.a.mu.Lock()
-		body := t.a.sent[key].body
+		body := t.a.sent[key].Body
 		t.a.mu.Unlock()
 		for {
 			answer, err := t.post(ctx, key, body)
@@ -104,30 +83,11 @@ func (t *till) again(ctx context.Context, keys []string) error {
 			if err == nil {
 				break
 			}
-			if !errors.Is(err, errUnanswered) || ctx.Err() != nil {
+			if !errors.Is(err, rig.ErrUnanswered) || ctx.Err() != nil {
 				return fmt.Errorf("the sale of key %s, asked for again: %w", key, err)
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
 	return nil
-}
-
-// get reads a document of posd or poshub.
-func get(ctx context.Context, c *http.Client, url, token string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := c.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s: %.300s", url, res.Status, b)
-	}
-	return b, err
 }

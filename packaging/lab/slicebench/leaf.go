@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/guest"
 	"posd/packaging/lab/slicebench/load"
 	"posd/packaging/lab/slicebench/load/leaf"
@@ -100,7 +101,7 @@ func makeLeaf(ctx context.Context, server, dir string, message []byte, n int) er
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		return err
 	}
-	port, err := rig.FreePort()
+	port, err := freeport.Number()
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"posd/packaging/lab/place"
 	"posd/packaging/lab/slicebench/rig"
 )
 
@@ -33,7 +34,7 @@ var (
 
 func benchSlice(ctx context.Context) (err error) {
 	b := &bench{plan: full}
-	rep := &report{Began: time.Now(), LoadFrom: loadAverage()}
+	rep := &report{Began: time.Now(), LoadFrom: place.Load()}
 	flag.BoolVar(&rep.Quick, "quick", false, "a short run with a small backlog, for a first look")
 	flag.StringVar(&b.device, "device", "dist", "`folder` with posd and posctl for arm64")
 	host := flag.String("host", "bin", "`folder` with posd, posctl and poshub for this machine")
@@ -73,7 +74,7 @@ func benchSlice(ctx context.Context) (err error) {
 	if err := b.measure(ctx, rep, what); err != nil {
 		return err
 	}
-	rep.LoadTo, rep.Took = loadAverage(), time.Since(rep.Began)
+	rep.LoadTo, rep.Took = place.Load(), time.Since(rep.Began)
 	rep.print(os.Stdout)
 	if *markdown != "" {
 		return rep.writeDocument(*markdown)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/slicebench/load"
 	"posd/packaging/lab/slicebench/rig"
 )
@@ -26,7 +27,7 @@ func (b *bench) quietNative(ctx context.Context, long time.Duration) (percent fl
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, h.Stop()) }()
-	port, err := rig.FreePort()
+	port, err := freeport.Number()
 	if err != nil {
 		return 0, err
 	}

@@ -4,17 +4,13 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"text/template"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"posd/packaging/lab/figures"
+	"posd/packaging/lab/place"
 	"posd/packaging/lab/slicebench/load"
 )
 
@@ -234,42 +230,13 @@ func (rep *report) load() string {
 }
 
 func (rep *report) machine() string {
-	var u unix.Utsname
-	kernel := "?"
-	if unix.Uname(&u) == nil {
-		kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	return fmt.Sprintf("%s, %d cores; Linux %s; guest Linux %s; %s; %s", model(), runtime.NumCPU(), kernel, rep.Kernel, runtime.Version(), rep.Began.Format(time.DateOnly))
-}
-
-func model() string {
-	b, err := os.ReadFile("/proc/cpuinfo")
-	if err == nil {
-		for line := range strings.Lines(string(b)) {
-			if name, ok := strings.CutPrefix(line, "model name"); ok {
-				return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
-			}
-		}
-	}
-	return runtime.GOARCH
-}
-
-func loadAverage() string {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "?"
-	}
-	return strings.Fields(string(b))[0]
+	return place.Machine(rep.Began) + "; guest Linux " + rep.Kernel
 }
 
 //go:embed document.md.tmpl
 var document string
 
 func (rep *report) writeDocument(file string) error {
-	t, err := template.New("document").Parse(document)
-	if err != nil {
-		return err
-	}
 	var table, ratios, remarks strings.Builder
 	fmt.Fprintf(&table, "| %s |\n|---|---:|---|---:|---|%s\n", strings.Join(header, " | "), strings.Repeat("---:|", len(header)-5))
 	for _, row := range rep.rows() {
@@ -281,17 +248,6 @@ func (rep *report) writeDocument(file string) error {
 	for _, line := range rep.remarks() {
 		fmt.Fprintln(&remarks, line)
 	}
-	f, err := os.Create(file + ".new")
-	if err != nil {
-		return err
-	}
-	err = t.Execute(f, map[string]any{"Machine": rep.machine(), "Load": rep.load(), "Table": table.String(), "Ratios": ratios.String(),
+	return figures.Document(file, document, map[string]any{"Machine": rep.machine(), "Load": rep.load(), "Table": table.String(), "Ratios": ratios.String(),
 		"Remarks": remarks.String(), "Events": rep.Events, "Quick": rep.Quick})
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(file+".new", filepath.Clean(file))
-	}
-	return err
 }

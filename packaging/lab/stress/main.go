@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/slicebench/load"
 	"posd/packaging/lab/slicebench/rig"
 )
@@ -114,7 +115,7 @@ func (s *stress) start(ctx context.Context) (err error) {
 	if s.till, err = rig.MakeTerminal(ctx, s.bin, filepath.Join(s.dir, "till"), "t1", "", 0); err != nil {
 		return err
 	}
-	port, err := rig.FreePort()
+	port, err := freeport.Number()
 	if err != nil {
 		return err
 	}

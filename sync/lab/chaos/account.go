@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // kind is a way to be wrong.
@@ -63,6 +65,7 @@ type sale struct {
 	Data struct {
 		Receipt string `json:"receipt"`
 		Total   int64  `json:"total"`
+		Z       uint64 `json:"z"`
 	} `json:"data"`
 }
 
@@ -200,12 +203,6 @@ func (k *takings) done(ends map[string]chainEnd) error {
 	return nil
 }
 
-// order is one sale that is asked for.
-type order struct {
-	body  string
-	total int64
-}
-
 // book is what the front end of one terminal knows: what it asked for, and what it was
 // answered.
 type book struct {
@@ -213,7 +210,7 @@ type book struct {
 
 	mu      sync.Mutex
 	file    *os.File // of acknowledged sales
-	sent    map[string]order
+	sent    map[string]rig.Order
 	acked   map[string]string // key → answer
 	inOrder []string
 	open    []string // sent and not answered
@@ -223,12 +220,12 @@ type book struct {
 }
 
 func newBook(name string, file *os.File) *book {
-	return &book{name: name, file: file, sent: map[string]order{}, acked: map[string]string{}}
+	return &book{name: name, file: file, sent: map[string]rig.Order{}, acked: map[string]string{}}
 }
 
 // pick is the next sale: one without an answer first, now and then one that was
 // answered before, else a new one.
-func (b *book) pick(rng *rand.Rand) (string, order) {
+func (b *book) pick(rng *rand.Rand) (string, rig.Order) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var key string
@@ -240,31 +237,9 @@ func (b *book) pick(rng *rand.Rand) (string, order) {
 	default:
 		b.next++
 		key = fmt.Sprintf("%s-%d", b.name, b.next)
-		b.sent[key] = newOrder(rng)
+		b.sent[key] = rig.NewOrder(rng, 12)
 	}
 	return key, b.sent[key]
-}
-
-// newOrder is a basket: mostly small, at times large.
-func newOrder(rng *rand.Rand) order {
-	var b strings.Builder
-	var o order
-	b.WriteString(`{"lines":[`)
-	n := 1 + rng.IntN(4)
-	if rng.IntN(12) == 0 {
-		n = 5 + rng.IntN(40)
-	}
-	for i := range n {
-		price, quantity := int64(1+rng.IntN(5000)), int64(1+rng.IntN(5))
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, `{"description":"item %d","tax":"A","price":%d,"quantity":%d}`, rng.IntN(1000), price, quantity)
-		o.total += price * quantity
-	}
-	fmt.Fprintf(&b, `],"tenders":[{"kind":"cash","amount":%d}]}`, o.total)
-	o.body = b.String()
-	return o
 }
 
 // restored says that the terminal has forgotten what it answered so far.

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"posd/packaging/lab/freeport"
 )
 
 // clone makes a second terminal on a copy of the first one's disk, which does not run.
@@ -23,7 +25,7 @@ func (w *world) clone(t *till) (*till, error) {
 	if c.link, err = newLink(t.id+"-copy", parcelLine, w.seed+99, w.servers.addrs...); err != nil {
 		return nil, err
 	}
-	if c.web, err = freePort(); err != nil {
+	if c.web, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(c.dir, 0o750); err != nil {
@@ -165,7 +167,7 @@ func (w *world) judgeCopies(ctx context.Context, o *office, atLeast int, before 
 }
 
 // compareCollisions holds what head office flags against the receipt numbers of its
-// sales. It returns how many numbers several sales have.
+// sales and Z reports. It returns how many numbers several of them have.
 func (w *world) compareCollisions(ctx context.Context, o *office, k *takings) (int, error) {
 	sales := map[string]map[name]bool{} // by number
 	for n, e := range k.ledger {
@@ -173,13 +175,16 @@ func (w *world) compareCollisions(ctx context.Context, o *office, k *takings) (i
 		if err != nil {
 			return 0, err
 		}
-		if s.Data.Receipt == "" || s.Type != "sale.completed" {
+		number := s.Data.Receipt
+		if s.Type == "shift.closed" && s.Data.Z != 0 {
+			number = fmt.Sprintf("%s-Z%d", e.terminal, s.Data.Z)
+		} else if s.Type != "sale.completed" || number == "" {
 			continue
 		}
-		if sales[s.Data.Receipt] == nil {
-			sales[s.Data.Receipt] = map[name]bool{}
+		if sales[number] == nil {
+			sales[number] = map[name]bool{}
 		}
-		sales[s.Data.Receipt][n] = true
+		sales[number][n] = true
 	}
 	body, err := o.open(ctx, "/v1/collisions")
 	if err != nil {

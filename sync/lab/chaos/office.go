@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"posd/packaging/lab/freeport"
 )
 
 // office is one hub process, with its own link to the servers.
@@ -24,7 +26,7 @@ type office struct {
 
 // newOffice prepares a hub with a data folder of its own.
 func (b *bench) newOffice(dir, name, build string, servers *cluster, ledger string, shards int, seed uint64, env ...string) (*office, error) {
-	web, err := freePort()
+	web, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -174,26 +171,4 @@ func run(ctx context.Context, path string, args ...string) ([]byte, error) {
 		err = fmt.Errorf("%s %v: %w\n%s", filepath.Base(path), args, err, errs.Bytes())
 	}
 	return out, err
-}
-
-var (
-	portMu   sync.Mutex
-	nextPort = 20000 + rand.IntN(9000)
-)
-
-// freePort is one that no outgoing connection takes while its owner is away.
-func freePort() (string, error) {
-	portMu.Lock()
-	defer portMu.Unlock()
-	for range 1000 {
-		if nextPort++; nextPort >= 32000 {
-			nextPort = 20000
-		}
-		addr := "127.0.0.1:" + strconv.Itoa(nextPort)
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			ln.Close()
-			return addr, nil
-		}
-	}
-	return "", errors.New("no free port between 20000 and 32000")
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"posd/packaging/lab/freeport"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -38,11 +40,11 @@ func newCluster(bin, dir string, n int, syncInterval string) (*cluster, error) {
 	c := &cluster{dir: dir, leaders: map[string]string{}}
 	var routes, inside []string
 	for range n {
-		client, err := freePort()
+		client, err := freeport.Address()
 		if err != nil {
 			return nil, err
 		}
-		route, err := freePort()
+		route, err := freeport.Address()
 		if err != nil {
 			return nil, err
 		}

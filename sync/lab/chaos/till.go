@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -13,6 +12,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"posd/packaging/lab/freeport"
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // till is one terminal, a posd process with its data, its link to the servers, and
@@ -47,7 +49,7 @@ func (b *bench) newTill(ctx context.Context, dir, id, build string, shard int, s
 	if t.link, err = newLink(id, parcelLine, seed, servers.addrs...); err != nil {
 		return nil, err
 	}
-	if t.web, err = freePort(); err != nil {
+	if t.web, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	file, err := os.Create(t.dir + ".acked")
@@ -117,21 +119,7 @@ func (t *till) tend() error {
 }
 
 func (t *till) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.web+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+t.token)
-	res, err := t.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s: %.300s", path, res.Status, b)
-	}
-	return b, err
+	return rig.Get(ctx, t.client, "http://"+t.web+path, t.token)
 }
 
 // tillStatus is what of /v1/status matters here.
@@ -176,39 +164,18 @@ func (t *till) metric(ctx context.Context, name string) (n uint64, err error) {
 	return 0, fmt.Errorf("posd has no metric %s", name)
 }
 
-// errUnanswered: nothing is known of the sale.
-var errUnanswered = errors.New("no answer")
-
 func (t *till) post(ctx context.Context, key, body string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+t.web+"/v1/checkout", strings.NewReader(body))
-	if err != nil {
-		return "", err
+	answer, err := rig.Sell(ctx, t.client, "http://"+t.web, t.token, key, body)
+	if err != nil && !errors.Is(err, rig.ErrUnanswered) {
+		err = found(falseAlarm, "posd refused the sale of key %s: %v", key, err)
 	}
-	req.GetBody = nil // no silent repetition
-	req.Header.Set("Authorization", "Bearer "+t.token)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key)
-	res, err := t.client.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", errUnanswered, err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("%w: %w", errUnanswered, err)
-	case res.StatusCode == http.StatusOK || res.StatusCode == http.StatusCreated:
-		return string(b), nil
-	case res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusServiceUnavailable:
-		return "", fmt.Errorf("%w: %s %s", errUnanswered, res.Status, b)
-	}
-	return "", found(falseAlarm, "posd refused the sale of key %s: %s %s", key, res.Status, b)
+	return answer, err
 }
 
 // one makes one sale, or asks for one again.
 func (t *till) one(ctx context.Context, rng *rand.Rand) error {
 	key, o := t.book.pick(rng)
-	answer, err := t.post(ctx, key, o.body)
+	answer, err := t.post(ctx, key, o.Body)
 	if err != nil {
 		t.book.unanswered(key)
 		return err
@@ -232,7 +199,7 @@ func (t *till) sell(ctx context.Context, seed uint64) error {
 					pause = time.Duration(rng.IntN(1500)) * time.Millisecond
 				}
 				err := t.one(ctx, rng)
-				if errors.Is(err, errUnanswered) {
+				if errors.Is(err, rig.ErrUnanswered) {
 					pause = time.Duration(5+rng.IntN(20)) * time.Millisecond
 				} else if err != nil {
 					fail(err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -21,6 +22,8 @@ import (
 
 // ErrNotInstalled says what is to be installed.
 var ErrNotInstalled = errors.New("PostgreSQL is not installed here: run packaging/tools/need.sh postgres, or apt-get install postgresql")
+
+var errInUse = errors.New("processes of the server before it are still there")
 
 const (
 	superuser    = "postgres"
@@ -143,8 +146,18 @@ func (s *Server) Run(ctx context.Context, name string, args ...string) ([]byte, 
 	return out, nil
 }
 
-// Start starts the server again, after Stop, Crash or Kill, and waits until it answers.
+// Start starts the server again, after Stop, Crash or Kill, and waits until it answers. The
+// children of a killed server take a moment to see that it is gone; meanwhile no other starts.
 func (s *Server) Start() error {
+	for end := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+		err := s.start()
+		if !errors.Is(err, errInUse) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+func (s *Server) start() error {
 	f, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -156,7 +169,7 @@ func (s *Server) Start() error {
 	}
 	cmd := s.command(context.Background(), "postgres", args...)
 	cmd.Stdout, cmd.Stderr = f, f
-	// A group of its own, so that Kill reaches all of it; and no server outlives its test.
+	// A group of its own: a signal to that of the test is not for it. No server outlives its test.
 	cmd.SysProcAttr.Setpgid = true
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	if err := cmd.Start(); err != nil {
@@ -181,7 +194,11 @@ func (s *Server) wait() error {
 		}
 		select {
 		case <-s.ended:
-			return fmt.Errorf("postgres did not start: %w\n%s", err, s.lastLog())
+			said := s.lastLog()
+			if strings.Contains(said, "pre-existing shared memory block") {
+				err = errInUse
+			}
+			return fmt.Errorf("postgres did not start: %w\n%s", err, said)
 		case <-ctx.Done():
 			return fmt.Errorf("postgres does not answer: %w\n%s", err, s.lastLog())
 		case <-time.After(20 * time.Millisecond):
@@ -231,7 +248,7 @@ func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
 // nothing is written out, and the next start has to recover from the log.
 func (s *Server) Crash() error { return s.end(syscall.SIGQUIT) }
 
-// Kill ends every process of the server with SIGKILL.
+// Kill ends the server with SIGKILL; its children see it, and end.
 func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
 
 func (s *Server) end(sig syscall.Signal) error {

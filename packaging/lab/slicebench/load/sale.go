@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// FiveLines is the sale that is timed: five lines, three of them by item code, two
+// fiveLines is the sale that is timed: five lines, three of them by item code, two
 // tenders. The same as in the benchmark of package httpapi.
-const FiveLines = `{"operator":"7","lines":[{"item":"4011","quantity":"1.250"},{"item":"100","quantity":2},{"item":"100"},` +
+const fiveLines = `{"operator":"7","lines":[{"item":"4011","quantity":"1.250"},{"item":"100","quantity":2},{"item":"100"},` +
 	`{"item":"200","price":2500},{"description":"Bag","tax":"A","price":10}],"tenders":[{"kind":"card","amount":3000,"reference":"A1"},{"kind":"cash","amount":1000}]}`
 
 // Ack is what posd says of a sale that is on its disk.
@@ -34,10 +34,10 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("status %d, %s: %s", r.Status, r.Problem, r.Text)
 }
 
-// Checkout sells FiveLines.
+// Checkout sells fiveLines.
 func Checkout(ctx context.Context, c *http.Client, url, token, key string) (Ack, error) {
 	a := Ack{Key: key}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/checkout", strings.NewReader(FiveLines))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/checkout", strings.NewReader(fiveLines))
 	if err != nil {
 		return a, err
 	}

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // abuse sends what has to be refused, from several connections without a pause.
@@ -86,26 +88,8 @@ func after(file, seconds string, args []string) error {
 	return become("", args)
 }
 
-func fetch(c *http.Client, url, token string) ([]byte, error) {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := c.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s: %.300s", url, res.Status, b)
-	}
-	return b, err
-}
-
 func printPage(url, token string) error {
-	b, err := fetch(http.DefaultClient, url, token)
+	b, err := rig.Get(context.Background(), http.DefaultClient, url, token)
 	if err != nil {
 		return err
 	}
@@ -120,7 +104,7 @@ func awaitLedger(url, token, terminal, record string) error {
 		return err
 	}
 	for range 1200 {
-		b, err := fetch(http.DefaultClient, url+"/v1/terminals", token)
+		b, err := rig.Get(context.Background(), http.DefaultClient, url+"/v1/terminals", token)
 		if err != nil {
 			return err
 		}

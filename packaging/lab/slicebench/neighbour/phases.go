@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"posd/packaging/lab/slicebench/load"
+	"posd/packaging/lab/slicebench/rig"
 )
 
 // phases plays a script: what the host would do if its time were the guest's.
@@ -106,7 +107,7 @@ func (p *player) profile(page string) error {
 		return new(net.Dialer).DialContext(ctx, "unix", p.Socket)
 	}
 	c := &http.Client{Transport: &http.Transport{DialContext: dial}}
-	b, err := fetch(c, "http://localhost"+page, p.PosctlToken)
+	b, err := rig.Get(context.Background(), c, "http://localhost"+page, p.PosctlToken)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"posd/packaging/lab/freeport"
 )
 
 // Hub is a real poshub on this machine.
@@ -21,8 +23,8 @@ type Hub struct {
 
 // StartHub starts one in a folder.
 func StartHub(ctx context.Context, bin, dir string) (*Hub, error) {
-	web, err1 := FreePort()
-	nats, err2 := FreePort()
+	web, err1 := freeport.Number()
+	nats, err2 := freeport.Number()
 	if err := errors.Join(err1, err2, os.MkdirAll(dir, 0o750)); err != nil {
 		return nil, err
 	}

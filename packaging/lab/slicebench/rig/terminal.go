@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"posd/packaging/lab/freeport"
 	"posd/packaging/lab/slicebench/load"
 )
 
@@ -100,7 +101,7 @@ func MakeTerminal(ctx context.Context, bin Programs, dir, id, segment string, ev
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(t.Dir, 0o750)); err != nil {
 		return nil, err
 	}
-	port, err := FreePort()
+	port, err := freeport.Number()
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package main
+package place
 
 import (
 	"context"
@@ -15,25 +15,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where all contenders keep their files.
-type place struct {
-	dir     string
-	counter string // the device's counters in /sys, "" if it has none
-	about   string // for the document
-	core    int
-	undo    []func() error // last first
+// Place is a folder and what is known of its device.
+type Place struct {
+	Dir    string
+	Device string         // the device's counters in /sys, "" if it has none
+	About  string         // for a document
+	undo   []func() error // last first
 }
 
-// ownDevice makes a fresh ext4 on a loop device, which nobody else writes to.
-func ownDevice(ctx context.Context, work string, mib int) (p *place, err error) {
-	p = &place{}
+// Own makes a fresh ext4 of so many MiB on a loop device, which nobody else writes to.
+// Its image is a file in work, whose name begins with name. It needs root.
+func Own(ctx context.Context, work, name string, mib int) (p *Place, err error) {
+	p = &Place{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.remove())
+			err = errors.Join(err, p.Remove())
 			p = nil
 		}
 	}()
-	base, err := os.MkdirTemp(work, "bench-journal-")
+	base, err := os.MkdirTemp(work, name+"-")
 	if err != nil {
 		return p, err
 	}
@@ -55,32 +55,32 @@ func ownDevice(ctx context.Context, work string, mib int) (p *place, err error) 
 		return p, err
 	}
 	p.undo = append(p.undo, func() error { return command("umount", mount) })
-	p.dir, p.counter = mount, filepath.Join("/sys/block", filepath.Base(loop), "stat")
-	p.about = fmt.Sprintf("a fresh ext4 of %d MiB on a loop device with direct I/O, on %s", mib, fsName(base))
+	p.Dir, p.Device = mount, filepath.Join("/sys/block", filepath.Base(loop), "stat")
+	p.About = fmt.Sprintf("a fresh ext4 of %d MiB on a loop device with direct I/O, on %s", mib, FileSystem(base))
 	return p, nil
 }
 
-// sharedDevice uses a folder as it is.
-func sharedDevice(dir string) (*place, error) {
-	base, err := os.MkdirTemp(dir, "bench-journal-")
+// Shared makes a folder in dir, whatever device that is on.
+func Shared(dir, name string) (*Place, error) {
+	base, err := os.MkdirTemp(dir, name+"-")
 	if err != nil {
 		return nil, err
 	}
-	p := &place{dir: base, undo: []func() error{func() error { return os.RemoveAll(base) }}}
-	p.about = fmt.Sprintf("%s in a folder whose device other programs use too: device bytes include theirs", fsName(base))
+	p := &Place{Dir: base, undo: []func() error{func() error { return os.RemoveAll(base) }}}
+	p.About = fmt.Sprintf("%s in a folder whose device other programs use too: device bytes include theirs", FileSystem(base))
 	var st unix.Stat_t
 	if err := unix.Stat(base, &st); err != nil {
-		return nil, errors.Join(err, p.remove())
+		return nil, errors.Join(err, p.Remove())
 	}
 	stat := fmt.Sprintf("/sys/dev/block/%d:%d/stat", unix.Major(st.Dev), unix.Minor(st.Dev))
 	if _, err := os.Stat(stat); err == nil {
-		p.counter = stat
+		p.Device = stat
 	}
 	return p, nil
 }
 
-// remove takes the place apart, also after a failure or an interrupt.
-func (p *place) remove() (err error) {
+// Remove takes the place apart, also after a failure or an interrupt.
+func (p *Place) Remove() (err error) {
 	for len(p.undo) > 0 {
 		last := len(p.undo) - 1
 		err = errors.Join(err, p.undo[last]())
@@ -125,8 +125,8 @@ func command(name string, args ...string) (err error) {
 	return err
 }
 
-// fsName is the type of the file system that holds path.
-func fsName(path string) string {
+// FileSystem is the type of the file system that holds path.
+func FileSystem(path string) string {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return "an unknown file system"
@@ -139,26 +139,27 @@ func fsName(path string) string {
 	return fmt.Sprintf("file system %#x", st.Type)
 }
 
-// counter reads what a device has written since it was made.
-type counter struct {
+// Counter reads what the device has written since it was made.
+type Counter struct {
 	path   string
 	dir    *os.File
 	before int64
 }
 
-func startCounter(t task) (*counter, error) {
-	dir, err := os.Open(t.Dir)
+// Count begins to count. What lies in the page cache is written first.
+func Count(dir, device string) (*Counter, error) {
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &counter{path: t.Counter, dir: dir}
+	c := &Counter{path: device, dir: f}
 	c.before, err = c.read()
 	return c, err
 }
 
-// bytes since startCounter, what is still in the page cache included; -1 if the
-// device does not count.
-func (c *counter) bytes() (float64, error) {
+// Bytes since Count, what is still in the page cache included; -1 if the device does
+// not count. It ends the counting.
+func (c *Counter) Bytes() (float64, error) {
 	defer c.dir.Close()
 	now, err := c.read()
 	if err != nil || c.path == "" {
@@ -167,7 +168,7 @@ func (c *counter) bytes() (float64, error) {
 	return float64(now - c.before), nil
 }
 
-func (c *counter) read() (int64, error) {
+func (c *Counter) read() (int64, error) {
 	if c.path == "" {
 		return 0, nil
 	}

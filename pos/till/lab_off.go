@@ -1,0 +1,6 @@
+//go:build !posdlab
+
+package till
+
+// planted says whether a test asked for this bug; see lab_on.go.
+func planted(string) bool { return false }
