@@ -23,7 +23,6 @@ type Printer struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	Done    []byte // commands that were carried out: the paper
-	todo    []byte // taken, not carried out
 	Pulses  int    // of the drawer, in real time
 	Links   int    // so far
 	conns   map[io.Closer]bool
@@ -112,20 +111,25 @@ func (s *Printer) Terminal(t testing.TB) {
 	})
 }
 
-func (s *Printer) serve(c io.ReadWriteCloser) {
+// link is one connection, with what it took and did not carry out: a link that ends late
+// has nothing of the next one's.
+type link struct {
+	io.ReadWriteCloser
+	todo []byte
+	gone bool
+}
+
+func (s *Printer) serve(conn io.ReadWriteCloser) {
+	c := &link{ReadWriteCloser: conn}
 	defer c.Close()
 	s.mu.Lock()
 	s.Links++
-	s.conns[c] = true
+	s.conns[conn] = true
 	s.mu.Unlock()
 	var all sync.WaitGroup
 	defer all.Wait()
-	gone := make(chan struct{})
-	defer func() {
-		close(gone)
-		s.Change(func(s *Printer) { delete(s.conns, c); s.todo = nil })
-	}()
-	all.Go(func() { s.work(c, gone) })
+	defer s.Change(func(s *Printer) { delete(s.conns, conn); c.gone = true })
+	all.Go(func() { s.work(c) })
 	buf := make([]byte, 4096)
 	var pending []byte
 	for {
@@ -134,14 +138,14 @@ func (s *Printer) serve(c io.ReadWriteCloser) {
 			return
 		}
 		s.mu.Lock()
-		if !s.conns[c] {
+		if !s.conns[conn] {
 			s.mu.Unlock()
 			return
 		}
 		pending = append(pending, buf[:n]...)
 		for len(pending) > 0 {
 			at, size := realTime(pending)
-			s.todo, pending = append(s.todo, pending[:at]...), pending[at:]
+			c.todo, pending = append(c.todo, pending[:at]...), pending[at:]
 			if size == 0 || size > len(pending) {
 				break
 			}
@@ -203,22 +207,17 @@ func (s *Printer) say(question byte) byte {
 }
 
 // work carries out what was taken.
-func (s *Printer) work(c io.WriteCloser, gone chan struct{}) {
+func (s *Printer) work(c *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		select {
-		case <-gone:
-			return
-		default:
-		}
-		if len(s.todo) == 0 || s.Paper == 0 || s.Cover {
+	for !c.gone {
+		if len(c.todo) == 0 || s.Paper == 0 || s.Cover {
 			s.changed.Wait()
 			continue
 		}
-		n := bytes.Index(s.todo, []byte("\x1dr\x01"))
+		n := bytes.Index(c.todo, []byte("\x1dr\x01"))
 		if n == 0 {
-			s.todo = s.todo[3:]
+			c.todo = c.todo[3:]
 			if s.NoAnswer {
 				s.NoAnswer = false
 				c.Close()
@@ -230,9 +229,9 @@ func (s *Printer) work(c io.WriteCloser, gone chan struct{}) {
 			continue
 		}
 		if n < 0 {
-			n = len(s.todo)
+			n = len(c.todo)
 			for _, begun := range []string{"\x1dr", "\x1d"} { // more of it may come
-				if bytes.HasSuffix(s.todo, []byte(begun)) {
+				if bytes.HasSuffix(c.todo, []byte(begun)) {
 					n -= len(begun)
 					break
 				}
@@ -248,11 +247,11 @@ func (s *Printer) work(c io.WriteCloser, gone chan struct{}) {
 		}
 		if s.DropAt > 0 && len(s.Done)+n >= s.DropAt {
 			n = s.DropAt - len(s.Done)
-			s.Done, s.todo, s.DropAt = append(s.Done, s.todo[:n]...), nil, 0
+			s.Done, c.todo, s.DropAt = append(s.Done, c.todo[:n]...), nil, 0
 			c.Close()
 			return
 		}
-		s.Done, s.todo = append(s.Done, s.todo[:n]...), s.todo[n:]
+		s.Done, c.todo = append(s.Done, c.todo[:n]...), c.todo[n:]
 	}
 }
 
