@@ -149,6 +149,8 @@ type ShiftTotals struct {
 	Copies           int64 // of receipts
 	Trainings        int64
 	PerpetualRefunds pos.Money // Σ totals below zero of the terminal's whole life, as a positive number
+	LinesReturned    int64     // lines of goods that came back, in whatever sale
+	LinesReturnedSum pos.Money // their Σ amounts, as a positive number
 }
 
 // Drawer is what should be in the drawer now.

@@ -259,7 +259,7 @@ func (d *day) sell(i int, b *tradeday.Basket, op, other string) {
 	case i%17 == 6:
 		d.post("/v1/sales/"+e.sale.Sale+"/void", `{"reason":"wrong customer"}`)
 		d.count("sale voided", "post_voids", 1)
-		d.add(negative(lines), kind)
+		d.comesBack(negative(lines), kind)
 	}
 }
 
@@ -279,7 +279,15 @@ func (d *day) giveBack(e *made, lines []line, op string) {
 	d.post(at+"/tenders", tenderRequest(pos.Cash, -amount, ""))
 	d.post(at+"/complete", `{}`)
 	d.did["returned"]++
-	d.add(negative(lines[n:n+1]), "cash")
+	d.comesBack(negative(lines[n:n+1]), "cash")
+}
+
+func (d *day) comesBack(lines []line, kind string) {
+	for _, l := range lines {
+		d.want.totals["lines_returned"]++
+		d.want.totals["lines_returned_sum"] -= l.price
+	}
+	d.add(lines, kind)
 }
 
 func (d *day) count(did, figure string, n int64) {

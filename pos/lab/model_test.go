@@ -769,9 +769,13 @@ func (m *shop) count(x *soon) {
 	for _, take := range x.sums.offs {
 		t["discounts"] += take
 	}
-	for _, l := range x.lines {
+	for i, l := range x.lines {
 		if l.changed {
 			t["price_changes"]++
+		}
+		if l.back != nil {
+			t["lines_returned"]++
+			t["lines_returned_sum"] -= x.amounts[i]
 		}
 	}
 	for _, p := range x.tenders {

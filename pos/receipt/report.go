@@ -49,6 +49,7 @@ func (w *writer) shift(e *event.ShiftClosed, o Options) {
 	w.count(wSales, int64(t.Sales), t.Gross, true)
 	w.row(Bold, join(w.say(wTurnover), e.Currency.Code), w.plain(t.Gross))
 	w.count(wRefunds, t.Refunds, -t.Refunded, true)
+	w.count(wLinesReturned, t.LinesReturned, -t.LinesReturnedSum, true)
 	w.count(wVoids, t.PostVoids, 0, false)
 	w.some(wDiscounts, -t.Discounts)
 	w.taxTable(t.Taxes)

@@ -320,7 +320,7 @@ func (r *Register) roll(now time.Time, trust event.Clock, operator string, class
 	s := &r.state
 	if s.Shift.Open && s.Shift.Implicit && date != s.Date && !planted("shift-goes-on") {
 		e := s.Closing()
-		seq, err := r.append(class, e, h, 1024+160*len(e.Totals.Taxes))
+		seq, err := r.append(class, e, h, 1280+160*len(e.Totals.Taxes))
 		if err != nil {
 			return err
 		}

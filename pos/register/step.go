@@ -261,7 +261,7 @@ func (r *Register) take(c *command, e Appender, now time.Time, trust event.Clock
 			class = journal.Soon
 		}
 	case *event.ShiftClosed:
-		class, size = journal.Finishing, size+160*len(e.Totals.Taxes)
+		class, size = journal.Finishing, 1280+160*len(e.Totals.Taxes)
 	}
 	r.record.e, r.record.h, r.record.keep = e, c.h, true
 	seq, err := r.j.Append(event.RecordType, class, size, &r.record)

@@ -273,6 +273,8 @@ func (s *State) sold(e *event.SaleCompleted, seq uint64) {
 		}
 		if l.Return != nil {
 			s.Returned = seq
+			t.LinesReturned++
+			t.LinesReturnedSum -= l.Amount
 		}
 	}
 	for i := range e.Tenders {

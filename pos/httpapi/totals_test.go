@@ -1,0 +1,48 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+)
+
+// figure is one of the X report, as who may see it is told.
+func (g *rig) figure(name string, who ...func(*http.Request)) int64 {
+	g.t.Helper()
+	var x struct{ Totals map[string]json.RawMessage }
+	if err := json.Unmarshal(g.do("GET", "/v1/shift", "", who...).body, &x); err != nil {
+		g.t.Fatal(err)
+	}
+	var n int64
+	if v, ok := x.Totals[name]; ok {
+		if err := json.Unmarshal(v, &n); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	return n
+}
+
+func (g *rig) figures(want map[string]int64, who ...func(*http.Request)) {
+	g.t.Helper()
+	for name, n := range want {
+		if is := g.figure(name, who...); is != n {
+			g.t.Errorf("%s is %d in the X report, want %d", name, is, n)
+		}
+	}
+}
+
+// Goods that come back beside a larger sale are no refund, and stand in the report
+// nevertheless.
+func TestReturnsBesideALargerSale(t *testing.T) {
+	g := newRig(t).start()
+	s := g.step("/v1/checkout", `{"lines":[{"item":"100","quantity":100}],"tenders":[{"kind":"cash","amount":12900}]}`)
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	g.step(at+"/lines", `{"item":"100","quantity":100}`)
+	g.step(at+"/lines", `{"quantity":99,"return":{"receipt":"`+s.Sale.Receipt+`","line":1}}`)
+	g.step(at+"/tenders", `{"kind":"cash","amount":129}`)
+	g.step(at+"/complete", `{}`)
+	g.figures(map[string]int64{"sales": 2, "gross": 13029, "refunds": 0, "lines_returned": 1, "lines_returned_sum": 12771})
+	s = g.step("/v1/checkout", `{"lines":[{"item":"100"},{"item":"100","quantity":2}],"tenders":[{"kind":"cash","amount":387}]}`)
+	g.step("/v1/sales/"+s.Sale.Sale+"/void", `{"reason":"wrong customer"}`)
+	g.figures(map[string]int64{"refunds": 1, "refunded": 387, "lines_returned": 3, "lines_returned_sum": 12771 + 387})
+}
