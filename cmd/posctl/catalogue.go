@@ -89,12 +89,17 @@ func (t *tool) lookUp(args []string) error {
 	if err != nil {
 		return err
 	}
+	items := catalogue.OpenIn(filepath.Join(c.Data.Dir, catalogueFile), c.Terminal.Currency.Code)
+	defer items.Close()
 	code, err := rules.Read(codes[0], time.Now().In(c.Terminal.TimeZone).Year())
+	if code.Whole != "" { // as a till does: what the catalogue has by all digits is no label
+		if it, ok, _ := items.Lookup(code.Whole); ok && (err == nil || it.Unit == "" || it.Unit == "pc") {
+			code, err = code.Plain(), nil
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", codes[0], err)
 	}
-	items := catalogue.OpenIn(filepath.Join(c.Data.Dir, catalogueFile), c.Terminal.Currency.Code)
-	defer items.Close()
 	if err := items.Err(); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"posd/pos/config"
 	"posd/pos/event"
+	"posd/pos/operator"
 	"posd/pos/register"
 	"posd/sync/downlink"
 	"posd/sync/wire"
@@ -76,11 +77,28 @@ func (t *terminal) checkPushed(c *config.Config) error {
 	if missing := t.untaxed(c); missing != "" {
 		return fmt.Errorf("tax: %s; push the codes too, or publish a catalogue without them first", missing)
 	}
+	if err := staffed(c); err != nil {
+		return err
+	}
 	held := t.journal.Stats().SegmentBytes
 	if most := c.Data.MaxBytes; most < t.budget.Load() && most < held+2*c.Data.Segment {
 		return fmt.Errorf("data.max_bytes: the journal takes %d bytes already, with %d no sale could be made; give at least %d", held, most, held+2*c.Data.Segment)
 	}
 	return nil
+}
+
+// staffed refuses roles with which nobody who signs in could sell.
+func staffed(c *config.Config) error {
+	list, _ := operator.OpenBook(c.Data.Dir, nil).All()
+	for i := range list {
+		if c.Operators.Roles[list[i].Role].Allow(operator.Sale, 0) {
+			return nil
+		}
+	}
+	if len(list) == 0 { // nobody signs in: everybody may
+		return nil
+	}
+	return errors.New("roles: no operator of this till could sell; leave sale to a role that one of them has")
 }
 
 // applyPushed puts c into force between two sales.

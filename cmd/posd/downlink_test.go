@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"posd/pos/config"
+	"posd/pos/operator"
 	"posd/sync/wire"
 )
 
@@ -157,5 +160,43 @@ func TestPushedConfiguration(t *testing.T) {
 	r.stop(syscall.SIGTERM)
 	if !strings.Contains(r.log.String(), "head office's configuration is lost") {
 		t.Errorf("no alarm: %s", r.log)
+	}
+}
+
+// A push after which nobody who signs in could sell is refused; where nobody signs in,
+// roles mean nothing.
+func TestPushedRolesLeaveSomebodyToSell(t *testing.T) {
+	file, _, err := config.Load(newSite(t).conf, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ operators, push, says string }{
+		{"", "[roles]\ncashier = []\nsupervisor = []\nmanager = []\n", ""},
+		{"anna cashier, carla manager", "[roles]\ncashier = []\nsupervisor = []\nmanager = []\n", "no operator of this till could sell"},
+		{"anna cashier, carla manager", "[roles]\ncashier = [\"training\"]\nmanager = [\"export\"]\n", "no operator of this till could sell"},
+		{"anna cashier, carla manager", "[roles]\ncashier = []\n", ""},
+		{"anna cashier", "[roles]\ncashier = []\n", "no operator of this till could sell"},
+		{"anna cashier", "[roles]\nmanager = []\n", ""},
+		{"anna cashier", "[receipt]\nfooter = [\"Thank you\"]\n", ""},
+	} {
+		var list []operator.Entry
+		for _, who := range strings.Split(step.operators, ", ") {
+			if name, role, ok := strings.Cut(who, " "); ok {
+				list = operator.Set(list, operator.Entry{Name: name, Role: role}, time.Now())
+			}
+		}
+		at := filepath.Join(file.Data.Dir, operator.File)
+		if len(list) > 0 {
+			if err := os.WriteFile(at, operator.Format(list), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := file.Overlay("push", []byte(step.push))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := staffed(c); (err == nil) != (step.says == "") || err != nil && !strings.Contains(err.Error(), step.says) {
+			t.Errorf("%s, %q: %v", step.operators, step.push, err)
+		}
 	}
 }

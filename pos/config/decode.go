@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"posd/pos"
 )
 
 const (
@@ -263,6 +265,10 @@ func (d *decoder) checkTogether() {
 	if at("http.listen"); c.HTTP.Listen == "" && c.HTTP.Socket == "" {
 		d.problem("http.listen", "no front end could connect: http.listen and http.socket are both empty", "set one of them")
 	}
+	if at("terminal.cash_rounding"); c.Terminal.CashRounding > largestCoin(c.Terminal.Currency) {
+		d.problem("terminal.cash_rounding", "no smallest coin of "+c.Terminal.Currency.Code+" is so large: most that is paid in cash would be rounded to nothing",
+			"give it in minor units of the currency, such as 5 for five cents")
+	}
 	if at("data.segment"); c.Data.Segment&(c.Data.Segment-1) != 0 {
 		d.problem("data.segment", formatSize(c.Data.Segment)+" is not a power of two", `write 64KiB, 1MiB, 4MiB or the like`)
 	}
@@ -286,6 +292,22 @@ func (d *decoder) checkTogether() {
 		d.problem("limits.memory", "leaves nothing of limits.expect_memory for stacks, maps and the program itself",
 			"give at most two thirds of it")
 	}
+}
+
+// smallCoins are currencies whose smallest coin is worth no more than one whole unit. Of
+// others it may be, and of those with few or no decimals often is: 5 HUF, 100 IDR.
+const smallCoins = "AED AUD BGN BHD BRL CAD CHF CNY CZK DKK EUR GBP HKD ILS JOD KWD MXN MYR NOK NZD OMR PEN PLN QAR RON SAR SEK SGD THB TND USD ZAR"
+
+// largestCoin is what can be the smallest coin of a currency, in minor units.
+func largestCoin(c pos.Currency) int {
+	if c.Code == "" || !strings.Contains(smallCoins, c.Code) { // none: head office checks for a terminal that it does not know
+		return mostCoin
+	}
+	unit := 1
+	for range c.Exponent {
+		unit *= 10
+	}
+	return unit
 }
 
 // sortByLine keeps the order of those with one line. There are few; one that is written

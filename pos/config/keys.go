@@ -43,6 +43,8 @@ type key struct {
 	field
 }
 
+const mostCoin = 10_000 // of any currency, in minor units
+
 // taxKeys is the one name in the table that stands for many keys.
 const taxKeys = "tax.*"
 
@@ -69,8 +71,8 @@ var keys = []key{
 		choice(func(c *Config) *pos.Rounding { return &c.Terminal.Rounding },
 			[]string{"document", "line"}, []pos.Rounding{pos.PerDocument, pos.PerLine})},
 	{"terminal.cash_rounding", "0", "", ownHeadOffice,
-		"Smallest coin, in minor units of the currency: 5 rounds what is paid or paid out in cash\nto five cents, halves away from zero. 0: cash is not rounded.",
-		&number{func(c *Config) *int { return &c.Terminal.CashRounding }, 0, 10_000}},
+		"Smallest coin, in minor units of the currency: 5 rounds what is paid or paid out in cash\nto five cents, halves away from zero. 0: cash is not rounded. At most\none whole unit in currencies with small coins, such as EUR and USD.",
+		&number{func(c *Config) *int { return &c.Terminal.CashRounding }, 0, mostCoin}},
 	{"terminal.time_zone", "", `"Europe/Berlin"`, ownFile,
 		"IANA name of the shop's time zone. It decides the business date.",
 		parsed("time zone", `"Europe/Berlin"`, func(c *Config) **time.Location { return &c.Terminal.TimeZone }, parseZone,

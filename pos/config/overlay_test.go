@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,8 @@ func TestOverlayRefuses(t *testing.T) {
 		{"[terminal]\nprice = \"exclusive\"", ":2:", "terminal.price", "unknown key"},
 		{"[prices]", ":1:", "prices", "unknown table"},
 		{"[terminal]\n\nprices = \"gross\"", ":3:", "terminal.prices", `"gross" is unknown`},
+		{"[terminal]\n\ncash_rounding = 101", ":3:", "terminal.cash_rounding", "no smallest coin of EUR is so large"},
+		{"[terminal]\ncash_rounding = 10001", ":2:", "terminal.cash_rounding", "out of range"},
 		{"[tax]\n", ":1:", "tax", "no tax code"},
 		{"tax = {}", ":1:", "tax", "no tax code"},
 		{"[tax]\nA = 19", ":2:", "tax.A", "must be a string"},
@@ -222,4 +225,28 @@ func FuzzOverlay(f *testing.F) {
 			t.Fatalf("accepted: %+v", over)
 		}
 	})
+}
+
+// The smallest coin of each currency is taken: 5 HUF and 100 IDR, which ISO 4217 gives two
+// decimals, as 100 KRW, which has none. One whole euro is, two are not.
+func TestSmallestCoins(t *testing.T) {
+	for _, c := range []struct {
+		currency string
+		coin     int
+		good     bool
+	}{
+		{"EUR", 5, true}, {"EUR", 100, true}, {"EUR", 200, false}, {"EUR", 10_000, false}, {"CHF", 5, true}, {"SEK", 100, true}, {"SEK", 500, false},
+		{"HUF", 500, true}, {"IDR", 10_000, true}, {"KRW", 100, true}, {"KRW", 1000, true}, {"JPY", 10, true}, {"COP", 5000, true},
+		{"KWD", 5, true}, {"KWD", 1000, true}, {"KWD", 1001, false}, {"UYW", 10_000, true},
+	} {
+		text := strings.Replace(minimal, `"EUR"`, strconv.Quote(c.currency), 1)
+		d := decode("posd.toml", []byte(text), time.LoadLocation)
+		over, err := d.config.Overlay("push", []byte("[terminal]\ncash_rounding = "+strconv.Itoa(c.coin)))
+		if (err == nil) != c.good || len(d.problems) > 0 || over != nil && over.Terminal.CashRounding != c.coin {
+			t.Errorf("%s %d: %v", c.currency, c.coin, err)
+		}
+	}
+	if _, err := Overrides("push", []byte("[terminal]\ncash_rounding = 10000")); err != nil { // of which currency is not known there
+		t.Error(err)
+	}
 }

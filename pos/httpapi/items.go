@@ -41,13 +41,28 @@ func (s *Server) scan(text string, set *terms) (f scanned, bad *problem) {
 		rules = s.codes
 	}
 	var err error
-	if f.code, err = rules.Read(text, int(f.today.Year)); err != nil {
+	f.code, err = rules.Read(text, int(f.today.Year))
+	if f.code.Whole != "" && s.whole(&f, err) {
+		return f, nil
+	}
+	if err != nil {
 		return f, refuse("code-invalid", err.Error())
 	}
 	if bad := s.find(&f); bad != nil {
 		return f, bad
 	}
 	return f, f.carried()
+}
+
+// whole finds the item that has this very code: patterns may fit more than labels. Of goods
+// by weight, a code that cannot be read as a label is a label still, with nothing in it.
+func (s *Server) whole(f *scanned, label error) bool {
+	item, ok, _ := s.o.Catalogue.Lookup(f.code.Whole) // find says what is wrong
+	if !ok || label != nil && measured(item.Unit) {
+		return false
+	}
+	f.item, f.code = item, f.code.Plain()
+	return true
 }
 
 // find tries the readings of the code in their order.

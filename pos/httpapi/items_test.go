@@ -237,3 +237,31 @@ func TestPriceInACodeOfAPiece(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// A pattern that fits more than labels takes away no item that the catalogue has by the
+// whole code; labels stay labels.
+func TestAWidePatternLeavesTheCatalogueItsCodes(t *testing.T) {
+	g := withPatterns(t)
+	set := *g.r.Settings()
+	var err error
+	if set.Codes, err = itemcode.NewRules([]string{"4IIIIIIVPPPPC", "02IIIIIVPPPPC", "28IIIIIWW.WWWC", "0IIIIIIIIIIIC"}, euro); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.r.Note(context.Background(), &event.ConfigApplied{Serial: 2, Config: "c"}, &set); err != nil {
+		t.Fatal(err)
+	}
+	for code, want := range map[string]string{
+		"4006381333931":                `{"item":{"item":"4006381333931",`,
+		"]E04006381333931":             `"code":{"text":"]E04006381333931","gtin":"04006381333931"}`,
+		"]E3400638133393112":           `"add_on":"12"`,
+		"0012345000065":                `{"item":{"item":"012345000065",`,
+		withCheck("280401100750"):      `"quantity":"0.75"`,
+		withCheck("021234592875"):      `"amount":2875`,
+		withCheck("400638193339"):      `code-invalid`, // not the catalogue's: the label's verifier digit is wrong
+		withCheck("2804011" + "00000"): `nothing is in it`,
+	} {
+		if a := g.do("GET", "/v1/items/"+url.PathEscape(code), ""); !strings.Contains(string(a.body), want) {
+			t.Errorf("%s: %s, want %s", code, a.body, want)
+		}
+	}
+}

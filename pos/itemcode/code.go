@@ -18,6 +18,7 @@ type Code struct {
 	// GTIN stands in them as it was read: any form finds the item.
 	Items [3]string
 	GTIN  GTIN   // the first reading's; 0: it is no GTIN
+	Whole string // all digits of a code that fits a pattern: to look up before Items
 	Doubt *Error // why the code is probably not what was meant, if no item is found
 
 	Measures  [4]Measure // what the code carries; Unit "" ends them
@@ -115,11 +116,12 @@ func NewRules(patterns []string, currency pos.Currency) (*Rules, error) {
 }
 
 // Read says what a code means. Year is that of today: dates in codes have two digits
-// for theirs. Strings of the result are parts of scan. Errors: *Error.
+// for theirs. Strings of the result are parts of scan. Errors: *Error; of the code there
+// is what Plain takes, at most.
 func (r *Rules) Read(scan string, year int) (Code, error) {
 	c, bad := r.read(scan, year)
 	if bad != nil {
-		return Code{}, bad
+		return Code{Whole: c.Whole, AddOn: c.AddOn}, bad
 	}
 	return c, nil
 }
@@ -150,6 +152,12 @@ func (r *Rules) read(scan string, year int) (c Code, bad *Error) {
 		p.unnamed()
 	}
 	return p.code, p.bad
+}
+
+// Plain is the code where Whole is an item's number of its own, and no label's.
+func (c *Code) Plain() Code {
+	g, _ := Normal(c.Whole)
+	return Code{Items: [3]string{c.Whole}, GTIN: g, AddOn: c.AddOn}
 }
 
 func letter(ch byte) bool { return ch >= 'A' && ch <= 'Z' || ch >= 'a' && ch <= 'z' }

@@ -19,7 +19,8 @@
 // sold, or has expired is for others to say. Where a code can be read in more than one
 // way (eight digits may be GTIN-8 or UPC-E, thirteen digits with a wrong check digit
 // may be a number of the shop's own) Code.Items holds the readings in the order in
-// which to try them.
+// which to try them. A pattern that is too wide would take an ordinary GTIN for a label:
+// Code.Whole comes before them, and what the catalogue has by it is no label (see Plain).
 //
 // It is pure, keeps nothing, bounds its input, and allocates only for a price or
 // weight label (once) and for a Digital Link with escapes.

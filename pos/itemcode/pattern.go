@@ -209,6 +209,7 @@ func (p *parser) pattern() bool {
 	for i := range p.rules.patterns {
 		t := &p.rules.patterns[i]
 		if shift, ok := t.fits(p.text); ok {
+			p.code.Whole = p.text
 			p.variable(t, shift)
 			return true
 		}
