@@ -141,7 +141,7 @@ type ShiftTotals struct {
 	Float            pos.Money // in the drawer at the beginning
 	In, Out, Dropped pos.Money // cash moved beside sales
 	DrawerOpened     int64     // without a sale
-	LinesVoided      int64
+	LinesVoided      int64     // and quantities lowered
 	LinesVoidedSum   pos.Money
 	BasketsVoided    int64
 	BasketsVoidedSum pos.Money

@@ -46,3 +46,24 @@ func TestReturnsBesideALargerSale(t *testing.T) {
 	g.step("/v1/sales/"+s.Sale.Sale+"/void", `{"reason":"wrong customer"}`)
 	g.figures(map[string]int64{"refunds": 1, "refunded": 387, "lines_returned": 3, "lines_returned_sum": 12771 + 387})
 }
+
+// A lowered quantity takes goods out as a voided line does, at what they were in the
+// basket for.
+func TestLoweredQuantityIsAVoid(t *testing.T) {
+	g := newRig(t).start()
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	g.step(at+"/lines", `{"item":"100","quantity":100}`)
+	g.step(at+"/lines/1", `{"quantity":120}`)
+	g.step(at+"/lines/1", `{"note":"as it is","quantity":120}`)
+	g.figures(map[string]int64{"lines_voided": 0, "lines_voided_sum": 0})
+	g.step(at+"/lines/1", `{"quantity":20}`)
+	g.figures(map[string]int64{"lines_voided": 1, "lines_voided_sum": 12900})
+	g.step(at+"/lines/1", `{"quantity":1,"price":1}`) // the price is another matter
+	g.figures(map[string]int64{"lines_voided": 2, "lines_voided_sum": 12900 + 19*129})
+	g.step(at+"/lines/1/void", `{}`)
+	g.figures(map[string]int64{"lines_voided": 3, "lines_voided_sum": 12900 + 19*129 + 1})
+	at = "/v1/baskets/" + g.step("/v1/baskets", `{"training":true}`).Data.Basket
+	g.step(at+"/lines", `{"item":"100","quantity":100}`)
+	g.step(at+"/lines/1", `{"quantity":20}`)
+	g.figures(map[string]int64{"lines_voided": 3})
+}

@@ -329,6 +329,7 @@ func (m *shop) changeLine(id, version string, n int, qty, price *int64, offs *[]
 }
 
 func (m *shop) changedLine(id, version string, n int, qty, price *int64, offs *[]off, note *string) judge {
+	var was line
 	return m.edit(id, version, func(b *basket) string {
 		if code := b.busy(); code != "" {
 			return code
@@ -338,6 +339,7 @@ func (m *shop) changedLine(id, version string, n int, qty, price *int64, offs *[
 			return "line-not-found"
 		}
 		l := b.lines[i]
+		was = l
 		if l.back != nil && (qty != nil || price != nil || offs != nil) {
 			return "return-invalid"
 		}
@@ -371,7 +373,14 @@ func (m *shop) changedLine(id, version string, n int, qty, price *int64, offs *[
 		l.amount = amount
 		b.lines[i] = l
 		return ""
-	}, func(b *basket, e *made) error { return b.lines[b.line(n)].is(&e.basket.Line) })
+	}, func(b *basket, e *made) error {
+		l := b.lines[b.line(n)]
+		if l.qty < was.qty && !b.training {
+			m.totals["lines_voided"]++
+			m.totals["lines_voided_sum"] += half(was.amount*(was.qty-l.qty), was.qty)
+		}
+		return l.is(&e.basket.Line)
+	})
 }
 
 func (m *shop) voidLine(id, version string, n int) judge {

@@ -341,6 +341,10 @@ func (s *State) step(h *event.Header, r Record, e *event.Basket) {
 		s.remove(e.Basket)
 		return
 	case event.TypeLineAdded, event.TypeLineChanged:
+		if was := b.Line(e.N); was != nil && !b.Training && e.Line.Qty < was.Qty { // what is taken out is voided, as a line is
+			t.LinesVoided++
+			t.LinesVoidedSum += pos.Part(was.Amount, was.Qty-e.Line.Qty, was.Qty)
+		}
 		b.set(event.OpenLine{N: e.N, Line: e.Line, MinAge: e.MinAge})
 	case event.TypeLineVoided:
 		if !b.Training {
