@@ -271,7 +271,7 @@ func (d *Desk) work(ctx context.Context, j *job) (reached bool) {
 		d.later(j, err.Error())
 		return false
 	}
-	v := judge(&t, &a, l.Greeting().Memory)
+	v := judge(&t, &a, l.Greeting())
 	if v.kind != "" {
 		d.settle(ctx, j.basket, &t, v)
 	}
@@ -372,7 +372,7 @@ func (d *Desk) forwarded(ctx context.Context, t *event.OpenTender, a *Answer) er
 	g := l.Greeting()
 	l.Close()
 	if back {
-		a.Offline = till.NeverForwarded(t, g.Memory, g.Forwarded)
+		a.Offline = till.NeverForwarded(t, g.Terminal, g.Memory, g.Forwarded)
 		return nil
 	}
 	_, err = d.o.Register.Do(ctx, register.Call{}, func(turn *register.Turn) (register.Appender, error) {

@@ -3,6 +3,7 @@ package card
 import (
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/till"
 )
 
 // verdict is what an answer makes of a tender: the event that says so. Kind is empty
@@ -14,11 +15,11 @@ type verdict struct {
 	stuck   bool // the payment terminal will not say anything else: a person has to look
 }
 
-// judge says what an answer of a payment terminal makes of t. memory is what it said
-// that it remembers when it was asked: that it did something is believed whatever it has
-// forgotten, that it did nothing only if it has forgotten nothing.
-func judge(t *event.OpenTender, a *Answer, memory string) verdict {
-	forgot := memory != t.Memory && !planted("card-any-memory")
+// judge says what an answer of a payment terminal makes of t. g is how it greeted when it
+// was asked: that it did something is believed whatever it has forgotten, that it did
+// nothing only of the one that was asked for t, if that has forgotten nothing.
+func judge(t *event.OpenTender, a *Answer, g Greeting) verdict {
+	forgot := !till.Remembers(t, g.Terminal, g.Memory) && !planted("card-any-memory")
 	reversing := t.State == "reversing"
 	switch {
 	case a.State == Pending:

@@ -11,7 +11,7 @@ import (
 // What each answer makes of each state. "" stays as it is, "stuck" needs a person.
 func TestJudge(t *testing.T) {
 	tender := func(state string, amount, offline pos.Money, approved bool) *event.OpenTender {
-		x := &event.OpenTender{Tender: pos.Tender{ID: "1", Kind: pos.Card, Amount: amount}, State: state, Memory: "m1", Offline: offline}
+		x := &event.OpenTender{Tender: pos.Tender{ID: "1", Kind: pos.Card, Amount: amount}, State: state, Driver: "P", Memory: "m1", Offline: offline}
 		if approved {
 			x.Reference, x.Card = "000001", &pos.CardData{Brand: "visa", Offline: offline > 0}
 		}
@@ -21,41 +21,46 @@ func TestJudge(t *testing.T) {
 	back := tender("reversing", 500, 0, true)   // it was approved
 	never := tender("reversing", 500, 0, false) // nobody knows
 	ok := Answer{State: Approved, Amount: 500, Number: "7"}
+	g := Greeting{Terminal: "P", Memory: "m1"}
 	for _, c := range []struct {
-		name   string
-		of     *event.OpenTender
-		a      Answer
-		memory string
-		want   string
+		name     string
+		of       *event.OpenTender
+		a        Answer
+		memory   string
+		want     string
+		terminal string // empty: P
 	}{
-		{"approved", open, ok, "m1", event.TypeTenderApproved},
-		{"approved by one that has forgotten other things", open, ok, "m2", event.TypeTenderApproved},
-		{"pending", tender("pending", 500, 0, false), Answer{State: Pending}, "m1", ""},
-		{"another amount", open, Answer{State: Approved, Amount: 501}, "m1", event.TypeTenderReversing},
-		{"no amount", open, Answer{State: Approved}, "m1", event.TypeTenderReversing},
-		{"refund", tender("unknown", -500, 0, false), ok, "m1", event.TypeTenderApproved},
-		{"refund offline", tender("unknown", -500, 0, false), Answer{State: Approved, Amount: 500, Offline: true}, "m1", event.TypeTenderReversing},
-		{"offline as allowed", tender("unknown", 500, 500, false), Answer{State: Approved, Amount: 500, Offline: true}, "m1", event.TypeTenderApproved},
-		{"offline though not allowed", open, Answer{State: Approved, Amount: 500, Offline: true}, "m1", event.TypeTenderReversing},
-		{"declined", open, Answer{State: Declined}, "m1", event.TypeTenderDeclined},
-		{"declined by one that has forgotten", open, Answer{State: Declined}, "m2", "stuck"},
-		{"absent", open, Answer{State: Absent}, "m1", event.TypeTenderDeclined},
-		{"absent from one that has forgotten", open, Answer{State: Absent}, "m2", "stuck"},
-		{"reversed", open, Answer{State: Reversed}, "m2", event.TypeTenderDeclined},
+		{"approved", open, ok, "m1", event.TypeTenderApproved, ""},
+		{"approved by one that has forgotten other things", open, ok, "m2", event.TypeTenderApproved, ""},
+		{"pending", tender("pending", 500, 0, false), Answer{State: Pending}, "m1", "", ""},
+		{"another amount", open, Answer{State: Approved, Amount: 501}, "m1", event.TypeTenderReversing, ""},
+		{"no amount", open, Answer{State: Approved}, "m1", event.TypeTenderReversing, ""},
+		{"refund", tender("unknown", -500, 0, false), ok, "m1", event.TypeTenderApproved, ""},
+		{"refund offline", tender("unknown", -500, 0, false), Answer{State: Approved, Amount: 500, Offline: true}, "m1", event.TypeTenderReversing, ""},
+		{"offline as allowed", tender("unknown", 500, 500, false), Answer{State: Approved, Amount: 500, Offline: true}, "m1", event.TypeTenderApproved, ""},
+		{"offline though not allowed", open, Answer{State: Approved, Amount: 500, Offline: true}, "m1", event.TypeTenderReversing, ""},
+		{"declined", open, Answer{State: Declined}, "m1", event.TypeTenderDeclined, ""},
+		{"declined by one that has forgotten", open, Answer{State: Declined}, "m2", "stuck", ""},
+		{"absent", open, Answer{State: Absent}, "m1", event.TypeTenderDeclined, ""},
+		{"absent from one that has forgotten", open, Answer{State: Absent}, "m2", "stuck", ""},
+		{"reversed", open, Answer{State: Reversed}, "m2", event.TypeTenderDeclined, ""},
+		{"absent, says another payment terminal that counts its memories the same way", open, Answer{State: Absent}, "m1", "stuck", "Q"},
+		{"declined, says another", open, Answer{State: Declined}, "m1", "stuck", "Q"},
+		{"to be taken back, never heard of by another", never, Answer{State: Absent}, "m1", "stuck", "Q"},
 
-		{"taken back", back, Answer{State: Reversed}, "m1", event.TypeTenderReversed},
-		{"taken back after it had forgotten", back, Answer{State: Reversed}, "m2", event.TypeTenderReversed},
-		{"refused to take back", back, ok, "m1", event.TypeTenderApproved},
-		{"approved, now never heard of", back, Answer{State: Absent}, "m1", "stuck"},
-		{"still at it", back, Answer{State: Pending}, "m1", ""},
-		{"declined to take back", back, Answer{State: Declined}, "m1", "stuck"},
-		{"never charged", never, Answer{State: Declined}, "m1", event.TypeTenderReversed},
-		{"never asked", never, Answer{State: Absent}, "m1", event.TypeTenderReversed},
-		{"forgotten while it is to be taken back", never, Answer{State: Absent}, "m2", "stuck"},
-		{"it went through, and stays", never, ok, "m1", event.TypeTenderApproved},
-		{"the wrong amount stays", never, Answer{State: Approved, Amount: 1}, "m1", "stuck"},
+		{"taken back", back, Answer{State: Reversed}, "m1", event.TypeTenderReversed, ""},
+		{"taken back after it had forgotten", back, Answer{State: Reversed}, "m2", event.TypeTenderReversed, ""},
+		{"refused to take back", back, ok, "m1", event.TypeTenderApproved, ""},
+		{"approved, now never heard of", back, Answer{State: Absent}, "m1", "stuck", ""},
+		{"still at it", back, Answer{State: Pending}, "m1", "", ""},
+		{"declined to take back", back, Answer{State: Declined}, "m1", "stuck", ""},
+		{"never charged", never, Answer{State: Declined}, "m1", event.TypeTenderReversed, ""},
+		{"never asked", never, Answer{State: Absent}, "m1", event.TypeTenderReversed, ""},
+		{"forgotten while it is to be taken back", never, Answer{State: Absent}, "m2", "stuck", ""},
+		{"it went through, and stays", never, ok, "m1", event.TypeTenderApproved, ""},
+		{"the wrong amount stays", never, Answer{State: Approved, Amount: 1}, "m1", "stuck", ""},
 	} {
-		v := judge(c.of, &c.a, c.memory)
+		v := judge(c.of, &c.a, Greeting{Terminal: or(c.terminal, "P"), Memory: c.memory})
 		got := v.kind
 		if v.stuck {
 			got = "stuck" + v.kind
@@ -76,14 +81,14 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
-	if v := judge(open, &a, "m1"); pos.CheckReference(a.Reference) == nil || pos.CheckReference(v.learned.Reference) != nil || v.learned.Reference == "" || v.learned.Card.Auth != "A" {
+	if v := judge(open, &a, g); pos.CheckReference(a.Reference) == nil || pos.CheckReference(v.learned.Reference) != nil || v.learned.Reference == "" || v.learned.Card.Auth != "A" {
 		t.Errorf("a payment without a number: %+v", v.learned)
 	}
 	// One that was approved offline and has been forwarded is not with the payment
 	// terminal any more: what is outstanding was lowered by that already.
 	stored := tender("reversing", 500, 500, true)
 	for _, still := range []bool{true, false} {
-		if v := judge(stored, &Answer{State: Reversed, Offline: still}, "m1"); v.learned.Card.Offline != still {
+		if v := judge(stored, &Answer{State: Reversed, Offline: still}, g); v.learned.Card.Offline != still {
 			t.Errorf("%+v", v.learned.Card)
 		}
 	}

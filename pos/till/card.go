@@ -14,7 +14,8 @@ type Offline struct {
 	Outstanding pos.Money // not known to have been forwarded
 	Date        string    // business date of Day
 	Day         pos.Money // approved on it
-	Memory      string    // of the payment terminal that counts Forwarded
+	Terminal    string    // the payment terminal that counts Forwarded; a former release did not keep it
+	Memory      string    // of it
 	Forwarded   pos.Money // what it has forwarded since that memory began, as last journaled
 }
 
@@ -75,8 +76,20 @@ func InDoubt(t *event.OpenTender) bool {
 // NeverForwarded says of a tender that was approved offline, and taken back since, that
 // the acquirer cannot have got it before: the payment terminal has not forwarded so much
 // since it was asked for it. total is what it tells after it was taken back.
-func NeverForwarded(t *event.OpenTender, memory string, total pos.Money) bool {
-	return offline(t) && t.Memory == memory && total-t.ForwardedBefore < t.Amount
+func NeverForwarded(t *event.OpenTender, terminal, memory string, total pos.Money) bool {
+	return offline(t) && Remembers(t, terminal, memory) && total-t.ForwardedBefore < t.Amount
+}
+
+// Remembers says that a payment terminal that calls itself and its memory so is the one
+// that was asked for t, and has forgotten nothing since. Its memory's name alone says
+// nothing: another one may count its memories the same way.
+func Remembers(t *event.OpenTender, terminal, memory string) bool {
+	return t.Driver == terminal && t.Memory == memory
+}
+
+// counts says that the payment terminal is the one that Forwarded was counted by.
+func (o *Offline) counts(terminal, memory string) bool {
+	return o.Terminal == terminal && o.Memory == memory
 }
 
 // offlineMost is how much of amount may be approved offline: all of it or nothing.
@@ -122,7 +135,7 @@ func (o *Offline) fold(was *event.OpenTender, e *event.Basket, date string) stri
 func (o *Offline) forwarded(e *event.CardForwarded) {
 	o.Outstanding = max(0, o.Outstanding-e.Amount)
 	if e.Memory != "" {
-		o.Memory, o.Forwarded = e.Memory, e.Total
+		o.Terminal, o.Memory, o.Forwarded = e.Terminal, e.Memory, e.Total
 	}
 }
 
@@ -135,11 +148,11 @@ func (s *State) Forwarded(terminal, memory string, total pos.Money) *event.CardF
 	o := &s.Offline
 	e := &event.CardForwarded{Terminal: terminal, Memory: memory, Total: total}
 	switch {
-	case o.Memory != memory: // counted from here on
+	case !o.counts(terminal, memory): // counted from here on
 	default:
 		news := total - o.Forwarded
 		s.Unsettled(func(_ *Basket, t *event.OpenTender) {
-			if InDoubt(t) && t.Memory == memory {
+			if InDoubt(t) && Remembers(t, terminal, memory) {
 				news -= t.Offline
 			}
 		})
@@ -156,7 +169,7 @@ func (s *State) Forwarded(terminal, memory string, total pos.Money) *event.CardF
 // it in what was forwarded, it may be that: then so much is taken off nobody's.
 func (s *State) Share(terminal, memory string, total pos.Money, t *event.OpenTender) *event.CardForwarded {
 	o := &s.Offline
-	if !InDoubt(t) || t.Memory != memory || o.Memory != memory || total-o.Forwarded < t.Offline {
+	if !InDoubt(t) || !Remembers(t, terminal, memory) || !o.counts(terminal, memory) || total-o.Forwarded < t.Offline {
 		return nil
 	}
 	return &event.CardForwarded{Terminal: terminal, Memory: memory, Total: o.Forwarded + t.Offline}

@@ -399,7 +399,7 @@ func TestOutstandingIsNeverTooLow(t *testing.T) {
 				return
 			}
 			if p.reversed && rng.IntN(2) == 0 { // asked again, it does not say
-				still = NeverForwarded(x, "m", total)
+				still = NeverForwarded(x, "P", "m", total)
 			}
 			if !still && InDoubt(x) {
 				if e := f.Share("P", "m", total, x); e != nil {

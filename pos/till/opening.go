@@ -89,7 +89,8 @@ func (o *Offline) append(dst []byte) []byte {
 	dst = event.AppendString(append(dst, `,"date":`...), o.Date)
 	dst = strconv.AppendInt(append(dst, `,"day":`...), int64(o.Day), 10)
 	dst = event.AppendString(append(dst, `,"memory":`...), o.Memory)
-	return append(strconv.AppendInt(append(dst, `,"forwarded":`...), int64(o.Forwarded), 10), '}')
+	dst = strconv.AppendInt(append(dst, `,"forwarded":`...), int64(o.Forwarded), 10)
+	return append(event.AppendString(append(dst, `,"terminal":`...), o.Terminal), '}')
 }
 
 func (b *Basket) append(dst []byte) []byte {
@@ -205,7 +206,14 @@ func (p *stateReader) offline() (o Offline) {
 	o.Day = pos.Money(p.int("day"))
 	o.Memory = p.text("memory")
 	o.Forwarded = pos.Money(p.int("forwarded"))
-	p.end()
+	for p.err == nil && p.d.PeekKind() == '"' {
+		if p.token('"').String() != "terminal" {
+			p.fail(p.d.SkipValue())
+		} else if t := p.token('"'); p.err == nil {
+			o.Terminal = t.String()
+		}
+	}
+	p.delim('}')
 	return o
 }
 

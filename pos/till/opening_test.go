@@ -17,7 +17,7 @@ func fullState() State {
 	back := pos.Line{Item: "1", Unit: "pc", Tax: "A", Rate: 190000, Qty: -1000, Fixed: true, Price: -100, Amount: -100, Return: &pos.Return{Sale: "x-1", Line: 2}}
 	return State{
 		Branch: 3, Receipt: 41, Training: 2, Z: 8, Perpetual: 123456789, Refunds: 200, Wall: 1795253400123, Currency: euro, Date: "2026-11-21", Returned: 77,
-		Offline: Offline{Outstanding: 500, Date: "2026-11-20", Day: 300, Memory: "b1946ac9", Forwarded: 12300},
+		Offline: Offline{Outstanding: 500, Date: "2026-11-20", Day: 300, Terminal: "P400-17", Memory: "b1946ac9", Forwarded: 12300},
 		Shift: Shift{Number: 9, Open: true, Implicit: true, Operator: `7 "seven" ü`, Counted: true, Declared: 4711,
 			Totals: event.ShiftTotals{Sales: 2, Gross: 300, Cash: 100, Card: 200, Perpetual: 123456789, Dropped: 5,
 				Taxes: []pos.TaxTotal{{Code: "A", Rate: 190000, Net: 252, Tax: 48, Gross: 300}}}},

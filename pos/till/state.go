@@ -355,7 +355,7 @@ func (s *State) step(h *event.Header, r Record, e *event.Basket) {
 	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed, event.TypeTenderReversing:
 		was := b.Tender(e.Tender.ID)
 		x := openTender(was, e)
-		if o := &s.Offline; was == nil && e.Offline > 0 && e.Memory == o.Memory {
+		if o := &s.Offline; was == nil && e.Offline > 0 && o.counts(e.Driver, e.Memory) {
 			x.ForwardedBefore = o.Forwarded
 		}
 		x.OfflineDate = s.Offline.fold(was, e, s.Date)

@@ -9,12 +9,12 @@ import (
 
 // Entry is a line of the ledger.
 type Entry struct {
-	What      string `json:"what"` // charge, refund, reverse, forward: money moved; seal: a reference that is never acted upon; forget
+	What      string `json:"what"` // charge, refund, reverse, forward: money moved; seal: a reference that is never acted upon; begin and forget: a memory
 	Reference string `json:"reference,omitempty"`
 	Amount    int64  `json:"amount,omitempty"` // charge and refund: above zero; reverse: of what is taken back
 	Offline   bool   `json:"offline,omitempty"`
 	Absent    bool   `json:"absent,omitempty"` // of seal: nothing was asked for before
-	Memory    string `json:"memory,omitempty"` // of forget: the name of the new one
+	Memory    string `json:"memory,omitempty"` // of begin and forget: the name of the new one
 	Reason    string `json:"reason,omitempty"`
 	Number    string `json:"number,omitempty"`
 }
@@ -26,6 +26,7 @@ const (
 	Reverse = "reverse"
 	Forward = "forward"
 	Seal    = "seal"
+	Begin   = "begin"
 	Forget  = "forget"
 )
 

@@ -3,6 +3,7 @@ package simulator
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -88,6 +89,9 @@ func New(o Options) (*Simulator, error) {
 		s.remember(e)
 	}
 	s.ledger, err = os.OpenFile(o.Ledger, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err == nil && len(entries) == 0 {
+		err = s.write(Entry{What: Begin, Memory: s.memoryName()})
+	}
 	return s, err
 }
 
@@ -168,6 +172,8 @@ func (s *Simulator) remember(e Entry) {
 		if e.Absent {
 			s.known[e.Reference].state = card.Absent
 		}
+	case Begin:
+		s.memory = e.Memory
 	case Forget:
 		s.memory, s.known, s.stored, s.total = e.Memory, map[string]*payment{}, nil, 0
 		s.forgot++
@@ -330,7 +336,12 @@ func (s *Simulator) hang(ctx context.Context, q *card.Request, gone <-chan struc
 func (s *Simulator) Forget() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.write(Entry{What: Forget, Memory: "m" + strconv.Itoa(s.forgot+1)})
+	return s.write(Entry{What: Forget, Memory: s.memoryName()})
+}
+
+// memoryName is one that no other memory has, of this or of another payment terminal.
+func (s *Simulator) memoryName() string {
+	return "m" + strconv.Itoa(s.forgot) + "-" + rand.Text()[:8]
 }
 
 // act is what the payment terminal does, once for each reference.

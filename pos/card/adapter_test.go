@@ -1,0 +1,122 @@
+package card_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"posd/pos"
+	"posd/pos/card"
+	"posd/pos/event"
+	"posd/pos/till"
+)
+
+// adapter is a payment terminal that greets and answers what a test says.
+type adapter struct {
+	mu       sync.Mutex
+	greeting card.Greeting
+	asked    []string
+	answer   func(terminal string, r *card.Request) (card.Answer, error)
+}
+
+func (a *adapter) Open(context.Context) (card.Link, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &adapterLink{a, a.greeting}, nil
+}
+
+func (a *adapter) greet(g card.Greeting) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.greeting = g
+}
+
+type adapterLink struct {
+	*adapter
+	greeting card.Greeting
+}
+
+func (l *adapterLink) Greeting() card.Greeting { return l.greeting }
+func (l *adapterLink) Close()                  {}
+func (l *adapterLink) Ask(_ context.Context, r *card.Request, _ func(string)) (card.Answer, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = append(l.asked, l.greeting.Terminal+" "+r.Ask)
+	a, err := l.answer(l.greeting.Terminal, r)
+	a.Reference = r.Reference
+	return a, err
+}
+
+// adapted is a shop with such a payment terminal.
+func adapted(t *testing.T, l till.Limits, a *adapter) *shop {
+	t.Helper()
+	s := newShop(t, l)
+	s.close()
+	s.driver = func(card.Driver) card.Driver { return a }
+	s.open()
+	return s
+}
+
+// stuck waits until the desk shows one payment that a person has to look at.
+func (s *shop) stuck() card.Open {
+	s.t.Helper()
+	until(s.t, "a person has to look", func() bool { st := s.desk.Status(); return len(st.Open) == 1 && st.Open[0].Stuck })
+	return s.desk.Status().Open[0]
+}
+
+// One that was put in the place of another counts its memories from the start, as that did:
+// it knows nothing of what the other has charged.
+func TestAnotherPaymentTerminalIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	a := &adapter{greeting: card.Greeting{Terminal: "P1", Memory: "1"}}
+	a.answer = func(terminal string, r *card.Request) (card.Answer, error) {
+		if terminal == "P1" && r.Ask == card.AskAuthorise {
+			a.greeting.Terminal = "P2" // it has charged, and breaks
+			return card.Answer{}, errors.New("the line broke")
+		}
+		return card.Answer{State: card.Absent}, nil
+	}
+	s := adapted(t, till.Limits{}, a)
+	o := s.basket(59900)
+	if _, err := s.desk.Begin(s.ctx(), s.call(), o, 59900); err != nil {
+		t.Fatal(err)
+	}
+	if x := s.stuck(); x.State != "unknown" || !strings.Contains(x.Last, "by hand") {
+		t.Errorf("%+v", x)
+	}
+	a.greet(card.Greeting{Terminal: "P1", Memory: "1"}) // it is repaired
+	s.desk.Wake()
+	s.reverse(o, "1")
+	until(t, "the one that was asked is believed", func() bool { return len(s.desk.Status().Open) == 0 })
+}
+
+// What another payment terminal has forwarded, of other tills' say, is not taken off what
+// this one's predecessor owes.
+func TestForwardedByAnotherPaymentTerminal(t *testing.T) {
+	t.Parallel()
+	a := &adapter{greeting: card.Greeting{Terminal: "P1", Memory: "1"}}
+	a.answer = func(_ string, r *card.Request) (card.Answer, error) {
+		return card.Answer{State: card.Approved, Amount: r.Amount, Offline: r.OfflineMost > 0}, nil
+	}
+	s := adapted(t, till.Limits{Sale: 500, Terminal: 1000, Day: 1000}, a)
+	if e := s.pay(s.basket(500), 500); e.Type != event.TypeTenderApproved {
+		t.Fatalf("%+v", e)
+	}
+	owes := func(want pos.Money) {
+		t.Helper()
+		s.pay(s.basket(100), 100) // each greets
+		if got := s.desk.Status().Outstanding; got != want {
+			t.Errorf("%d outstanding, want %d", got, want)
+		}
+	}
+	a.greet(card.Greeting{Terminal: "P2", Memory: "1", Forwarded: 500})
+	owes(600)
+	a.greet(card.Greeting{Terminal: "P2", Memory: "1", Forwarded: 550})
+	owes(650)
+	s.close()
+	s.open()
+	a.greet(card.Greeting{Terminal: "P2", Memory: "1", Forwarded: 650})
+	owes(650)
+}
