@@ -263,7 +263,7 @@ func (r *Register) handle(c *command) result {
 		return result{err: ErrSettings}
 	}
 	if !r.state.Room(c.e.Total) {
-		return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
+		return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the totals of the terminal, or of the shift, cannot take this sale; close the shift first"}}
 	}
 	now, trust := r.lookAtClock()
 	if err := r.roll(now, trust, c.e.Operator, journal.Soon); err != nil {

@@ -243,7 +243,7 @@ func (r *Register) take(c *command, e Appender, now time.Time, trust event.Clock
 	switch e := e.(type) {
 	case *event.SaleCompleted:
 		if !r.state.Room(e.Total) {
-			return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the terminal's perpetual total cannot take this sale"}}
+			return result{err: &till.RefusalError{Code: till.CodeOverflow, Detail: "the totals of the terminal, or of the shift, cannot take this sale; close the shift first"}}
 		}
 		if e.Basket != "" { // what was paid for must be able to end
 			class = journal.Finishing

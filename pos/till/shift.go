@@ -75,7 +75,11 @@ func (s *State) MoveCash(e event.Cash) (*event.Cash, error) {
 		return nil, err
 	}
 	e.Shift = s.Shift.Number
-	if (e.Type == event.TypeCashOut || e.Type == event.TypeCashDropped) && !s.Shift.Implicit && s.Shift.Totals.Drawer() < e.Amount {
+	t := &s.Shift.Totals
+	if e.Type != event.TypeCashDeclared && max(t.In, t.Out, t.Dropped) > mostSum-e.Amount {
+		return nil, refuse(CodeOverflow, "no more cash can be moved in this shift; close it first")
+	}
+	if (e.Type == event.TypeCashOut || e.Type == event.TypeCashDropped) && !s.Shift.Implicit && t.Drawer() < e.Amount {
 		return nil, refuse(CodeDrawer, "the drawer should hold less than that; count it, or correct the amount")
 	}
 	return &e, nil

@@ -266,7 +266,7 @@ func (s *State) sold(e *event.SaleCompleted, seq uint64) {
 	for i := range e.Lines {
 		l := &e.Lines[i]
 		for j := range l.Discounts {
-			t.Discounts += l.Discounts[j].Amount
+			plus(&t.Discounts, l.Discounts[j].Amount)
 		}
 		if l.Changed {
 			t.PriceChanges++
@@ -274,7 +274,7 @@ func (s *State) sold(e *event.SaleCompleted, seq uint64) {
 		if l.Return != nil {
 			s.Returned = seq
 			t.LinesReturned++
-			t.LinesReturnedSum -= l.Amount
+			plus(&t.LinesReturnedSum, -l.Amount)
 		}
 	}
 	for i := range e.Tenders {
@@ -297,7 +297,9 @@ func (s *State) sold(e *event.SaleCompleted, seq uint64) {
 func addTax(t *event.ShiftTotals, add *pos.TaxTotal) {
 	for i := range t.Taxes {
 		if row := &t.Taxes[i]; row.Code == add.Code && row.Rate == add.Rate {
-			row.Net, row.Tax, row.Gross = row.Net+add.Net, row.Tax+add.Tax, row.Gross+add.Gross
+			plus(&row.Net, add.Net)
+			plus(&row.Tax, add.Tax)
+			plus(&row.Gross, add.Gross)
 			return
 		}
 	}
@@ -336,20 +338,20 @@ func (s *State) step(h *event.Header, r Record, e *event.Basket) {
 	case event.TypeBasketVoided:
 		if !b.Training {
 			t.BasketsVoided++
-			t.BasketsVoidedSum += e.Total
+			plus(&t.BasketsVoidedSum, e.Total)
 		}
 		s.remove(e.Basket)
 		return
 	case event.TypeLineAdded, event.TypeLineChanged:
 		if was := b.Line(e.N); was != nil && !b.Training && e.Line.Qty < was.Qty { // what is taken out is voided, as a line is
 			t.LinesVoided++
-			t.LinesVoidedSum += pos.Part(was.Amount, was.Qty-e.Line.Qty, was.Qty)
+			plus(&t.LinesVoidedSum, pos.Part(was.Amount, was.Qty-e.Line.Qty, was.Qty))
 		}
 		b.set(event.OpenLine{N: e.N, Line: e.Line, MinAge: e.MinAge})
 	case event.TypeLineVoided:
 		if !b.Training {
 			t.LinesVoided++
-			t.LinesVoidedSum += e.Line.Amount
+			plus(&t.LinesVoidedSum, e.Line.Amount)
 		}
 		b.Lines = slices.DeleteFunc(b.Lines, func(l event.OpenLine) bool { return l.N == e.N })
 	case event.TypeTenderPending, event.TypeTenderApproved, event.TypeTenderDeclined, event.TypeTenderUnknown, event.TypeTenderReversed, event.TypeTenderReversing:
@@ -399,9 +401,22 @@ func (b *Basket) setTender(t event.OpenTender) {
 	b.Tenders = append(b.Tenders, t)
 }
 
-// Room says whether the perpetual totals can take one more sale. All running sums of a
-// shift are at most as large.
+// mostSum is what a shift's sales, its refunds and each way in which cash is moved beside
+// them may come to, so that what is worked out of them all fits.
+const mostSum = 1000 * pos.MaxAmount
+
+// plus adds to a sum that has no such bound: goods that are voided, or that come back with
+// others, may go on for ever. It stops where no figure of a shop is.
+//
+//go:noinline
+func plus(to *pos.Money, by pos.Money) { *to = max(-4*mostSum, min(*to+by, 4*mostSum)) }
+
+// Room says whether the perpetual totals, and those of the shift, can take one more sale.
 func (s *State) Room(total pos.Money) bool {
+	t := &s.Shift.Totals
+	if g := t.Gross + total; g > mostSum || g < -mostSum || t.Refunded-total > mostSum {
+		return false
+	}
 	if total < 0 {
 		return s.Refunds <= math.MaxInt64+total && s.Perpetual >= math.MinInt64-total
 	}
