@@ -369,9 +369,6 @@ func TestDiscountLimits(t *testing.T) {
 		g.step("/v1/checkout", `{"lines":[{"item":"100","quantity":10}],"discounts":[`+off+`],"tenders":[{"kind":"cash","amount":1300}]}`, anna)
 	}
 	for _, off := range []string{`{"percent":"10.0001"}`, `{"percent":"11"}`, `{"amount":130}`, `{"percent":"5"},{"percent":"6"}`, `{"amount":60},{"amount":70}`} {
-		if off == `{"percent":"10.0001"}` { // the same cents
-			continue
-		}
 		g.lacks(at, `{"discounts":[`+off+`]}`, "discount", anna)
 		g.lacks(at+"/lines/1", `{"discounts":[`+off+`]}`, "discount", anna)
 		g.lacks(at+"/lines", `{"item":"100","quantity":10,"discounts":[`+off+`]}`, "discount", anna)
@@ -438,6 +435,108 @@ func TestDiscountsTogether(t *testing.T) {
 		g.step(at+"/lines", bean, anna)
 	}
 	g.step(at, ten, anna)
+}
+
+// A percentage weighs what it says, whatever it takes off when it is given: goods can come
+// under it later.
+func TestPercentagesOfNothing(t *testing.T) {
+	g := newRig(t).withOperators().start()
+	anna := g.signIn("anna")
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``, anna).Data.Basket
+	const all, ten = `{"discounts":[{"percent":"100"}]}`, `{"discounts":[{"percent":"10"}]}`
+	g.lacks(at, all, "discount", anna)
+	g.step(at, ten, anna)
+	g.lacks(at, `{"discounts":[{"percent":"10"},{"percent":"1"}]}`, "discount", anna)
+	g.step(at+"/lines", `{"item":"4011","quantity":"50"}`, anna) // under her ten percent
+	g.step(at+"/lines/1", `{"quantity":"60"}`, anna)
+	g.step(at, `{"discounts":[]}`, anna)
+	g.step(at+"/lines", `{"item":"4011","quantity":"0.001"}`, anna)
+	g.lacks(at+"/lines/2", all, "discount", anna)
+	g.lacks(at+"/lines", `{"item":"4011","quantity":"0.001","discounts":[{"percent":"49"}]}`, "discount", anna)
+	g.lacks(at+"/lines", `{"item":"200","price":1,"discounts":[{"percent":"49"}]}`, "discount", anna)
+	g.lacks("/v1/checkout", `{"lines":[{"item":"100"},{"item":"200","price":1,"discounts":[{"percent":"49"}]}],"tenders":[{"kind":"cash","amount":1000}]}`, "discount", anna)
+	g.step(at+"/lines/2", ten, anna)
+	g.lacks(at, `{"discounts":[{"percent":"5"}]}`, "discount", anna) // 14.5 % of a line that costs nothing yet
+	due := g.step(at+"/lines/2", `{"quantity":"50"}`, anna).Data.Due
+	g.step(at+"/tenders", fmt.Sprintf(`{"kind":"cash","amount":%d}`, due), anna)
+	g.step(at+"/complete", ``, anna)
+}
+
+// What a second operator allowed is for what was on the screen: more of it is asked for
+// again. Who may do it alone is not asked.
+func TestApprovalsAreForSoMany(t *testing.T) {
+	g := newRig(t).withOperators().start()
+	anna, ben, carla := g.signIn("anna"), g.signIn("ben"), g.signIn("carla")
+	open := func(lines ...string) string {
+		at := "/v1/baskets/" + g.step("/v1/baskets", ``, anna).Data.Basket
+		for _, l := range lines {
+			g.step(at+"/lines", l, anna)
+		}
+		return at
+	}
+	const half, milk, many = `{"discounts":[{"percent":"50","reason":"leaks"}]}`, `{"item":"100","quantity":2}`, `{"quantity":400}`
+	at := open(milk)
+	g.step(at+"/lines/1", half, anna, g.approval(anna, "carla", "discount", "50"))
+	g.lacks(at+"/lines/1", many, "discount", anna)
+	g.lacks(at+"/lines/1", many, "discount", ben) // up to 30
+	s := g.step(at+"/lines/1", `{"quantity":1}`, anna)
+	if s.Data.Line.Approved != "carla" { // fewer of what she allowed
+		t.Errorf("fewer: %+v", s.Data.Line)
+	}
+	s = g.step(at+"/lines/1", many, anna, g.approval(anna, "carla", "discount", "50"))
+	if s.Data.Line.Approved != "carla" {
+		t.Errorf("approved again: %+v", s.Data.Line)
+	}
+	g.step(at+"/lines/1", `{"quantity":500}`, carla)
+
+	at = open(milk)
+	g.step(at, half, anna, g.approval(anna, "carla", "discount", "50"))
+	g.lacks(at+"/lines", milk, "discount", anna)
+	g.lacks(at+"/lines/1", many, "discount", anna)
+	g.step(at+"/lines", milk, carla)
+	g.step(at+"/lines/1", `{"quantity":1}`, anna)
+	g.step(at+"/lines/2/void", ``, anna)
+
+	at = open(milk, milk)
+	g.step(at+"/lines/1", `{"price":1}`, anna, g.approval(anna, "ben", "price.change", ""))
+	g.lacks(at+"/lines/1", many, "price.change", anna)
+	g.step(at+"/lines/2", many, anna) // of which nobody has changed anything
+	g.step(at+"/lines/1", many, ben)
+	g.step(at+"/lines", apple, anna, g.approval(anna, "ben", "item.unknown", ""))
+	g.lacks(at+"/lines/3", many, "item.unknown", anna)
+	g.step(at+"/lines/3", many, ben)
+
+	// A discount of an amount is less of more.
+	at = open(milk)
+	g.step(at+"/lines/1", `{"discounts":[{"amount":129}]}`, anna, g.approval(anna, "carla", "discount", "50"))
+	g.step(at+"/lines/1", many, anna)
+	// What is dearer costs less by the same percentage.
+	at = open(`{"item":"4011"}`)
+	g.step(at+"/lines/1", half, ben, g.approval(ben, "carla", "discount", "50"))
+	g.lacks(at+"/lines/1", `{"price":100000}`, "discount", ben)
+	g.step(at+"/lines/1", `{"price":100}`, ben)
+}
+
+// Who allowed a price is not named at another one that somebody else has set.
+func TestApprovalStaysWithWhatItAllowed(t *testing.T) {
+	g := newRig(t).withOperators().start()
+	anna, ben := g.signIn("anna"), g.signIn("ben")
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``, anna).Data.Basket
+	g.step(at+"/lines", `{"item":"100","quantity":3}`, anna)
+	allowed := func(body string) {
+		t.Helper()
+		g.step(at+"/lines/1", body, anna, g.approval(anna, "carla", "price.change", ""))
+	}
+	for body, want := range map[string]string{
+		`{"note":"dented"}`: "carla", `{"quantity":2}`: "carla", `{"discounts":[]}`: "carla",
+		`{"price":1}`: "", `{"quantity":4}`: "", `{"discounts":[{"percent":"30"}]}`: "",
+	} {
+		g.step(at+"/lines/1", `{"quantity":3,"discounts":[]}`, ben)
+		allowed(`{"price":120}`)
+		if s := g.step(at+"/lines/1", body, ben); s.Data.Line.Approved != want {
+			t.Errorf("%s: approved by %q, want %q", body, s.Data.Line.Approved, want)
+		}
+	}
 }
 
 // What comes back, and what is taken back, up to the role's amounts.

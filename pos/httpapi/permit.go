@@ -310,6 +310,14 @@ func (p *step) ofBasket(list []want, b *till.Basket, a register.Appender, r pos.
 		if body.line.counted && fewer(b, number(p.names[1]), body.line.qty) {
 			list = append(list, want{operator.LineVoid, 0})
 		}
+		if q, _ := grows(b, e); q { // a price that somebody allowed is for so many
+			if e.Line.Changed {
+				list = append(list, want{operator.PriceChange, 0})
+			}
+			if e.Line.Item == "" {
+				list = append(list, want{operator.ItemUnknown, 0})
+			}
+		}
 	}
 	if body.given["discounts"] && len(body.discounts) > 0 || e != nil {
 		if off, ok := p.discount(b, e); ok {
@@ -342,6 +350,21 @@ func fewer(b *till.Basket, n int, qty pos.Qty) bool {
 	return false
 }
 
+// grows says whether the step makes a line's quantity more, and what it costs before its
+// discounts. A new line is both.
+func grows(b *till.Basket, e *event.Basket) (qty, worth bool) {
+	switch {
+	case b == nil || e == nil:
+	case e.Type == event.TypeLineAdded:
+		return true, true
+	case e.Type == event.TypeLineChanged:
+		if l := b.Line(e.N); l != nil {
+			return e.Line.Qty > l.Qty, e.Line.Amount+taken(e.Line.Discounts) > l.Amount+taken(l.Discounts)
+		}
+	}
+	return false, false
+}
+
 // returned is the permission for goods that come back, and what is paid out for all of a
 // kind in the basket.
 func returned(b *till.Basket, e *event.Basket, r pos.Rounding, known bool) want {
@@ -365,8 +388,9 @@ func returned(b *till.Basket, e *event.Basket, r pos.Rounding, known bool) want 
 	return w
 }
 
-// discount is the part that discounts take off after the step, if that is more by what
-// the step does.
+// discount is the part that discounts take off after the step, if what they take off is
+// more by what the step does. A percentage weighs what it says at least: also of nothing,
+// to which goods are added later.
 func (p *step) discount(b *till.Basket, e *event.Basket) (off int64, more bool) {
 	given := p.body.given["discounts"] && len(p.body.discounts) > 0
 	if b == nil || e == nil {
@@ -378,9 +402,15 @@ func (p *step) discount(b *till.Basket, e *event.Basket) (off int64, more bool) 
 			return max(part(taken(e.Discounts), sold(b, 0, nil)), together(b, e, true)), true
 		}
 	case event.TypeLineAdded, event.TypeLineChanged:
-		// A discount of an amount weighs more on what has become less.
-		if own := taken(e.Line.Discounts); own > 0 && (given || e.Type == event.TypeLineChanged && fixed(e.Line.Discounts)) {
+		// A discount of an amount weighs more on what has become less; a percentage is for
+		// what was on the screen when it was allowed.
+		if given || e.Type == event.TypeLineChanged && fixed(e.Line.Discounts) {
 			off, more = together(b, e, false), true
+		}
+		if q, w := grows(b, e); q || w {
+			if p := stated(e.Line.Discounts, b.Discounts); p > 0 {
+				off, more = max(off, p), true
+			}
 		}
 		if e.Type == event.TypeLineAdded {
 			return off, more
@@ -426,12 +456,27 @@ func together(b *till.Basket, e *event.Basket, any bool) (most int64) {
 	if _, err := pos.Compute(lines, pos.ComputeOptions{Prices: b.Prices, Discounts: slices.Clone(off)}); err != nil {
 		return whole
 	}
+	if any {
+		most = stated(nil, off)
+	}
 	for i := range lines {
 		if any || i == at {
-			most = max(most, inAll(&lines[i]))
+			most = max(most, inAll(&lines[i]), stated(lines[i].Discounts, off))
 		}
 	}
 	return most
+}
+
+// stated is what the percentages of a line and of the whole say together: twice ten are
+// nineteen.
+func stated(line, all []pos.Discount) int64 {
+	left := int64(whole)
+	for _, list := range [2][]pos.Discount{line, all} {
+		for i := range list {
+			left -= left * int64(list[i].Percent) / whole // a share has none
+		}
+	}
+	return whole - left
 }
 
 // inAll is the part that a line's discounts take off it, its shares of the sale's among
@@ -544,7 +589,7 @@ func saleDiscount(e *event.SaleCompleted) (most int64) {
 		for j := range l.Discounts {
 			before += l.Discounts[j].Amount
 		}
-		most = max(most, inAll(l))
+		most = max(most, inAll(l), stated(l.Discounts, e.Discounts))
 		base += before - taken(l.Discounts)
 	}
 	off = taken(e.Discounts)

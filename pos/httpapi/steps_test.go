@@ -31,9 +31,10 @@ type stepAnswer struct {
 		Z                      uint64
 		Expected, Declared     pos.Money
 		Line                   struct {
-			N      int
-			Amount pos.Money
-			List   *pos.Money
+			N        int
+			Amount   pos.Money
+			List     *pos.Money
+			Approved string
 		}
 	}
 	Sale struct {

@@ -242,7 +242,7 @@ func (s *State) AddLine(o Step, r Rules, l pos.Line, minAge int) (*event.Basket,
 
 // put sets a line in a clone and tells it in e, with its amount.
 func (b *Basket) put(e *event.Basket, l event.OpenLine) error {
-	if e.Approved != "" { // or who approved its price before stays
+	if e.Approved != "" {
 		l.Approved = e.Approved
 	}
 	one := []pos.Line{l.Line}
@@ -295,6 +295,9 @@ func (s *State) ChangeLine(o Step, r Rules, n int, c Change) (*event.Basket, err
 		}
 		if c.Note != nil {
 			x.Note = *c.Note
+		}
+		if c.Price != nil || c.Discounts != nil && len(x.Discounts)+len(l.Discounts) > 0 || x.Qty > l.Qty {
+			x.Approved = "" // who allowed what it was has not allowed this
 		}
 		e.N, e.MinAge = n, x.MinAge
 		return b.put(e, x)

@@ -570,22 +570,27 @@ func TestAmountOfTheWholeHasItsQuantity(t *testing.T) {
 	}
 }
 
-// Who approved a price stays, until somebody else approves something of the line.
+// Who approved a price stays, until somebody approves something else of the line, or
+// changes it without.
 func TestWhoApprovedStays(t *testing.T) {
 	f := newFold(t)
 	o := f.open()
 	f.must(f.AddLine(o, f.rules, article(1000), 0))
 	ben, carla := o, o
 	ben.Approved, carla.Approved = "ben", "carla"
-	price, note, qty, none := pos.Money(500), "gift", pos.Qty(2000), []pos.Discount{}
-	f.must(f.ChangeLine(ben, f.rules, 1, Change{Price: &price}))
-	for _, c := range []Change{{Note: &note}, {Qty: &qty}, {Discounts: &none}} {
-		e := f.must(f.ChangeLine(o, f.rules, 1, c))
-		if got := f.Find(o.Basket).Lines[0].Approved; got != "ben" || e.Approved != "" {
+	price, note, few, one, many, none := pos.Money(500), "gift", pos.Qty(500), pos.Qty(1000), pos.Qty(2000), []pos.Discount{}
+	off := []pos.Discount{{Percent: 100_000}}
+	for _, c := range []struct {
+		Change
+		want string
+	}{{Change{Note: &note}, "ben"}, {Change{Qty: &few}, "ben"}, {Change{Discounts: &none}, "ben"},
+		{Change{Qty: &many}, ""}, {Change{Price: &price}, ""}, {Change{Discounts: &off}, ""}} {
+		f.must(f.ChangeLine(ben, f.rules, 1, Change{Qty: &one, Price: &price}))
+		e := f.must(f.ChangeLine(o, f.rules, 1, c.Change))
+		if got := f.Find(o.Basket).Lines[0].Approved; got != c.want || e.Approved != "" {
 			t.Errorf("%+v: %q, the step %q", c, got, e.Approved)
 		}
 	}
-	off := []pos.Discount{{Percent: 100_000}}
 	f.must(f.ChangeLine(carla, f.rules, 1, Change{Discounts: &off}))
 	f.must(f.AddTender(o, f.rules, pos.Tender{Kind: pos.Cash, Amount: f.Find(o.Basket).Total}))
 	if e, err := f.Complete(o, f.rules); err != nil || e.Lines[0].Approved != "carla" || e.Approved != "" {
