@@ -100,10 +100,10 @@ var keys = []key{
 		"Wrong PINs in a row after which an operator is locked: for half a minute, and twice as long\nafter each further one, at most 15 minutes.",
 		&number{func(c *Config) *int { return &c.Operators.Attempts }, 1, 100}},
 
-	{"roles.cashier", `["sale", "training", "price.open", "discount:10", "line.void", "return", "receipt.copy", "shift.open", "shift.hand", "cash.drop", "cash.declare"]`, "", ownHeadOffice,
+	{"roles.cashier", `["sale", "training", "price.open", "discount:10", "line.void", "return:2000", "receipt.copy", "shift.open", "shift.hand", "cash.drop", "cash.declare"]`, "", ownHeadOffice,
 		"What an operator of this role may do: names of docs/integrate.md, with a limit behind a colon\nwhere there is one: percent (discount:10), or minor units of the currency (cash.out:5000).\n\"*\" is all. What is missing asks for a second operator who may.",
 		&role{"cashier"}},
-	{"roles.supervisor", `["sale", "training", "item.unknown", "price.open", "price.change", "discount:30", "line.void", "basket.void", "tender.reverse", "card.resolve", "return", "return.blind:10000", "sale.void", "receipt.copy", "shift.open", "shift.close", "shift.hand", "shift.report", "cash.in", "cash.out:10000", "cash.drop", "cash.declare", "drawer.open", "operator.unlock"]`, "", ownHeadOffice,
+	{"roles.supervisor", `["sale", "training", "item.unknown", "price.open", "price.change", "discount:30", "line.void", "basket.void", "tender.reverse", "card.resolve", "return", "return.blind:10000", "return.other", "sale.void", "receipt.copy", "shift.open", "shift.close", "shift.hand", "shift.report", "cash.in", "cash.out:10000", "cash.drop", "cash.declare", "drawer.open", "operator.unlock"]`, "", ownHeadOffice,
 		"The same for supervisors.",
 		&role{"supervisor"}},
 	{"roles.manager", `["*"]`, "", ownHeadOffice,

@@ -245,14 +245,17 @@ func (p *step) wants(t *register.Turn, e register.Appender) []want {
 		w.Permission = "(" + operator.Permission(p.action.path) + ")" // that a later release may name: "*" alone has it
 	}
 	list := []want{w}
+	if t.Other > 0 {
+		list = also(list, operator.ReturnOther, int64(t.Other))
+	}
 	switch p.action.path {
 	case "/v1/baskets":
 		if p.body.prices != "" && p.body.prices != t.Settings.Prices.String() {
-			list = append(list, want{operator.PriceChange, 0})
+			list = also(list, operator.PriceChange, 0)
 		}
 	case "/v1/baskets/*/tenders":
 		if p.slip {
-			list = append(list, want{operator.CardResolve, 0})
+			list = also(list, operator.CardResolve, 0)
 		}
 	case "/v1/cash/in", "/v1/cash/out", "/v1/cash/drop":
 		list[0].amount = int64(p.body.amount)
@@ -266,7 +269,7 @@ func (p *step) wants(t *register.Turn, e register.Appender) []want {
 		}
 	case "/v1/sales/*/void":
 		if p.slip {
-			list = append(list, want{operator.CardResolve, 0})
+			list = also(list, operator.CardResolve, 0)
 		}
 		if e, ok := e.(*event.SaleCompleted); ok {
 			list[0].amount = magnitude(e.Total)
@@ -275,6 +278,11 @@ func (p *step) wants(t *register.Turn, e register.Appender) []want {
 		list = p.ofBasket(list, b, e, t.Rules.Rounding)
 	}
 	return list
+}
+
+// also asks for one more.
+func also(list []want, p operator.Permission, amount int64) []want {
+	return append(list, want{p, amount})
 }
 
 func tenderAmount(b *till.Basket, id string) int64 {
@@ -551,16 +559,16 @@ func (c *caller) allowSale(req *request, prices pos.PriceMode) func(*event.SaleC
 		}
 		list := []want{{operator.Sale, 0}}
 		if e.Prices != prices {
-			list = append(list, want{operator.PriceChange, 0})
+			list = also(list, operator.PriceChange, 0)
 		}
 		for i := range req.lines {
 			list = req.lines[i].wants(list)
 		}
 		if len(req.discounts) > 0 || slices.ContainsFunc(req.lines, func(l requestLine) bool { return len(l.discounts) > 0 }) {
-			list = append(list, want{operator.Discount, saleDiscount(e)})
+			list = also(list, operator.Discount, saleDiscount(e))
 		}
 		if c.s.slips(req.tenders) {
-			list = append(list, want{operator.CardResolve, 0})
+			list = also(list, operator.CardResolve, 0)
 		}
 		by, bad := c.permit(list)
 		if bad != nil {

@@ -27,6 +27,7 @@ const (
 	CardResolve    Permission = "card.resolve"
 	Return         Permission = "return"
 	ReturnBlind    Permission = "return.blind"
+	ReturnOther    Permission = "return.other"
 	SaleVoid       Permission = "sale.void"
 	ReceiptCopy    Permission = "receipt.copy"
 	ShiftOpen      Permission = "shift.open"
@@ -60,7 +61,7 @@ var permissions = [...]struct {
 }{
 	{Sale, unlimited}, {Training, unlimited}, {ItemUnknown, unlimited}, {PriceOpen, unlimited}, {PriceChange, unlimited}, {Discount, percent},
 	{LineVoid, unlimited}, {BasketVoid, unlimited}, {TenderReverse, money}, {CardResolve, unlimited},
-	{Return, money}, {ReturnBlind, money}, {SaleVoid, money}, {ReceiptCopy, unlimited},
+	{Return, money}, {ReturnBlind, money}, {ReturnOther, money}, {SaleVoid, money}, {ReceiptCopy, unlimited},
 	{ShiftOpen, unlimited}, {ShiftClose, unlimited}, {ShiftHand, unlimited}, {ShiftReport, unlimited},
 	{CashIn, money}, {CashOut, money}, {CashDrop, money}, {CashDeclare, unlimited}, {DrawerOpen, unlimited},
 	{Export, unlimited}, {OperatorUnlock, unlimited},

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"posd/pos"
+	"posd/pos/event"
 	"posd/pos/till"
 )
 
@@ -60,6 +61,9 @@ func (r *Register) returning(ctx context.Context, c Call, basket string, paying 
 			if err == nil {
 				err = stillReturnable(t, basket, left, until, paying)
 			}
+			if step, ok := e.(*event.Basket); ok && err == nil && paying && step.Tender.Amount < 0 {
+				t.Other = t.State.Beyond(&step.Tender, basket, t.Rules.Coin, left)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -71,8 +75,8 @@ func (r *Register) returning(ctx context.Context, c Call, basket string, paying 
 	}
 }
 
-// left is what can still come back of the lines that a basket gives something back of,
-// as of record until. One sale is held at a time: there may be as many as lines.
+// left is what can still come back of the lines that a basket gives something back of, and
+// what their sales took in ([till.By]), as of record until. One sale is held at a time: there may be as many as lines.
 func (r *Register) left(ctx context.Context, basket string) (left map[till.Of]till.Back, until uint64, err error) {
 	lines := map[string][]int{}
 	r.Look(func(s *till.State) {
@@ -93,6 +97,9 @@ func (r *Register) left(ctx context.Context, basket string) (left map[till.Of]ti
 		until = min(until, sold.Until)
 		for _, n := range of {
 			left[till.Of{Sale: id, Line: n}] = till.Left(&sold.Sale, n, sold.Back[n])
+		}
+		for _, kind := range pos.TenderKinds {
+			left[till.By(id, kind)] = till.Back{Amount: till.TookIn(&sold.Sale, kind, sold.Back)}
 		}
 	}
 	return left, until, nil
@@ -124,6 +131,11 @@ func (r *Register) VoidSale(ctx context.Context, c Call, o till.Step, sale strin
 			e, err := till.VoidSale(&sold.Sale, sold.Back, tenders, t.Rules, o)
 			if b := t.State.ReturnedIn(sold.Sale.Sale); err == nil && b != "" {
 				err = &till.RefusalError{Code: till.CodeState, Cause: till.CauseInBasket, Basket: b, Detail: "basket " + b + " gives goods of this sale back; complete or void it first"}
+			}
+			for _, kind := range pos.TenderKinds {
+				if err == nil {
+					t.Other += max(0, -till.TookIn(e, kind, nil)-till.TookIn(&sold.Sale, kind, nil))
+				}
 			}
 			return Made(e, err)
 		})

@@ -36,7 +36,8 @@ type Turn struct {
 	Settings *Settings
 	Currency pos.Currency
 	Now      time.Time
-	Date     string // the business date of a shift that is opened now
+	Date     string    // the business date of a shift that is opened now
+	Other    pos.Money // what it pays out for goods that come back beyond what their sales took in by such a tender
 	r        *Register
 	trust    event.Clock
 	scan     string        // see Scanned

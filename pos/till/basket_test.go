@@ -618,7 +618,7 @@ func TestRefusalOnce(t *testing.T) {
 // A small part of what is left costs nothing where the parts before it were rounded up.
 func TestSmallPartComesBack(t *testing.T) {
 	sale := event.SaleCompleted{Sale: "3f9a0c1e-1", Receipt: "T1-1-1", Lines: []pos.Line{{Unit: "kg", Tax: "A", Qty: 3000, Price: 1, Fixed: true, Amount: 1}}}
-	l, err := ReturnLine(&sale, 1, 1, Back{1000, 1}, "sour") // the part before those 1000 was voided again
+	l, err := ReturnLine(&sale, 1, 1, Back{Qty: 1000, Amount: 1}, "sour") // the part before those 1000 was voided again
 	if err != nil || l.Amount != 0 || l.Qty != -1 {
 		t.Errorf("%+v, %v", l, err)
 	}

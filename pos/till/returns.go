@@ -13,10 +13,11 @@ import (
 type Back struct {
 	Qty    pos.Qty
 	Amount pos.Money
+	Tax    pos.Money // of Amount, beside it: with exclusive prices
 }
 
 // Plus is both together.
-func (b Back) Plus(c Back) Back { return Back{b.Qty + c.Qty, b.Amount + c.Amount} }
+func (b Back) Plus(c Back) Back { return Back{b.Qty + c.Qty, b.Amount + c.Amount, b.Tax + c.Tax} }
 
 // ReturnLine is the line that gives back qty of line n of a sale, when so much of it has
 // come back before. Its amount is what was paid for it: given back in parts, the parts
@@ -46,12 +47,17 @@ func ReturnLine(sale *event.SaleCompleted, n int, qty pos.Qty, before Back, reas
 	}, nil
 }
 
-// Returning is what the basket gives back of each line of a sale.
+// Returning is what the basket gives back of each line of a sale; of none with its name
+// empty.
 func (b *Basket) Returning(sale string) map[int]Back {
 	sum := map[int]Back{}
 	for i := range b.Lines {
-		if l := &b.Lines[i]; l.Return != nil && l.Return.Sale == sale && sale != "" {
-			sum[l.Return.Line] = sum[l.Return.Line].Plus(Back{-l.Qty, -l.Amount})
+		if l := &b.Lines[i]; l.Return != nil && l.Return.Sale == sale {
+			back := Back{-l.Qty, -l.Amount, 0}
+			if b.Prices == pos.Exclusive {
+				back.Tax = pos.Part(back.Amount, pos.Qty(l.Rate), 1_000_000)
+			}
+			sum[l.Return.Line] = sum[l.Return.Line].Plus(back)
 		}
 	}
 	return sum
@@ -115,6 +121,56 @@ type Of struct {
 	Line int
 }
 
+// By names, among lines of sales, what a sale took in by a kind of tender.
+func By(sale string, kind pos.TenderKind) Of { return Of{Sale: sale + string(kind)} }
+
+// TookIn is what a sale took in by a kind of tender; cash as it was owed, before that was
+// rounded to coins. What has come back since counts as paid back by this kind: what it was
+// paid back by stands in other sales.
+func TookIn(sale *event.SaleCompleted, kind pos.TenderKind, since map[int]Back) pos.Money {
+	sum := -gross(since)
+	if kind == pos.Cash {
+		sum -= sale.Change + sale.CashRounding
+	}
+	for i := range sale.Tenders {
+		if t := &sale.Tenders[i]; t.Kind == kind {
+			sum += t.Amount
+		}
+	}
+	return sum
+}
+
+// gross is what was, or is, given back for lines, tax included.
+func gross(lines map[int]Back) (sum pos.Money) {
+	for _, back := range lines {
+		sum += back.Amount + back.Tax
+	}
+	return sum
+}
+
+// Beyond is what a tender of a basket pays out beyond what the sales whose goods come back
+// took in by its kind, each at most what comes back of it: left tells it. What stands in
+// other baskets may be paid back by this kind too. What goods cost that come back without
+// their sale may be paid out by any.
+func (s *State) Beyond(t *pos.Tender, basket string, coin pos.Money, left map[Of]Back) pos.Money {
+	b := s.Find(basket)
+	out := -t.Amount - gross(b.Returning(""))
+	for i := range b.Tenders {
+		if x := &b.Tenders[i]; x.Kind == t.Kind && x.State == "approved" {
+			out -= x.Amount
+		}
+	}
+	for _, sale := range b.Returns() {
+		here := gross(b.Returning(sale))
+		others := gross(s.returning(b, sale)) - here
+		out -= min(here, max(0, left[By(sale, t.Kind)].Amount-others))
+	}
+	if t.Kind == pos.Cash {
+		out -= coin / 2
+	}
+	return max(0, out)
+}
+
 // Left is what can still come back of line n of a sale, when so much of it has; of a line
 // that it does not have, nothing.
 func Left(sale *event.SaleCompleted, n int, before Back) Back {
@@ -122,7 +178,7 @@ func Left(sale *event.SaleCompleted, n int, before Back) Back {
 		return Back{}
 	}
 	l := &sale.Lines[n-1]
-	return Back{l.Qty - before.Qty, l.Amount - before.Amount}
+	return Back{Qty: l.Qty - before.Qty, Amount: l.Amount - before.Amount}
 }
 
 // StillReturnable says whether what the basket gives back can still come back, now that
