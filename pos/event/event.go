@@ -151,6 +151,8 @@ type ShiftTotals struct {
 	PerpetualRefunds pos.Money // Σ totals below zero of the terminal's whole life, as a positive number
 	LinesReturned    int64     // lines of goods that came back, in whatever sale
 	LinesReturnedSum pos.Money // their Σ amounts, as a positive number
+	BasketsOpen      int64     // open or parked when the report was made, with lines
+	BasketsOpenSum   pos.Money
 }
 
 // Drawer is what should be in the drawer now.

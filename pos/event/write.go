@@ -126,7 +126,7 @@ func (t *ShiftTotals) AppendData(dst []byte) []byte {
 func (t *ShiftTotals) AppendTaxes(dst []byte) []byte { return appendTaxes(dst, t.Taxes) }
 
 // more are the sums that are left out where they are zero.
-func (t *ShiftTotals) more() [22]sum {
+func (t *ShiftTotals) more() [24]sum {
 	return [...]sum{
 		{"voucher", (*int64)(&t.Voucher)}, {"account", (*int64)(&t.Account)},
 		{"refunds", &t.Refunds}, {"refunded", (*int64)(&t.Refunded)}, {"post_voids", &t.PostVoids},
@@ -138,6 +138,7 @@ func (t *ShiftTotals) more() [22]sum {
 		{"price_changes", &t.PriceChanges}, {"copies", &t.Copies}, {"trainings", &t.Trainings},
 		{"perpetual_refunds", (*int64)(&t.PerpetualRefunds)},
 		{"lines_returned", &t.LinesReturned}, {"lines_returned_sum", (*int64)(&t.LinesReturnedSum)},
+		{"baskets_open", &t.BasketsOpen}, {"baskets_open_sum", (*int64)(&t.BasketsOpenSum)},
 	}
 }
 

@@ -86,7 +86,7 @@ func (s *Server) shift(w http.ResponseWriter) int {
 		if sh.Counted {
 			x.out = strconv.AppendInt(append(x.out, `,"declared":`...), int64(sh.Declared), 10)
 		}
-		x.out = sh.Totals.AppendData(append(x.out, `,"totals":`...))
+		x.out = t.Closing().Totals.AppendData(append(x.out, `,"totals":`...))
 		x.out = append(x.out, "}\n"...)
 	})
 	return writeJSON(w, http.StatusOK, x.out)

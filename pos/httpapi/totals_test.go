@@ -67,3 +67,32 @@ func TestLoweredQuantityIsAVoid(t *testing.T) {
 	g.step(at+"/lines/1", `{"quantity":20}`)
 	g.figures(map[string]int64{"lines_voided": 3})
 }
+
+// What waits in open and parked baskets stands in X and Z: goods may have been paid for
+// that are in no sale.
+func TestBasketsOpenAtTheEnd(t *testing.T) {
+	g := newRig(t).start()
+	g.step("/v1/shift/open", `{"float":0}`)
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	g.step(at+"/lines", `{"item":"100","quantity":100}`)
+	g.step(at+"/park", `{}`)
+	at = "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	g.step(at+"/lines", `{"item":"100"}`)
+	g.step("/v1/baskets", `{}`) // empty: a front end may always have one
+	train := "/v1/baskets/" + g.step("/v1/baskets", `{"training":true}`).Data.Basket
+	g.step(train+"/lines", `{"item":"100"}`)
+	want := map[string]int64{"baskets_open": 2, "baskets_open_sum": 12900 + 129}
+	g.figures(want)
+	var z struct {
+		Data struct{ Totals map[string]json.RawMessage }
+	}
+	a := g.do("POST", "/v1/shift/close", `{}`)
+	if err := json.Unmarshal(a.body, &z); err != nil || string(z.Data.Totals["baskets_open"]) != "2" || string(z.Data.Totals["baskets_open_sum"]) != "13029" {
+		t.Errorf("Z: %s, %v", a.body, err)
+	}
+	g.stop()
+	g.start()
+	g.figures(want)
+	g.step(at+"/void", `{"reason":"left"}`)
+	g.figures(map[string]int64{"baskets_open": 1, "baskets_open_sum": 12900, "baskets_voided": 1})
+}

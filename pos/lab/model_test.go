@@ -945,6 +945,13 @@ func (m *shop) cash(what, operator string, amount, counted int64) judge {
 // same compares the figures of a report.
 func (m *shop) same(t totals) error {
 	want, got := maps.Clone(m.totals), t.figures
+	for _, b := range m.baskets {
+		if !b.training && len(b.lines) > 0 {
+			s, _ := m.sumsOf(b.lines, b.offs, b.exclusive)
+			want["baskets_open"]++
+			want["baskets_open_sum"] += s.total
+		}
+	}
 	for name, v := range want {
 		if v == 0 {
 			delete(want, name)

@@ -60,6 +60,7 @@ func (w *writer) shift(e *event.ShiftClosed, o Options) {
 	w.count(wOpened, t.DrawerOpened, 0, false)
 	w.count(wLinesVoided, t.LinesVoided, t.LinesVoidedSum, true)
 	w.count(wBasketsVoided, t.BasketsVoided, t.BasketsVoidedSum, true)
+	w.count(wBasketsOpen, t.BasketsOpen, t.BasketsOpenSum, true)
 	w.count(wPriceChanges, t.PriceChanges, 0, false)
 	w.count(wCopies, t.Copies, 0, false)
 	w.count(wTrainings, t.Trainings, 0, false)

@@ -17,7 +17,7 @@ func shift() *event.ShiftClosed {
 		Cash: 734560, Card: 480007, Voucher: 15000, Account: 5000, Refunds: 3, Refunded: 4599, PostVoids: 1, Discounts: 20010, CashRounding: 3,
 		Float: 20000, In: 5000, Out: 1250, Dropped: 600000, DrawerOpened: 2, LinesVoided: 9, LinesVoidedSum: 8812, BasketsVoided: 1, BasketsVoidedSum: 399,
 		PriceChanges: 4, Copies: 2, Trainings: 1, Perpetual: 987654321, PerpetualRefunds: 54321,
-		LinesReturned: 12, LinesReturnedSum: 7345}
+		LinesReturned: 12, LinesReturnedSum: 7345, BasketsOpen: 2, BasketsOpenSum: 4711}
 	return &event.ShiftClosed{Shift: 42, BusinessDate: "2026-11-21", Currency: pos.Currency{Code: "EUR", Exponent: 2}, Totals: t, Z: 17,
 		Operator: "7", Counted: true, Declared: 158300, Expected: t.Drawer(), Approved: "3"}
 }

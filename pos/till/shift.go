@@ -40,6 +40,12 @@ func (s *State) CloseShift(operator, approved string) (*event.ShiftClosed, error
 func (s *State) Closing() *event.ShiftClosed {
 	t := s.Shift.Totals
 	t.Taxes = slices.Clone(t.Taxes)
+	for _, b := range s.Baskets {
+		if !b.Training && len(b.Lines) > 0 {
+			t.BasketsOpen++
+			plus(&t.BasketsOpenSum, b.Total)
+		}
+	}
 	return &event.ShiftClosed{
 		Shift: s.Shift.Number, BusinessDate: s.Date, Implicit: s.Shift.Implicit, Currency: s.Currency, Totals: t, Z: s.Z + 1,
 		Counted: s.Shift.Counted, Declared: s.Shift.Declared, Expected: t.Drawer(),
