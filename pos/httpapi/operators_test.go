@@ -323,7 +323,7 @@ func TestPermissions(t *testing.T) {
 	g.step("/v1/cash/out", `{"amount":500}`, anna)
 	g.lacks("/v1/shift/close", ``, "shift.close", anna)
 	g.refuses("/v1/shift/hand", `{"to":"nobody"}`, "operator-not-found", anna)
-	g.step("/v1/shift/hand", `{"to":"ben"}`, anna)
+	g.step("/v1/shift/hand", `{"to":"carla"}`, anna, g.approval(anna, "carla", "shift.hand", ""))
 	for who, status := range map[string]int{"anna": 403, "ben": 200, "carla": 200} {
 		session := map[string]func(*http.Request){"anna": anna, "ben": ben, "carla": carla}[who]
 		if a := g.do("GET", "/v1/shift", "", session); a.StatusCode != status {
@@ -980,4 +980,51 @@ func FuzzAttempt(f *testing.F) {
 			asksFor(&a)
 		}
 	})
+}
+
+// Who has the shift hands it over, or who might close it; and who takes it over signs, with
+// a session or with an approval.
+func TestShiftIsHandedBySignatures(t *testing.T) {
+	g := newRig(t).withOperators()
+	g.set.Operators.Roles = map[string]operator.Grants{"cashier": grants("sale", "shift.hand"), "supervisor": grants("line.void", "shift.open", "shift.hand"), "manager": grants("*")}
+	g.start()
+	anna, ben, carla := g.signIn("anna"), g.signIn("ben"), g.signIn("carla")
+	owner := func(want string) {
+		t.Helper()
+		if st := g.r.Status(); st.Operator != want {
+			t.Fatalf("%s has the shift, want %s", st.Operator, want)
+		}
+	}
+	to := func(name string) string { return `{"to":"` + name + `"}` }
+	g.step("/v1/shift/open", `{"float":10000}`, ben)
+
+	// Not the one who has it: only with the permission to close it.
+	g.lacks("/v1/shift/hand", to("carla"), "shift.hand shift.close", anna)
+	g.lacks("/v1/shift/hand", to("carla"), "shift.hand shift.close", anna, g.approval(anna, "carla", "shift.hand", ""))
+	g.lacks("/v1/shift/hand", to("anna"), "shift.close", anna)
+	owner("ben")
+	g.step("/v1/shift/hand", to("anna"), anna, g.approval(anna, "carla", "shift.close", ""))
+	owner("anna")
+
+	// The one who has it: another signs for it.
+	g.lacks("/v1/shift/hand", to("ben"), "shift.hand", anna)
+	g.lacks("/v1/shift/hand", to("ben"), "shift.hand", anna, g.approval(anna, "carla", "shift.hand", ""))
+	g.lacks("/v1/shift/hand", to("ben"), "shift.hand", anna, g.approval(anna, "ben", "line.void", ""))
+	owner("anna")
+	g.step("/v1/shift/hand", to("ben"), anna, g.approval(anna, "ben", "shift.hand", ""))
+	owner("ben")
+
+	// A manager takes it over alone, and gives it to nobody who does not know.
+	g.step("/v1/shift/hand", to("carla"), carla)
+	owner("carla")
+	g.lacks("/v1/shift/hand", to("anna"), "shift.hand shift.close", ben, g.approval(ben, "carla", "shift.hand shift.close", ""))
+	g.step("/v1/shift/hand", to("anna"), carla, g.approval(carla, "anna", "shift.hand", ""))
+	owner("anna")
+	list := g.journaled("shift.handed")
+	for i, want := range []string{`"from":"ben","to":"anna","operator":"anna","approved":"carla"`, `"from":"anna","to":"ben","operator":"anna","approved":"ben"`,
+		`"from":"ben","to":"carla","operator":"carla"}`, `"from":"carla","to":"anna","operator":"carla","approved":"anna"`} {
+		if len(list) != 4 || !strings.Contains(list[i], want) {
+			t.Errorf("%q, want %s", list, want)
+		}
+	}
 }

@@ -37,6 +37,8 @@ type caller struct {
 	approval string // that the call brings; empty: none
 	call     string // its key and its hash: an approval is for one call; empty: it takes none
 
+	to string // who takes the shift over, and has to approve that; empty: nobody else does
+
 	by     string          // who gave that approval, once it is claimed
 	theirs operator.Grants // what it allows
 }
@@ -95,7 +97,9 @@ func (c *caller) is(named string) *problem {
 
 // permit says who approved what the operator may not do alone, empty if nobody had to.
 func (c *caller) permit(list []want) (approved string, bad *problem) {
-	missing := slices.DeleteFunc(list, func(w want) bool { return c.grants.Allow(w.Permission, w.amount) })
+	missing := slices.DeleteFunc(list, func(w want) bool {
+		return c.grants.Allow(w.Permission, w.amount) && (c.to == "" || w.Permission != operator.ShiftHand)
+	})
 	if len(missing) == 0 {
 		return c.by, nil
 	}
@@ -107,7 +111,7 @@ func (c *caller) permit(list []want) (approved string, bad *problem) {
 		c.by, c.theirs = by, g
 	}
 	for _, w := range missing {
-		if c.by == "" || !c.theirs.Allow(w.Permission, w.amount) {
+		if c.by == "" || c.to != "" && c.by != c.to || !c.theirs.Allow(w.Permission, w.amount) {
 			return "", c.lacks(missing, "")
 		}
 	}
@@ -129,7 +133,9 @@ func (c *caller) lacks(missing []want, why string) *problem {
 			detail = "role " + c.role + " allows no more than " + g.String()
 		}
 	}
-	if c.by != "" {
+	if c.to != "" {
+		detail = c.to + " takes the shift over, and has to approve " + all
+	} else if c.by != "" {
 		detail += ", nor does " + c.by + "'s approval reach so far"
 	} else if why != "" {
 		detail += "; " + why
@@ -169,7 +175,16 @@ func (c *caller) allow(p *step) func(*register.Turn, register.Appender) error {
 				return bad
 			}
 		}
-		by, bad := c.permit(p.wants(t, e))
+		list := p.wants(t, e)
+		if h, ok := e.(*event.ShiftHanded); ok {
+			if h.To != c.name {
+				c.to = h.To
+			}
+			if h.From != c.name {
+				list = append(list, want{operator.ShiftClose, 0})
+			}
+		}
+		by, bad := c.permit(list)
 		if bad != nil {
 			return bad
 		}

@@ -166,7 +166,7 @@ func (d *day) shift(number int, baskets []tradeday.Basket) {
 			d.again(d.term.stop)
 		case len(baskets) / 2:
 			d.again(d.term.kill)
-			d.post("/v1/shift/hand", fmt.Sprintf(`{"to":%q}`, ops[(number+1)%2]))
+			d.post("/v1/shift/hand", fmt.Sprintf(`{"operator":%[1]q,"to":%[1]q}`, ops[(number+1)%2]))
 		}
 	}
 	d.post("/v1/cash/drop", `{"amount":10000}`)
