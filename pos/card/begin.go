@@ -26,7 +26,7 @@ func (d *Desk) Begin(ctx context.Context, c register.Call, o till.Step, amount p
 	}
 	var begun *event.Basket
 	out, err := d.o.Register.Pay(ctx, c, o.Basket, func(t *register.Turn) (register.Appender, error) {
-		by, tender := till.Driver{Name: "-"}, pos.Tender{Kind: pos.Card, Amount: amount}
+		by, tender := till.Driver{Name: "-", Journal: t.Journal()}, pos.Tender{Kind: pos.Card, Amount: amount}
 		if _, err := t.State.BeginTender(o, t.Rules, tender, by); err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func (d *Desk) Begin(ctx context.Context, c register.Call, o till.Step, amount p
 			return nil, err
 		}
 		g := l.Greeting()
-		by = till.Driver{Name: g.Terminal, Memory: g.Memory, Limits: t.Settings.Offline}
+		by.Name, by.Memory, by.Limits = g.Terminal, g.Memory, t.Settings.Offline
 		e, err := t.State.BeginTender(o, t.Rules, tender, by)
 		if err == nil {
 			begun = e
@@ -144,7 +144,7 @@ func (d *Desk) ask(l Link, begun *event.Basket) {
 	crash("answered")
 	if err == nil {
 		d.good(true)
-		if v := judge(&t, &a, l.Greeting()); v.kind != "" {
+		if v := careful(&t, judge(&t, &a, l.Greeting())); v.kind != "" {
 			d.settle(d.life, begun.Basket, &t, v)
 			return
 		}

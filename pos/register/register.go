@@ -48,6 +48,7 @@ type Register struct {
 	pool    sync.Pool
 	pending pending
 	clock   clock
+	name    string // with which names of this journal begin
 
 	gate   sync.RWMutex // held for reading while a command is put in the queue
 	closed bool
@@ -74,6 +75,7 @@ func Open(j *journal.Journal, v *view.View, o Options) (*Register, error) {
 	r := &Register{j: j, v: v, o: o, queue: make(chan *command, o.Queue), bugDropKey: planted("dropped-key")}
 	r.set.Store(&o.Settings)
 	r.record.id, r.record.start = j.ID(), j.Incarnation()
+	r.name = j.ID().String()[:8]
 	r.mostOpen = mostOpen(o.Segment)
 	r.pool.New = func() any { return &command{done: make(chan result, 1)} }
 	if err := r.load(); err != nil {

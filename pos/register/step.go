@@ -102,6 +102,9 @@ func (r *Register) scanOf(basket string) *scan {
 	return nil
 }
 
+// Journal is how the names of baskets and sales begin that this journal gives.
+func (t *Turn) Journal() string { return t.r.name }
+
 // Day is the business date of a sale that is made now.
 func (t *Turn) Day() string { return t.r.saleDate(t.Now, t.trust) }
 

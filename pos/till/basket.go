@@ -478,11 +478,19 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, d Driver) (*e
 			return Refusal(err, tenderField(&t, sums.Total, due, err))
 		}
 		t.ID = strconv.Itoa(len(b.Tenders) + 1)
+		if !strings.HasPrefix(b.Basket, d.Journal) {
+			t.ID += "-" + d.Journal // the former journal may have gone on with this basket: see Heirs
+		}
 		e.Tender, e.Driver, e.Memory, e.Offline = t, d.Name, d.Memory, s.offlineMost(b, t.Amount, d.Limits)
 		b.setTender(openTender(nil, e))
 		return nil
 	})
 }
+
+// Heirs says that the tender began in another journal than its basket. A payment terminal
+// may know any other tender of that basket from elsewhere: a backup was restored since, or
+// the disk was copied.
+func Heirs(t *event.OpenTender) bool { return strings.Contains(t.ID, "-") }
 
 // dueBy is what is left to pay by a kind of tender: in cash, what coins can pay. It
 // refuses where the basket could be completed as it is.

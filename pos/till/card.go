@@ -29,6 +29,8 @@ type Driver struct {
 	Name   string // of the payment terminal
 	Memory string // what it remembers, as it says itself
 	Limits Limits
+
+	Journal string // that the tender begins in, as names of baskets begin; empty: the basket's
 }
 
 // unsettled says that nobody knows yet, or not for certain, whether this payment counts.
