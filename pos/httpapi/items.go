@@ -21,6 +21,7 @@ type scanned struct {
 	qty           pos.Qty
 	price, amount pos.Money
 	priced, fixed bool          // whether the code carries a price per unit, and one of the whole
+	says          bool          // that price, and enough to compare it with the catalogue's
 	today, day    itemcode.Date // the calendar's, and the business day that prices hold for
 }
 
@@ -108,19 +109,41 @@ func (f *scanned) carried() *problem {
 	}
 	f.amount, f.fixed = c.Amount, c.Priced
 	f.price, f.priced = c.UnitPrice, c.UnitPriced && !c.Priced
+	f.says = f.priced || f.fixed && (f.qty != 0 || !measured(unit))
 	if price := f.item.PriceOn(f.day); f.fixed && f.qty == 0 && price > 0 && measured(unit) {
 		f.qty = weightOf(f.amount, price)
 	}
 	return nil
 }
 
-// ownPrice is the catalogue's where a price in a code cannot stand in for it: that of a
-// piece. Anybody can print a code; what it says there is a price by hand. 0: there is none.
-func (f *scanned) ownPrice() pos.Money {
-	if f.item.Open || measured(f.item.Unit) {
-		return 0
+// list is the price that the line has without anybody's doing: of the whole where the line
+// has one of the whole. That of an open item is in its code.
+func (f *scanned) list(l *pos.Line) pos.Money {
+	price := f.item.PriceOn(f.day)
+	if price == 0 || f.item.Open {
+		if price = f.price; f.fixed {
+			return f.amount
+		}
 	}
-	return f.item.PriceOn(f.day)
+	if l.Fixed && l.Qty != 0 {
+		price = min(pos.Part(price, l.Qty, 1000), pos.MaxAmount)
+	}
+	return price
+}
+
+// labelCoin is how far the price that a scale has printed may be from weight times price: to
+// a coin, and with more digits of the weight than it prints.
+const labelCoin pos.Money = 5
+
+// differs tells a line's price from the one that it has without anybody's doing, and notes
+// that.
+func (f *scanned) differs(l *pos.Line, by pos.Money) bool {
+	list := f.list(l)
+	if d := list - l.Price; d <= by && -d <= by {
+		return false
+	}
+	l.List, l.Changed = list, true
+	return true
 }
 
 // measured tells units of which there are parts.
@@ -142,7 +165,12 @@ func (s *Server) days(set *terms) (today, business itemcode.Date) {
 		now = now.In(zone)
 	}
 	year, month, day := now.Date()
-	return itemcode.Date{Year: int16(year), Month: uint8(month), Day: uint8(day)}, dayOf(set.date)
+	today, business = itemcode.Date{Year: int16(year), Month: uint8(month), Day: uint8(day)}, dayOf(set.date)
+	// A clock that was reset, and that nothing has set since, is not believed here either.
+	if today.Number() < business.Number() && s.o.Register.Status().Clock != event.ClockSynced {
+		today = business
+	}
+	return today, business
 }
 
 // dayOf reads YYYY-MM-DD, as the register writes it.
@@ -181,7 +209,8 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *terms) *
 	if l.Item = f.item.Code; r.item != l.Item {
 		l.Code = r.item
 	}
-	r.byHand = r.tax != "" && r.tax != f.item.Tax || r.unit != "" && f.item.Unit != "" && r.unit != f.item.Unit
+	r.byHand = another(r.tax, f.item.Tax) || another(r.unit, f.item.Unit) ||
+		!f.item.Open && (another(r.description, f.item.Description) || another(r.department, f.item.Department))
 	setDefault(&l.Description, f.item.Description)
 	setDefault(&l.Department, f.item.Department)
 	setDefault(&l.Unit, f.item.Unit)
@@ -192,20 +221,20 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *terms) *
 	}
 	r.minAge = int(f.item.Age)
 	switch {
-	case r.priced && !f.item.Open && !f.fixed && !f.priced:
-		if list := f.item.PriceOn(f.day); list != l.Price {
-			l.List, l.Changed, r.byHand = list, true, true
-		}
 	case r.priced || r.fixed:
-		r.open = f.item.Open && !f.fixed && !f.priced
-		r.byHand = r.byHand || !r.open
-	case f.fixed || f.priced:
+		if r.open = f.item.Open && !f.fixed && !f.priced; !r.open {
+			differs := f.differs(l, 0)
+			r.byHand = r.byHand || differs || r.fixed || f.fixed || f.priced
+		}
+	case f.fixed || f.priced: // anybody can print a code
+		by := pos.Money(0)
 		if l.Price, l.Fixed = f.price, f.fixed; f.fixed {
 			l.Price = f.amount
+			if measured(l.Unit) {
+				by = labelCoin
+			}
 		}
-		if list := f.ownPrice(); list != 0 && list != l.Price {
-			l.List, l.Changed, r.byHand = list, true, true
-		}
+		r.byHand = f.says && f.differs(l, by) || r.byHand
 	case f.item.Open:
 		return at(refuse("price-required", "item "+strconv.Quote(f.item.Code)+" has no fixed price; send price or amount"), "price")
 	default:
@@ -213,6 +242,9 @@ func (s *Server) fromCatalogue(l *pos.Line, r *requestLine, i int, set *terms) *
 	}
 	return nil
 }
+
+// another tells what a front end says of an item from what the catalogue has.
+func another(said, has string) bool { return said != "" && has != "" && said != has }
 
 const (
 	itemsPath = "/v1/items"

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"posd/pos"
 	"posd/pos/event"
@@ -64,8 +65,14 @@ func TestCheckoutOfScannedCodes(t *testing.T) {
 		{"number with zeros before it", `{"item":"` + withCheck("280401100750") + `"}`, `"item":"4011","code":"` + withCheck("280401100750") + `","description":"Banana","department":"Fruit","quantity":"0.75","unit":"kg","price":199,"amount":149`},
 		{"catalogue holds the code with zeros", `{"item":"` + withCheck("024200060100") + `"}`, `"item":"0242000000004"`},
 		{"weight by GS1", `{"item":"]C101906141410000153103001750"}`, `"item":"90614141000015","code":"]C101906141410000153103001750","description":"Steak","department":"Meat","quantity":"1.75","unit":"kg","price":2490,"amount":4358`},
-		{"weight and price by GS1", `{"item":"]C1019061414100001531030017503922` + `1475"}`, `"quantity":"1.75","unit":"kg","fixed":true,"amount":1475`},
-		{"price per unit by GS1", `{"item":"]C1019061414100001531030017503952` + `002000"}`, `"quantity":"1.75","unit":"kg","price":2000,"amount":3500`},
+		{"weight and price by GS1", `{"item":"]C1019061414100001531030017503922` + `1475"}`, `"quantity":"1.75","unit":"kg","fixed":true,"list":4358,"amount":1475`},
+		{"weight and its price by GS1", `{"item":"]C1019061414100001531030017503922` + `4355"}`, `"quantity":"1.75","unit":"kg","fixed":true,"amount":4355`},
+		{"price per unit by GS1", `{"item":"]C1019061414100001531030017503952` + `002000"}`, `"quantity":"1.75","unit":"kg","price":2000,"list":2490,"amount":3500`},
+		{"amount by hand", `{"item":"4006381333931","quantity":100,"amount":1}`, `"quantity":"100","unit":"pc","fixed":true,"list":12900,"amount":1`},
+		{"amount by hand that is the catalogue's", `{"item":"4011","quantity":"1.5","amount":299}`, `"quantity":"1.5","unit":"kg","fixed":true,"amount":299`},
+		{"amount by hand of a label", `{"item":"` + withCheck("280401100750") + `","amount":1}`, `"quantity":"0.75","unit":"kg","fixed":true,"list":149,"amount":1`},
+		{"price by hand of a label with a price", `{"item":"` + withCheck("021234592875") + `","price":1}`, `"quantity":"2.229","unit":"kg","price":1,"list":1290,"amount":2`},
+		{"amount by hand of an open item's label", `{"item":"` + withCheck("240020000500") + `","amount":1}`, `"item":"200","code":"` + withCheck("240020000500") + `","description":"Gift card","department":"Service","quantity":"1","unit":"pc","fixed":true,"list":500,"amount":1`},
 		{"batch and serial", `{"item":"]d20104006381333931` + `10A7\u001d21S"}`, `"item":"4006381333931","code":"]d2010400638133393110A7\u001d21S"`},
 		{"link", `{"item":"https://shop.example/01/04006381333931/10/A7?17=750101"}`, `"item":"4006381333931","code":"https://shop.example/01/04006381333931/10/A7?17=750101"`},
 		{"own price wins", `{"item":"` + withCheck("280401100750") + `","price":100}`, `"quantity":"0.75","unit":"kg","price":100,"list":199,"amount":75`},
@@ -85,6 +92,9 @@ func TestCheckoutRefusesCodes(t *testing.T) {
 	for _, tc := range []struct{ name, line, slug, pointer, detail string }{
 		{"check digit of a label", `{"item":"0212345928750"}`, "code-invalid", "/lines/0/item", "character 13: check digit 0"},
 		{"verifier digit", `{"item":"` + withCheck("021234582875") + `"}`, "code-invalid", "/lines/0/item", "character 8: verifier digit 8"},
+		{"nothing for a label", `{"item":"` + withCheck("240401100000") + `"}`, "code-invalid", "/lines/0/item", "character 8: the label says that it costs nothing"},
+		{"nothing by GS1", `{"item":"(01)90614141000015(3103)010000(3922)000"}`, "code-invalid", "/lines/0/item", "costs nothing"},
+		{"nothing per unit by GS1", `{"item":"(01)90614141000015(3103)010000(3952)000000"}`, "code-invalid", "/lines/0/item", "costs nothing"},
 		{"check digit of a gtin", `{"item":"4006381333932"}`, "unknown-item", "/lines/0/item", "character 13: check digit 2 does not fit the digits before it, which give 1"},
 		{"unknown label", `{"item":"` + withCheck("280999900750") + `"}`, "unknown-item", "/lines/0/item", `no item \"09999\"`},
 		{"unit", `{"item":"]C101` + "04006381333931" + `3103001750"}`, "unit-mismatch", "/lines/0/item", `is sold by \"pc\", its label says how many kg`},
@@ -264,4 +274,74 @@ func TestAWidePatternLeavesTheCatalogueItsCodes(t *testing.T) {
 			t.Errorf("%s: %s, want %s", code, a.body, want)
 		}
 	}
+}
+
+// What a code says of the price of goods by weight is a price by hand where it can be
+// compared with the catalogue's, and is another.
+func TestPriceInACodeOfGoodsByWeight(t *testing.T) {
+	g := newRig(t).withOperators()
+	g.importItems(labelled)
+	var err error
+	if g.set.Codes, err = itemcode.NewRules([]string{"24IIIIIPPPPPC"}, euro); err != nil {
+		t.Fatal(err)
+	}
+	g.start()
+	anna, ben, carla := g.signIn("anna"), g.signIn("ben"), g.signIn("carla")
+	g.step("/v1/shift/open", `{"float":0}`, anna)
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``, anna).Data.Basket
+	const steak = `{"item":"(01)90614141000015(3103)001750`
+	for _, code := range []string{steak + `(3952)000001"}`, steak + `(3922)4352"}`, steak + `(3922)4364"}`} {
+		g.lacks(at+"/lines", code, "price.change", anna)
+		g.step(at+"/lines", code, ben)
+	}
+	for _, code := range []string{steak + `(3952)002490"}`, steak + `(3922)4358"}`, steak + `(3922)4355"}`, `{"item":"` + withCheck("241234500875") + `"}`} {
+		if s := g.step(at+"/lines", code, anna); s.Data.Line.List != nil {
+			t.Errorf("%s: %+v", code, s.Data.Line)
+		}
+	}
+	// Amounts by hand are among the prices by hand.
+	g.lacks("/v1/checkout", `{"lines":[{"item":"4006381333931","quantity":100,"amount":1}],"tenders":[{"kind":"cash","amount":1}]}`, "price.change", anna)
+	g.step("/v1/checkout", `{"lines":[{"item":"4006381333931","quantity":100,"amount":1}],"tenders":[{"kind":"cash","amount":1}]}`, ben)
+	var x struct {
+		Totals struct {
+			Changes int `json:"price_changes"`
+		}
+	}
+	if a := g.do("GET", "/v1/shift", "", carla); json.Unmarshal(a.body, &x) != nil || x.Totals.Changes != 1 {
+		t.Errorf("%s", a.body)
+	}
+}
+
+// What an item is called, and which department it is of, the catalogue says; of an item
+// without a price the front end may.
+func TestWordsOfAnItem(t *testing.T) {
+	g := newRig(t).withOperators().start()
+	anna := g.signIn("anna")
+	at := "/v1/baskets/" + g.step("/v1/baskets", ``, anna).Data.Basket
+	g.lacks(at+"/lines", `{"item":"100","description":"Diamond ring"}`, "price.change", anna)
+	g.lacks(at+"/lines", `{"item":"100","department":"Jewels"}`, "price.change", anna)
+	g.step(at+"/lines", `{"item":"100","description":"Milk","department":"Dairy"}`, anna)
+	g.step(at+"/lines", `{"item":"200","description":"Voucher for a massage","department":"Spa","price":5000}`, anna)
+	g.step(at+"/lines", `{"item":"100","description":"Milk of the day before"}`, g.signIn("ben"))
+}
+
+// Use-by dates go by the business date where the clock was reset.
+func TestUseByOfAClockThatWasReset(t *testing.T) {
+	g := newRig(t)
+	g.importItems(labelled)
+	real, synced := g.now, false
+	g.synced = func() bool { return synced }
+	g.now = func() time.Time { return real().AddDate(2, 0, 0) }
+	g.start()
+	g.step("/v1/shift/open", `{"float":0}`)
+	g.stop()
+	g.now = real
+	g.start()
+	next := time.Now().AddDate(1, 0, 0).Format("060102")
+	steak := `{"lines":[{"item":"(01)90614141000015(17)` + next + `(3103)001750"}],"tenders":[{"kind":"cash","amount":10000}]}`
+	g.refuses("/v1/checkout", steak, "item-expired")
+	g.stop()
+	synced = true // it was the shift's date that was wrong
+	g.start()
+	g.step("/v1/checkout", steak)
 }

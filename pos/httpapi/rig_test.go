@@ -54,6 +54,7 @@ type rig struct {
 	t         testing.TB
 	dir       string
 	now       func() time.Time
+	synced    func() bool // nil: as the machine's clock is
 	http      config.HTTP
 	listeners []net.Listener
 	open      journal.Options
@@ -140,7 +141,7 @@ func (g *rig) start() *rig {
 	must()
 	g.v, err = view.Open(filepath.Join(g.dir, "view.db"), g.j, view.Options{})
 	must()
-	g.r, err = register.Open(g.j, g.v, register.Options{Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, Opener: &opener, Now: g.now,
+	g.r, err = register.Open(g.j, g.v, register.Options{Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, Opener: &opener, Now: g.now, Synced: g.synced,
 		Settings: g.set})
 	must()
 	g.c = catalogue.OpenIn(filepath.Join(g.dir, "catalogue.db"), euro.Code)

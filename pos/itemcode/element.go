@@ -295,6 +295,8 @@ func (p *parser) money(at int, digits string, decimals int) pos.Money {
 	n, bad := scaled(digits, decimals, p.rules.currency.Exponent, int64(pos.MaxAmount))
 	if bad != nil {
 		p.fail(at, "the price "+digits+" with "+strconv.Itoa(decimals)+" decimals: "+bad.What)
+	} else if n == 0 {
+		p.fail(at, "the label says that it costs nothing; price the item anew")
 	}
 	return pos.Money(n)
 }
