@@ -158,6 +158,9 @@ func (t *terminal) enroll(ctx context.Context) error {
 		if err := e.once(ctx); err == nil {
 			pause, said = enrollFirst, ""
 			t.log.Info("enrolled at head office")
+			for ctx.Err() == nil && t.card.Status().Basket != "" { // posd may have to end: not while a customer pays
+				e.newToken(ctx, seen, time.Second)
+			}
 			t.letIn <- struct{}{}
 			continue
 		} else if text := err.Error(); text != said && ctx.Err() == nil {
@@ -348,6 +351,7 @@ func (t *enrolling) keepEnrolment(b []byte, key string, seed []byte) error {
 		err = durable.Replace(filepath.Join(dir, config.EnrolledAs), as)
 	}
 	if err == nil {
+		t.downlink.Enrolled(a.Shard, officeKey(t.c, t.log)) // whoever connects with the credentials has the key
 		err = writeCreds(filepath.Join(dir, config.EnrolledCreds), a.JWT, seed)
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -524,7 +525,8 @@ func TestEnrollSilent(t *testing.T) {
 }
 
 // TestEnrollAgain: credentials that head office refuses, or that are gone, are fetched anew
-// with a new token, and nothing is restarted. An old token does not do it.
+// with a new token, and nothing is restarted. An old token does not do it, and is not asked
+// with; nor is a new one while the credentials are good.
 func TestEnrollAgain(t *testing.T) {
 	o := openOffice(t).start()
 	s := newSite(t)
@@ -541,9 +543,13 @@ func TestEnrollAgain(t *testing.T) {
 	}
 	within(t, "it is told", func() bool { return strings.Contains(r.uplink().LastError, uplink.Refused) })
 	r.mustSell("k2")
-	time.Sleep(enrollLook) // for what must not happen
+	asked := strings.Count(o.log.String(), "msg=enrolment ")
+	time.Sleep(2 * enrollLook) // for what must not happen
 	if read() != first {
 		t.Fatal("the old token was enough")
+	}
+	if n := strings.Count(o.log.String(), "msg=enrolment ") - asked; n > 0 {
+		t.Errorf("it asked %d times with the old token", n)
 	}
 	s.giveToken(o.token("S1", "T1", "--replace"))
 	within(t, "it ships again", r.settled)
@@ -552,10 +558,14 @@ func TestEnrollAgain(t *testing.T) {
 		t.Error("its credentials are the old ones")
 	}
 
+	s.giveToken(o.token("S1", "T1", "--replace"))
+	time.Sleep(2 * enrollLook) // for what must not happen
+	if read() != second {
+		t.Error("a token was spent though nobody refused the credentials")
+	}
 	if err := os.Rename(creds, creds+".away"); err != nil {
 		t.Fatal(err)
 	}
-	s.giveToken(o.token("S1", "T1", "--replace"))
 	within(t, "it has credentials", func() bool { return s.has(config.EnrolledCreds) })
 	r.mustSell("k3")
 	within(t, "it ships once more", r.settled)
@@ -564,5 +574,133 @@ func TestEnrollAgain(t *testing.T) {
 	}
 	if code := r.stop(syscall.SIGTERM); code != exitOK {
 		t.Fatalf("exit %d: %s", code, r.log)
+	}
+}
+
+// TestOfficeMadeAnew: head office has lost its keys and was laid out anew. The terminal that
+// enrols again does what the new one orders, and nothing is restarted.
+func TestOfficeMadeAnew(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts two hubs")
+	}
+	o := openOffice(t).start()
+	s := newSite(t)
+	s.enrolls(o.url(), o.token("S1", "T1"))
+	r := s.start()
+	r.mustSell("k1")
+	within(t, "it ships", r.settled)
+	order := func(why string) {
+		t.Helper()
+		within(t, "it is connected", func() bool { return r.uplink().Connected })
+		if out, err := o.ask("command", "S1", "T1", "log-level", "debug", "1h", "--why", why, "--wait", "1m"); err != nil {
+			t.Fatalf("an order %s: %s %v", why, out, err)
+		}
+	}
+	order("before")
+	o.stop()
+	entries, err := os.ReadDir(o.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		os.RemoveAll(filepath.Join(o.dir, e.Name()))
+	}
+	o.start()
+	within(t, "it is told", func() bool { return strings.Contains(r.uplink().LastError, uplink.Refused) })
+	office := func() string { b, _ := os.ReadFile(filepath.Join(s.dir, config.EnrolledAs)); return string(b) }
+	was := office()
+	s.giveToken(o.token("S1", "T1"))
+	within(t, "it is let in", func() bool { return office() != was })
+	order("after")
+	if code := r.stop(syscall.SIGTERM); code != exitOK {
+		t.Fatalf("exit %d: %s", code, r.log)
+	}
+}
+
+// TestAnotherShard: enrolled again with another shard, posd ends once, and ships there when
+// it was started again.
+func TestAnotherShard(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the token to be seen")
+	}
+	o := openOffice(t, "--shards", "0-1").start()
+	s := newSite(t)
+	s.enrolls(o.url(), o.token("S1", "T1", "--shard", "0"))
+	r := s.start()
+	r.mustSell("k1")
+	within(t, "it ships", r.settled)
+	if _, err := o.ask("enrol", "revoke", "S1", "T1", "--why", "test"); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "it is told", func() bool { return strings.Contains(r.uplink().LastError, uplink.Refused) })
+	r.mustSell("k2")
+	s.giveToken(o.token("S1", "T1", "--replace", "--shard", "1"))
+	select {
+	case <-r.read:
+	case <-time.After(time.Minute):
+		t.Fatal("it goes on with the old shard")
+	}
+	r.cmd.Wait()
+	if code := r.cmd.ProcessState.ExitCode(); code != exitTemporary || !strings.Contains(r.log.String(), errAnotherWay.Error()) {
+		t.Errorf("exit %d: %s", code, r.log)
+	}
+	r = s.start()
+	if code, b := r.sell("k2"); code != http.StatusOK {
+		t.Errorf("the sale of before: %d %s", code, b)
+	}
+	r.mustSell("k3")
+	within(t, "it ships to the other shard", r.settled)
+	if code := r.stop(syscall.SIGTERM); code != exitOK {
+		t.Fatalf("exit %d: %s", code, r.log)
+	}
+}
+
+// TestAnotherWay: posd ends where an enrolment leads elsewhere than its uplink goes, and only
+// there.
+func TestAnotherWay(t *testing.T) {
+	const key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+	first := office{URLs: []string{"nats://a:4222"}, Shard: 1, OfficeKey: key}
+	for _, c := range []struct {
+		name  string
+		now   func(o *office)
+		file  string // made
+		moved string // away
+		want  error
+	}{
+		{name: "the same", now: func(*office) {}},
+		{name: "another key", now: func(o *office) { o.OfficeKey = strings.Repeat("00", 32) }},
+		{name: "another shard", now: func(o *office) { o.Shard = 2 }, want: errAnotherWay},
+		{name: "another address", now: func(o *office) { o.URLs = []string{"nats://b:4222"} }, want: errAnotherWay},
+		{name: "an authority", now: func(*office) {}, file: config.EnrolledCA, want: errAnotherWay},
+		{name: "credentials that are gone again", now: func(o *office) { o.Shard = 2 }, moved: config.EnrolledCreds},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write := func(name string, o office) {
+				b, err := json.Marshal(o)
+				if err == nil {
+					err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(config.EnrolledCreds, office{})
+			write(config.EnrolledAs, first)
+			p := &terminal{c: &config.Config{Data: config.Data{Dir: dir}, Hub: config.Hub{EnrollURL: "https://hub"}}, log: slog.New(slog.DiscardHandler), uplink: &uplink.Uplink{}}
+			p.way = p.findWay()
+			now := first
+			c.now(&now)
+			write(config.EnrolledAs, now)
+			if c.file != "" {
+				write(c.file, now)
+			}
+			if c.moved != "" {
+				os.Remove(filepath.Join(dir, c.moved))
+			}
+			if err := p.enrolled(); err != c.want {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
 	}
 }

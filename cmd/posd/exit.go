@@ -35,7 +35,7 @@ var exitCodes = []struct {
 	{exitNoJournal, "no journal in the data folder: is the data partition mounted? (posctl init makes a new terminal)"},
 	{exitInternal, "error inside posd: see the log"},
 	{exitSync, "the storage device failed while a sale was written: check the device before the next start"},
-	{exitTemporary, "try again: another posd holds the journal, the port is taken, the stop took too long, or a new journal is to be begun"},
+	{exitTemporary, "try again: another posd holds the journal, the port is taken, the stop took too long, a new journal is to be begun, or head office is reached another way"},
 	{exitCorrupt, "the journal is damaged: copy the data folder away, then posctl verify and posctl salvage on the copy"},
 	{exitPermission, "a file or folder may not be used: check owner and mode"},
 	{exitConfig, "the configuration is wrong, or does not fit the journal"},
@@ -66,7 +66,7 @@ func exitCode(err error) int {
 		errors.Is(err, journal.ErrForeign), errors.Is(err, journal.ErrNewer), errors.Is(err, register.ErrCurrency):
 		return exitConfig
 	case errors.Is(err, journal.ErrLocked), errors.Is(err, journal.ErrNoSpace), errors.Is(err, errSlowStop),
-		errors.Is(err, errSuccessor),
+		errors.Is(err, errSuccessor), errors.Is(err, errAnotherWay),
 		errors.Is(err, syscall.EADDRINUSE):
 		return exitTemporary
 	}

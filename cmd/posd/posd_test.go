@@ -348,7 +348,7 @@ func TestNotify(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	for err, want := range map[error]int{
 		nil: exitOK, journal.ErrFailed: exitSync, journal.ErrNewer: exitConfig, journal.ErrNoSpace: exitTemporary,
-		fs.ErrPermission: exitPermission, errSlowStop: exitTemporary, context.Canceled: exitInternal,
+		fs.ErrPermission: exitPermission, errSlowStop: exitTemporary, errAnotherWay: exitTemporary, context.Canceled: exitInternal,
 		register.ErrCurrency: exitConfig, &journal.CorruptError{}: exitCorrupt,
 	} {
 		if err != nil {

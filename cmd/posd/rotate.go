@@ -27,7 +27,7 @@ const tryTime = 10 * time.Second // to connect with a new key
 // office has heard of that, which is when it revokes the old key, the old one is good:
 // whatever fails or is killed in between, the terminal can connect.
 func (t *terminal) rotateKey(ctx context.Context, nc *nats.Conn, o *wire.Order) (string, []byte, error) {
-	path := t.creds
+	path := t.way.creds
 	if path == "" {
 		return "", nil, fmt.Errorf("%w: this terminal connects without a key of its own (hub.credentials)", downlink.ErrRefused)
 	}

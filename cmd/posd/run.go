@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -68,7 +69,7 @@ type terminal struct {
 	verbosity verbosity
 	last      *lastLines    // of the log
 	budget    atomic.Int64  // of the journal, in bytes
-	creds     string        // file of the key for the NATS servers, "": there is none
+	way       way           // that the uplink was opened with
 	newKey    nkeys.KeyPair // was made and is not in use yet, see rotateKey
 
 	stay        bool // no successor can be begun: what head office says of the journal is not acted upon
@@ -308,7 +309,7 @@ func (t *terminal) openUplink() (err error) {
 	}
 	t.heart = newHeart(t)
 	t.heart.config = t.pushed
-	t.creds = w.creds
+	t.way = w
 	t.uplink, err = uplink.New(uplink.Options{
 		Journal: t.journal, URLs: w.urls, Store: t.c.Terminal.Store, Terminal: t.c.Terminal.ID,
 		Shard: w.shard, Stream: w.stream, Fallback: h.Fallback, CAFile: w.ca,
@@ -329,20 +330,26 @@ func (t *terminal) lost(ctx context.Context, m *journal.MissingError) error {
 		File: m.Damage.File, Offset: uint64(max(0, m.Damage.Offset)), Reason: fmt.Sprint(m.Damage.Err)}, nil)
 }
 
+// errAnotherWay: an uplink keeps the way that it was opened with.
+var errAnotherWay = errors.New("head office has let this terminal in to another shard or address; the next start goes there")
+
 // enrolled opens the uplink of a terminal that was let in while it ran. One that is open
-// looks after its credentials itself.
-func (t *terminal) enrolled() {
+// looks after its credentials itself; where it has to go elsewhere posd ends. That start
+// finds the way that is on the disk: there is no second one for the same reason.
+func (t *terminal) enrolled() error {
 	if t.uplink != nil {
-		return
-	}
-	if o := enrolledOffice(t.c, t.log); o != nil {
-		t.downlink.Enrolled(o.Shard, officeKey(t.c, t.log))
+		w := t.findWay()
+		if w.creds != "" && (w.shard != t.way.shard || w.ca != t.way.ca || !slices.Equal(w.urls, t.way.urls)) {
+			return errAnotherWay
+		}
+		return nil
 	}
 	if err := t.openUplink(); err != nil || t.uplink == nil {
 		t.log.Error("nothing is shipped, the next start tries again", "error", err)
-		return
+		return nil
 	}
 	t.ship()
+	return nil
 }
 
 func (t *terminal) ship() {
@@ -430,7 +437,9 @@ func (t *terminal) wait(signals <-chan os.Signal) (reason string, cause error) {
 			}
 			return "a part ended", err
 		case <-t.letIn:
-			t.enrolled()
+			if err := t.enrolled(); err != nil {
+				return "enrolled anew", err
+			}
 		case <-t.forked():
 			if err := t.wantSuccessor(t.uplink.Status().Fork); err != nil {
 				return "a new journal is needed", err

@@ -69,14 +69,14 @@ func (d *Downlink) obey(ctx context.Context, nc *nats.Conn, kind string, raw []b
 	defer cancel()
 	sum := wire.Digest(raw)
 	digest := hex.EncodeToString(sum[:])
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	o, err := d.open(raw, func(o *wire.Order) error {
 		if o.Kind != kind || kind == wire.KindConfig {
 			return fmt.Errorf("%q came as the command %s", o.Kind, wire.Short(kind, 32))
 		}
 		return nil
 	})
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if err != nil {
 		return d.strangeCommand(keep, digest, &wire.Order{}, err.Error())
 	}

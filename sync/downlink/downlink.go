@@ -152,8 +152,8 @@ func New(o Options) *Downlink {
 	return d
 }
 
-// Enrolled says what the enrolment brought, before the first connection. With a key, what
-// was kept comes into force at that connection.
+// Enrolled says what an enrolment brought, before the first connection with it. With a
+// key, what was kept comes into force at that connection.
 func (d *Downlink) Enrolled(shard int, key ed25519.PublicKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -369,8 +369,12 @@ func (d *Downlink) take(ctx context.Context, nc *nats.Conn, raw []byte) {
 }
 
 func (d *Downlink) answer(nc *nats.Conn, a wire.Answer) {
-	a.Store, a.Terminal, a.Config = d.opt.Store, d.opt.Terminal, d.Status().Config
-	if err := nc.Publish(wire.AnswerSubject(d.opt.Shard, d.opt.Store, d.opt.Terminal, a.Serial), a.Append(nil)); err != nil {
+	a.Store, a.Terminal = d.opt.Store, d.opt.Terminal
+	d.mu.Lock()
+	shard := d.opt.Shard
+	a.Config = d.now.Hash()
+	d.mu.Unlock()
+	if err := nc.Publish(wire.AnswerSubject(shard, d.opt.Store, d.opt.Terminal, a.Serial), a.Append(nil)); err != nil {
 		d.log.Debug("an order is not answered; head office asks again", "error", err)
 	}
 }
@@ -381,7 +385,7 @@ func name(o *wire.Order) string { return fmt.Sprintf("push %d", o.Serial) }
 var errNoKey = errors.New("this terminal has no key of head office's: set hub.office_key, or enrol it")
 
 // open verifies an order, before anything else is read, and whether it is for this
-// terminal and what was expected.
+// terminal and what was expected. Callers hold mu.
 func (d *Downlink) open(raw []byte, expected func(*wire.Order) error) (wire.Order, error) {
 	if d.opt.Key == nil {
 		return wire.Order{}, errNoKey
