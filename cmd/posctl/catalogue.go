@@ -27,13 +27,14 @@ func (t *tool) catalogue(args []string) error {
 			return t.lookUp(args[1:])
 		}
 	}
-	return fmt.Errorf("%w: catalogue import [-delta [-base VERSION]] FILE, or catalogue look CODE", errUsage)
+	return fmt.Errorf("%w: catalogue import [-force] [-delta [-base VERSION]] FILE, or catalogue look CODE", errUsage)
 }
 
 func (t *tool) importCatalogue(args []string) error {
 	fs := t.flags("catalogue import")
 	delta := fs.Bool("delta", false, "change the catalogue that is there by the lines of FILE; one whose column op says delete goes")
 	base := fs.String("base", "", "with -delta: the `version` that it belongs to, or its beginning; another is refused")
+	force := fs.Bool("force", false, "also a FILE that lacks more than a third of the items that are there, or makes items cost nothing")
 	files, err := t.parse(fs, args, "FILE")
 	if err == nil && *base != "" && !*delta {
 		err = fmt.Errorf("%w: -base goes with -delta", errUsage)
@@ -52,6 +53,16 @@ func (t *tool) importCatalogue(args []string) error {
 	defer f.Close()
 	o := importOptions(c)
 	o.Delta, o.Base = *delta, *base
+	o.Sure = func(c *catalogue.Change) error {
+		switch doubt := c.Doubt(*delta); {
+		case doubt == "":
+		case !*force:
+			return fmt.Errorf("%s; nothing was changed: look whether the file is whole, or say -force", doubt)
+		default:
+			fmt.Fprintf(t.err, "posctl: warning: %s\n", doubt)
+		}
+		return nil
+	}
 	rep, err := catalogue.Import(t.ctx, f, filepath.Join(c.Data.Dir, catalogueFile), o)
 	if err != nil {
 		return fmt.Errorf("import %s: %w", files[0], err)

@@ -26,7 +26,8 @@ const catalogueUsage = `Usage: poshub catalogue publish FILE STORE [TERMINAL] --
        poshub catalogue show VERSION [flags]
 
 Publishes items and prices: the CSV file that posctl catalogue import takes. It is checked
-as a whole before anything is sent. With --delta FILE holds only what changes in the
+as a whole before anything is sent: one that lacks more than a third of the items of before,
+or makes items cost nothing, needs --force. With --delta FILE holds only what changes in the
 catalogue that was published to them last. Terminals fetch what they lack, beside their
 sales, and use it when they have all of it; those that are offline do so when they come
 back. A store means the terminals of it that are known now. list shows what was published,
@@ -51,6 +52,7 @@ func catalogueCommand(args []string, stdout, stderr io.Writer) int {
 	name := f.String("name", "", "beginning of its `version`, such as autumn-3 (default: the day)")
 	currency := f.String("currency", "", "ISO 4217 `code` of the prices (required)")
 	delta := f.Bool("delta", false, "FILE changes the catalogue that is published; a line whose column op says delete takes its item away")
+	force := f.Bool("force", false, "also a FILE that lacks more than a third of the items of before, or makes items cost nothing")
 	wait := f.Duration("wait", time.Minute, "how `long` to wait for the terminals")
 	lines := f.Bool("json", false, "one JSON object a line")
 	words, code, ok := f.parseWords(args)
@@ -85,7 +87,7 @@ func catalogueCommand(args []string, stdout, stderr io.Writer) int {
 		return f.fail(exitUsage, "say to whom: a store, a store and a terminal, or --all")
 	}
 	q := whom(words[1:])
-	for key, value := range map[string]string{"by": d.By, "why": d.Why, "name": *name, "currency": *currency, "all": strconv.FormatBool(*all), "delta": strconv.FormatBool(*delta)} {
+	for key, value := range map[string]string{"by": d.By, "why": d.Why, "name": *name, "currency": *currency, "all": strconv.FormatBool(*all), "delta": strconv.FormatBool(*delta), "force": strconv.FormatBool(*force)} {
 		q.Set(key, value)
 	}
 	return publishCatalogue(f, &c, words[0], q, *wait, *lines)

@@ -30,7 +30,7 @@ func manyItems(n int, price string) string {
 	var b strings.Builder
 	b.WriteString(catalogueHeader)
 	for i := range n {
-		p := fmt.Sprintf("%d.%02d", i%40, i%100)
+		p := fmt.Sprintf("%d.%02d", 1+i%40, i%100)
 		if i == 7 {
 			p = price
 		}
@@ -183,7 +183,7 @@ func (s *shop) testPublish() {
 func (s *shop) testTaxes() {
 	t := s.t
 	t.Helper()
-	out := s.publish(exitRefused, strings.Replace(manyItems(50, "9.00"), "pc,9.00,A", "pc,9.00,C", 1))
+	out := s.publish(exitRefused, strings.Replace(manyItems(50, "9.00"), "pc,9.00,A", "pc,9.00,C", 1), "--force")
 	if !strings.Contains(out, "1 items have the code C") {
 		t.Errorf("%s", out)
 	}
@@ -199,7 +199,7 @@ func (s *shop) testTaxes() {
 		t.Errorf("%s", out)
 	}
 	s.push(0, "[tax]\nA = \"19\"\nC = \"7\"\n")
-	s.publish(0, strings.Replace(manyItems(50, "9.00"), "pc,9.00,A", "pc,9.00,C", 1))
+	s.publish(0, strings.Replace(manyItems(50, "9.00"), "pc,9.00,A", "pc,9.00,C", 1), "--force")
 	s.costs("900")
 	s.publish(0, manyItems(3000, "1.00"))
 	s.costs("100")

@@ -33,11 +33,12 @@ type ImportOptions struct {
 	Taxes    map[string]bool        // the tax codes that are configured; nil: any is taken
 	TaxesNow func() map[string]bool // Assemble asks it for Taxes when all has come: they may change meanwhile
 	Currency pos.Currency
-	Delta    bool   // the file changes the catalogue that is there, instead of replacing it
-	Base     string // with Delta: how the version begins that it belongs to; empty: any
-	Version  string // of the result; empty: from the content
-	Serial   uint64 // of head office's manifest; 0: that of the catalogue before stays
-	Pace     func() // called after about a millisecond of work each; nil: an import on its own
+	Delta    bool                // the file changes the catalogue that is there, instead of replacing it
+	Base     string              // with Delta: how the version begins that it belongs to; empty: any
+	Version  string              // of the result; empty: from the content
+	Serial   uint64              // of head office's manifest; 0: that of the catalogue before stays
+	Sure     func(*Change) error // asked before the result takes its place, of which an error keeps it; nil: nobody is
+	Pace     func()              // called after about a millisecond of work each; nil: an import on its own
 }
 
 // ImportReport says what an import did.
@@ -94,6 +95,11 @@ func importFile(ctx context.Context, r io.Reader, path string, o ImportOptions) 
 	}
 	if err := b.finish(&o); err != nil {
 		return report, err
+	}
+	if o.Sure != nil {
+		if err := b.sure(path, &o); err != nil {
+			return report, err
+		}
 	}
 	report = ImportReport{Items: b.count, Open: b.open, Set: b.set, Deleted: b.deleted, Ignored: s.ignored, Version: o.Version, Taxes: b.taxes}
 	report.Bytes, err = b.publish(path)

@@ -65,6 +65,8 @@ type publishing struct {
 	money pos.Currency
 	base  *Publication // nil: there is none
 	p     Publication
+
+	change catalogue.Change // since the base
 }
 
 func (w *publishing) path(name string) string { return filepath.Join(w.dir, name) }
@@ -101,6 +103,10 @@ func (h *Hub) publish(ctx context.Context, body io.Reader, q *publishRequest, na
 	if err := w.build(ctx); err != nil {
 		return nil, err
 	}
+	doubt := w.change.Doubt(q.delta)
+	if doubt != "" && !q.force {
+		return nil, refuseRequest(422, "%s; nothing was published: look whether the file is whole, or say force", doubt)
+	}
 	offer, err := w.store(ctx)
 	if err != nil {
 		return nil, err
@@ -108,6 +114,9 @@ func (h *Hub) publish(ctx context.Context, body io.Reader, q *publishRequest, na
 	offer.Spread = min(uint64(len(names)/spreadRate), wire.MaxSpread)
 	e := AuditEntry{Decider: q.Decider, What: "catalogue publish", On: q.to}
 	about := map[string]any{"version": w.p.Version, "items": w.p.Items, "manifest": w.p.Manifest}
+	if doubt != "" {
+		about["forced"] = doubt
+	}
 	if err := h.give(ctx, names, wire.KindCatalogue, offer.Append(nil), e, about, func(tx ledger.Tx) error { return w.p.save(tx) }); err != nil {
 		return nil, err
 	}
@@ -275,14 +284,21 @@ func (w *publishing) build(ctx context.Context) error {
 		w.p.Serial = max(w.p.Serial, all[i].Serial+1)
 	}
 	o := catalogue.ImportOptions{Currency: w.money, Version: w.p.Version, Serial: w.p.Serial}
+	base := "" // to compare with
 	from := w.path("items.csv")
 	if w.base != nil && w.base.Currency == w.money.Code {
 		if err := w.differ(ctx); err != nil {
 			return err
 		}
+		if w.base != nil {
+			base = w.path("final.db")
+		}
 		if w.base != nil && w.p.Set+w.p.Deleted <= w.p.Items/5+100 {
 			from, o.Delta = w.path("delta.csv"), true
 		}
+	}
+	if w.change, err = catalogue.Compare(base, w.path("fresh.db"), w.money); err != nil {
+		return err
 	}
 	if !o.Delta {
 		if err := os.Remove(w.path("final.db")); err != nil && !os.IsNotExist(err) {

@@ -26,6 +26,7 @@ type publishRequest struct {
 	name  string // its version begins so
 	money pos.Currency
 	delta bool
+	force bool // what looks like a mistake, too
 }
 
 // PublishedCatalogue is the answer to one that was published.
@@ -37,12 +38,12 @@ type PublishedCatalogue struct {
 func (h *Hub) parsePublish(q url.Values) (r publishRequest, names []string, err error) {
 	for name := range q {
 		switch name {
-		case "by", "why", "store", "terminal", "all", "name", "currency", "delta":
+		case "by", "why", "store", "terminal", "all", "name", "currency", "delta", "force":
 		default:
-			return r, nil, &badRequest{fmt.Sprintf("unknown parameter %q: there are by, why, store, terminal, all, name, currency and delta", name)}
+			return r, nil, &badRequest{fmt.Sprintf("unknown parameter %q: there are by, why, store, terminal, all, name, currency, delta and force", name)}
 		}
 	}
-	r.By, r.Why, r.name, r.delta = q.Get("by"), q.Get("why"), q.Get("name"), q.Get("delta") == "true"
+	r.By, r.Why, r.name, r.delta, r.force = q.Get("by"), q.Get("why"), q.Get("name"), q.Get("delta") == "true", q.Get("force") == "true"
 	if err := r.check(); err != nil {
 		return r, nil, err
 	}

@@ -258,6 +258,35 @@ func (r *rig) offered(name string) (o wire.Offer) {
 
 func contentsConfig() jetstream.KeyValueConfig { return contents(1, nil) }
 
+// A file that has lost its end, or its prices, is published by who says that it is meant.
+func TestPublishRefusesALostEnd(t *testing.T) {
+	r := newRig(t, noBug)
+	r.start()
+	whole := shopOf(1)
+	cut := whole[:strings.Index(whole, "\n266,")+1]
+	free := whole + "bag,Bag,,pc,0,A\n"
+	for _, step := range []struct {
+		name, csv string
+		more      []string
+		code      int
+		says      string
+	}{
+		{"whole", whole, nil, 200, ""},
+		{"cut", cut, nil, 422, "134 of the 400 items that are there are not in it; nothing was published: look whether the file is whole, or say force"},
+		{"cut, to another terminal", cut, []string{"terminal", "t2"}, 200, ""},
+		{"cut, in a delta", cut, []string{"delta", "true"}, 200, ""},
+		{"cut and meant", cut, []string{"force", "true"}, 200, ""},
+		{"free", free, nil, 422, "1 items would cost nothing that did not before: bag"},
+		{"free in a delta", free, []string{"delta", "true"}, 422, "would cost nothing"},
+		{"free and meant", free, []string{"force", "true"}, 200, ""},
+		{"free again", free + "new,New,,pc,1,A\n", nil, 200, ""},
+	} {
+		if w := r.publishItems(step.csv, "s1.t1", step.more...); w.Code != step.code || !strings.Contains(w.Body.String(), step.says) {
+			t.Errorf("%s: %d %s", step.name, w.Code, w.Body)
+		}
+	}
+}
+
 func TestPublishRefuses(t *testing.T) {
 	r := newRig(t, noBug)
 	r.start()

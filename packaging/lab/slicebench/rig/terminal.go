@@ -22,7 +22,7 @@ func CatalogueCSV() string {
 	b.WriteString("code,description,department,unit,price,tax\n" +
 		"4011,Banana,Fruit,kg,1.99,B\n100,Milk,Dairy,pc,1.29,B\n200,Gift card,Service,pc,,A\n")
 	for i := range 2000 {
-		fmt.Fprintf(&b, "%d,Article %d,Department %d,pc,%d.%02d,%s\n", 10000+i, i, i%20, i%50, i%100, []string{"A", "B"}[i%2])
+		fmt.Fprintf(&b, "%d,Article %d,Department %d,pc,%d.%02d,%s\n", 10000+i, i, i%20, 1+i%50, i%100, []string{"A", "B"}[i%2])
 	}
 	return b.String()
 }
