@@ -64,7 +64,7 @@ func (g *rig) noise(n int) {
 		wg.Go(func() {
 			for range (n + i) / 16 {
 				_, err := g.r.Do(g.t.Context(), register.Call{}, func(t *register.Turn) (register.Appender, error) {
-					return register.Made(t.State.MoveCash(event.Cash{Type: event.TypeDrawerOpened, Operator: "7", Reason: "noise"}))
+					return register.Made(t.State.MoveCash(event.Cash{Type: event.TypeDrawerOpened, Operator: "7", Reason: "noise"}, false))
 				})
 				if err != nil {
 					g.t.Error(err)

@@ -201,6 +201,7 @@ func (s *Server) stepCaller(r *http.Request, p *step) (c *caller, bad *problem) 
 	} else if found, bad = s.caller(r, p.call.Front, callOf(p.call.Key, p.call.Hash), true); found.on && bad == nil {
 		p.of.Operator = found.name
 	}
+	p.blind = found.on && !found.grants.Allow(operator.ShiftReport, 0)
 	p.call.Allow = found.allow(p)
 	p.slip = s.slip(&p.body.tender) || s.slips(p.body.tenders)
 	p.may = func() *problem {

@@ -104,6 +104,7 @@ type step struct {
 	came   time.Duration // by Register.Uptime
 	named  string        // operator, by the body
 	slip   bool          // a card payment is typed that the till's payment terminal would tell
+	blind  bool          // who makes it may not see what should be in the drawer
 
 	paper func(x *exchange, out register.Outcome) *problem // appends what was printed to the answer
 	until context.Context                                  // how long the front end waits for the paper; nil: not at all
@@ -727,6 +728,6 @@ func (s *Server) moveCash(ctx context.Context, p *step) (register.Outcome, error
 		if err := t.Begun(e.Operator); err != nil {
 			return nil, err
 		}
-		return register.Made(t.State.MoveCash(e))
+		return register.Made(t.State.MoveCash(e, p.blind))
 	})
 }

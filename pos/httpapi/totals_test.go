@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
+
+	"posd/pos/operator"
 )
 
 // figure is one of the X report, as who may see it is told.
@@ -95,4 +97,23 @@ func TestBasketsOpenAtTheEnd(t *testing.T) {
 	g.figures(want)
 	g.step(at+"/void", `{"reason":"left"}`)
 	g.figures(map[string]int64{"baskets_open": 1, "baskets_open_sum": 12900, "baskets_voided": 1})
+}
+
+// Who may not see what should be in the drawer is not told by a refusal either: what is
+// too much is recorded, and the report shows it.
+func TestDrawerShortTellsNobodyWhoCounts(t *testing.T) {
+	g := newRig(t).withOperators()
+	g.set.Operators.Roles = map[string]operator.Grants{"cashier": grants("cash.drop", "cash.out"), "supervisor": grants("cash.drop", "shift.report"), "manager": grants("*")}
+	g.start()
+	anna, ben, carla := g.signIn("anna"), g.signIn("ben"), g.signIn("carla")
+	g.step("/v1/shift/open", `{"float":12345}`, carla)
+	g.refuses("/v1/cash/drop", `{"amount":12346}`, "drawer-short", ben)
+	g.step("/v1/cash/drop", `{"amount":12346}`, anna)
+	g.step("/v1/cash/out", `{"amount":100}`, anna)
+	g.figures(map[string]int64{"dropped": 12346, "out": 100}, carla)
+	var x struct{ Drawer int64 }
+	if a := g.do("GET", "/v1/shift", "", carla); json.Unmarshal(a.body, &x) != nil || x.Drawer != -101 {
+		t.Errorf("%s", a.body)
+	}
+	g.refuses("/v1/cash/drop", `{"amount":1}`, "drawer-short", ben)
 }

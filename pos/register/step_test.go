@@ -305,7 +305,7 @@ func TestShiftAndDrawer(t *testing.T) {
 	}
 	cash := func(key, kind string, amount pos.Money, counts ...event.Count) error {
 		_, err := shift(key, func(t *Turn) (Appender, error) {
-			return Made(t.State.MoveCash(event.Cash{Type: kind, Operator: "7", Amount: amount, Counts: counts}))
+			return Made(t.State.MoveCash(event.Cash{Type: kind, Operator: "7", Amount: amount, Counts: counts}, false))
 		})
 		return err
 	}

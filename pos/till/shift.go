@@ -72,8 +72,9 @@ func (s *State) HandShift(to string) (*event.ShiftHanded, error) {
 
 // MoveCash is a movement of cash beside sales, a count, or the drawer opened. What goes
 // out must be there, as far as the till knows: a shift that nobody opened began with
-// an unknown float.
-func (s *State) MoveCash(e event.Cash) (*event.Cash, error) {
+// an unknown float. blind: for somebody whom a refusal would tell what should be there; the
+// report shows what was too much.
+func (s *State) MoveCash(e event.Cash, blind bool) (*event.Cash, error) {
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func (s *State) MoveCash(e event.Cash) (*event.Cash, error) {
 	if e.Type != event.TypeCashDeclared && max(t.In, t.Out, t.Dropped) > mostSum-e.Amount {
 		return nil, refuse(CodeOverflow, "no more cash can be moved in this shift; close it first")
 	}
-	if (e.Type == event.TypeCashOut || e.Type == event.TypeCashDropped) && !s.Shift.Implicit && t.Drawer() < e.Amount {
+	if !blind && (e.Type == event.TypeCashOut || e.Type == event.TypeCashDropped) && !s.Shift.Implicit && t.Drawer() < e.Amount {
 		return nil, refuse(CodeDrawer, "the drawer should hold less than that; count it, or correct the amount")
 	}
 	return &e, nil

@@ -15,7 +15,7 @@ func TestSumsHaveABound(t *testing.T) {
 		f.take(&event.ShiftOpened{Shift: 1, Operator: "7", Currency: euro, Implicit: true, Float: pos.MaxAmount}, "")
 		moved := pos.Money(0)
 		for range 9300 {
-			e, err := f.MoveCash(event.Cash{Type: kind, Operator: "7", Amount: pos.MaxAmount})
+			e, err := f.MoveCash(event.Cash{Type: kind, Operator: "7", Amount: pos.MaxAmount}, false)
 			if err != nil {
 				refused(t, err, CodeOverflow)
 				break
@@ -23,7 +23,7 @@ func TestSumsHaveABound(t *testing.T) {
 			f.take(e, "")
 			moved += pos.MaxAmount
 		}
-		if _, err := f.MoveCash(event.Cash{Type: event.TypeCashDeclared, Operator: "7", Amount: pos.MaxAmount}); err != nil {
+		if _, err := f.MoveCash(event.Cash{Type: event.TypeCashDeclared, Operator: "7", Amount: pos.MaxAmount}, false); err != nil {
 			t.Errorf("and it cannot be counted: %v", err)
 		}
 		in, x := moved, f.Shift.Totals
