@@ -186,9 +186,15 @@ func (r byRest) Less(i, j int) bool {
 // the row's base is collected and taxed once, in finish.
 func (t *Totals) add(l *Line, o ComputeOptions) error {
 	row := t.row(l.Tax, l.Rate)
+	given := l.Return != nil && l.Return.Taxed && o.Prices == Exclusive
 	if o.Rounding == PerLine {
 		net, tax, gross := split(l.Amount, l.Rate, o.Prices)
+		if given {
+			tax, gross = l.Return.Tax, net+l.Return.Tax
+		}
 		row.Net, row.Tax, row.Gross = row.Net+net, row.Tax+tax, row.Gross+gross
+	} else if given { // no part of the base; finish puts both together
+		row.Gross, row.Tax = row.Gross+l.Amount, row.Tax+l.Return.Tax
 	} else if o.Prices == Inclusive {
 		row.Gross += l.Amount
 	} else {
@@ -214,11 +220,12 @@ func (t *Totals) finish(o ComputeOptions) error {
 	for i := range t.Taxes {
 		row := &t.Taxes[i]
 		if o.Rounding == PerDocument {
-			base := row.Gross
+			base, back := row.Gross, TaxTotal{}
 			if o.Prices == Exclusive {
-				base = row.Net
+				base, back = row.Net, *row
 			}
-			row.Net, row.Tax, row.Gross = split(base, row.Rate, o.Prices)
+			net, tax, gross := split(base, row.Rate, o.Prices)
+			row.Net, row.Tax, row.Gross = net+back.Gross, tax+back.Tax, gross+back.Gross+back.Tax
 		}
 		t.Total += row.Gross
 		if tooLarge(t.Total) {
@@ -265,7 +272,7 @@ func mulDiv(a, b int64, c uint64) (result int64, ok bool) {
 }
 
 // Part is amount × n / of, rounded half away from zero: what n of so many cost.
-// 0 ≤ n ≤ of or n ≤ 1000, of > 0, amount within MaxAmount.
+// 0 ≤ n ≤ of or n ≤ 1000, or n is a rate up to MaxRate of a million; of > 0, amount within MaxAmount.
 func Part(amount Money, n, of Qty) Money {
 	m, _ := mulDiv(int64(amount), int64(n), uint64(of))
 	return Money(m)

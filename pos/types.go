@@ -95,6 +95,8 @@ type Return struct {
 	Receipt string // as printed, where the sale is another terminal's or not known
 	Line    int    // its number there, from 1; 0 with an unknown sale
 	Reason  string
+	Tax     Money // with Taxed: of the line's amount, beside it
+	Taxed   bool  // with exclusive prices: Tax is its part of what that sale took, and not computed
 }
 
 // TaxTotal is the sum over all lines of one tax code.

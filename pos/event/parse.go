@@ -217,6 +217,7 @@ func (r *reader) back() *pos.Return {
 		{"receipt", &b.Receipt, may},
 		{"line", &b.Line, may},
 		{"reason", &b.Reason, may},
+		{"tax", func() { b.Tax, b.Taxed = r.money(), true }, may},
 	})
 	return &b
 }

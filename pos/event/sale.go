@@ -95,6 +95,9 @@ func appendLine(dst []byte, n int, l *pos.Line) []byte {
 		dst = appendSome(dst, `,"receipt":`, r.Receipt)
 		dst = appendNumber(dst, `,"line":`, r.Line)
 		dst = appendSome(dst, `,"reason":`, r.Reason)
+		if r.Taxed {
+			dst = appendInt(dst, `,"tax":`, r.Tax)
+		}
 		dst = append(withoutComma(dst, from), '}')
 	}
 	dst = appendSome(dst, `,"note":`, l.Note)

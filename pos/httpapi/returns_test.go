@@ -135,3 +135,35 @@ func TestVoidPaidBackOtherwise(t *testing.T) {
 	void = "/v1/sales/" + sell(paid("cash 600")) + "/void"
 	g.step(void, `{"tenders":[`+paid("cash -515")+`]}`, anna)
 }
+
+// With exclusive prices the tax of the parts makes that of the whole, in one basket and in
+// many.
+func TestPartsOfANetPriceMakeTheWhole(t *testing.T) {
+	g := newRig(t)
+	g.set.Prices, g.set.Rounding = pos.Exclusive, pos.PerLine
+	g.start()
+	sell := func() string {
+		return g.step("/v1/checkout", `{"lines":[{"description":"Screw","tax":"A","price":3,"quantity":40}],"tenders":[{"kind":"cash","amount":143}]}`).Sale.Receipt
+	}
+	back := func(at, receipt string) pos.Money {
+		return g.step(at+"/lines", `{"quantity":1,"return":{"receipt":"`+receipt+`","line":1}}`).Data.Total
+	}
+	one, at, total := sell(), "/v1/baskets/"+g.step("/v1/baskets", `{}`).Data.Basket, pos.Money(0)
+	for range 40 {
+		total = back(at, one)
+	}
+	if total != -143 {
+		t.Errorf("%d are given back in one basket", total)
+	}
+	one, total = sell(), 0
+	for range 40 {
+		at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+		n := back(at, one)
+		total += n
+		g.step(at+"/tenders", fmt.Sprintf(`{"kind":"cash","amount":%d}`, n))
+		g.step(at+"/complete", `{"print":false}`)
+	}
+	if total != -143 {
+		t.Errorf("%d are given back in many baskets", total)
+	}
+}

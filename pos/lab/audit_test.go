@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 )
@@ -32,9 +33,10 @@ type auditedBasket struct {
 }
 
 type auditedSale struct {
-	lines []lineData
-	back  map[int]backSum
-	void  bool
+	lines     []lineData
+	back      map[int]backSum
+	void      bool
+	tax, most int64 // that came back, and that can
 }
 
 func newAudit(coin int64) *audit {
@@ -200,12 +202,22 @@ func (a *audit) returns(d *saleData) error {
 			return fmt.Errorf("line %d gives back line %d of %s, which nobody sold", l.N, l.Return.Line, l.Return.Sale)
 		}
 		sold, was := of.lines[l.Return.Line-1], of.back[l.Return.Line]
-		now := backSum{was.qty - int64(l.Quantity), was.amount - l.Amount}
+		now := backSum{was.qty - int64(l.Quantity), was.amount - l.Amount, was.tax - l.Return.Tax}
 		if of.back[l.Return.Line] = now; now.qty > int64(sold.Quantity) || now.amount > sold.Amount {
 			return fmt.Errorf("of line %d of %s %+v has come back, %d for %d was sold", l.Return.Line, l.Return.Sale, now, sold.Quantity, sold.Amount)
 		}
+		if of.tax -= l.Return.Tax; l.Return.Tax > 0 || of.tax > of.most {
+			return fmt.Errorf("of %s tax of %d has come back, %d was paid", l.Return.Sale, of.tax, of.most)
+		}
 	}
-	a.sales[d.Sale] = &auditedSale{lines: d.Lines, back: map[int]backSum{}, void: d.VoidOf != ""}
+	sale := &auditedSale{lines: d.Lines, back: map[int]backSum{}, void: d.VoidOf != ""}
+	for _, r := range d.Taxes {
+		sale.most += r.Tax
+	}
+	if slices.ContainsFunc(d.Lines, func(l lineData) bool { return l.Return != nil }) {
+		sale.most = math.MaxInt64 // what it sold alone is not told
+	}
+	a.sales[d.Sale] = sale
 	return nil
 }
 

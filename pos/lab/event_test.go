@@ -45,6 +45,7 @@ type lineData struct {
 	Return      *struct {
 		Sale, Receipt string
 		Line          int
+		Tax           int64
 	}
 }
 

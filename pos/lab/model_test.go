@@ -75,7 +75,30 @@ type sale struct {
 	back        map[int]backSum // by line, from 1
 }
 
-type backSum struct{ qty, amount int64 }
+type backSum struct{ qty, amount, tax int64 }
+
+func (s backSum) plus(l line) backSum {
+	return backSum{s.qty - l.qty, s.amount - l.amount, s.tax + l.back.tax}
+}
+
+// taxOf is the tax that line n of an exclusive sale was sold with.
+func (m *shop) taxOf(of *sale, n int) int64 {
+	rate := rates[of.lines[n-1].tax].ppm
+	if m.perLine {
+		return half(of.amounts[n-1]*rate, 1_000_000)
+	}
+	until := func(n int) int64 { // of the sale, up to line n
+		base := int64(0)
+		for i, l := range of.lines[:n] {
+			if _, given := l.given(); l.tax == of.lines[n-1].tax && !given {
+				base += of.amounts[i]
+			}
+		}
+		return base
+	}
+	all := until(n)
+	return half(all*rate, 1_000_000) - half((all-of.amounts[n-1])*rate, 1_000_000)
+}
 
 func newShop(coin int64, perLine bool) *shop {
 	return &shop{repeat: repeatTime, coin: coin, perLine: perLine, figures: figures{totals: map[string]int64{}}}
@@ -299,7 +322,19 @@ func (m *shop) addReturn(id, version string, of *sale, n int, qty int64) judge {
 		if qty < sold.qty-before.qty {
 			amount = max(0, half(of.amounts[n-1]*(before.qty+qty), sold.qty)-before.amount)
 		}
-		return m.addLine(id, version, line{qty: -qty, price: -amount, fixed: true, tax: sold.tax, back: &backOf{of, n}})()
+		tax := int64(0)
+		if of.exclusive {
+			tax = m.taxOf(of, n)
+			done := before.tax
+			if sold.qty > 0 {
+				done = max(done, half(tax*before.qty, sold.qty)-1)
+			}
+			if qty < sold.qty-before.qty {
+				tax = half(tax*(before.qty+qty), sold.qty)
+			}
+			tax = max(0, tax-done)
+		}
+		return m.addLine(id, version, line{qty: -qty, price: -amount, fixed: true, tax: sold.tax, back: &backOf{of, n, tax}})()
 	}
 }
 
@@ -310,7 +345,7 @@ func (m *shop) promised(b *basket, of *sale, n int) backSum {
 	for _, other := range m.baskets { // money may be paid back for each
 		for _, l := range other.lines {
 			if l.back != nil && l.back.sale == of && l.back.n == n && (other.id == b.id || !other.training) {
-				sum = backSum{sum.qty - l.qty, sum.amount - l.amount}
+				sum = sum.plus(l)
 			}
 		}
 	}
@@ -582,7 +617,7 @@ func (m *shop) complete(id, version, operator string) judge {
 				}
 			}
 			was := here[of][n]
-			now := backSum{was.qty - l.qty, was.amount - l.amount}
+			now := was.plus(l)
 			if here[of][n] = now; now.qty > of.lines[n-1].qty || now.amount > of.amounts[n-1] {
 				return no("return-invalid")
 			}
@@ -661,7 +696,11 @@ func (m *shop) voidSale(id string, operator string) judge {
 			if l.back != nil {
 				return no("return-invalid")
 			}
-			lines = append(lines, line{qty: -l.qty, price: -of.amounts[n], fixed: true, tax: l.tax, back: &backOf{of, n + 1}})
+			back := &backOf{of, n + 1, 0}
+			if of.exclusive {
+				back.tax = m.taxOf(of, n+1)
+			}
+			lines = append(lines, line{qty: -l.qty, price: -of.amounts[n], fixed: true, tax: l.tax, back: back})
 		}
 		x, code := m.sell(lines, nil, mirror(of), of.exclusive)
 		if code != "" {
@@ -679,7 +718,7 @@ func (m *shop) voidSale(id string, operator string) judge {
 			}
 			of.back = map[int]backSum{}
 			for n, l := range of.lines {
-				of.back[n+1] = backSum{l.qty, of.amounts[n]}
+				of.back[n+1] = backSum{l.qty, of.amounts[n], lines[n].back.tax}
 			}
 			return m.sold(x, e, operator)
 		}

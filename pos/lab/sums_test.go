@@ -33,6 +33,15 @@ type line struct {
 type backOf struct {
 	sale *sale
 	n    int
+	tax  int64 // of an exclusive sale, above zero
+}
+
+// given is the tax that an exclusive line has of its sale.
+func (l *line) given() (tax int64, ok bool) {
+	if l.back == nil || l.back.sale == nil {
+		return 0, false
+	}
+	return -l.back.tax, true
 }
 
 type taxRow struct {
@@ -134,8 +143,13 @@ func (m *shop) rows(s *sums, lines []line, exclusive bool) {
 			at[l.tax] = len(s.taxes)
 			s.taxes = append(s.taxes, taxRow{Code: l.tax, Rate: rates[l.tax].text})
 		}
+		row := &s.taxes[at[l.tax]]
+		if tax, ok := l.given(); ok && exclusive {
+			row.Net, row.Tax, row.Gross = row.Net+s.amounts[i], row.Tax+tax, row.Gross+s.amounts[i]+tax
+			continue
+		}
 		if m.perLine {
-			s.taxes[at[l.tax]].add(s.amounts[i], rates[l.tax].ppm, exclusive)
+			row.add(s.amounts[i], rates[l.tax].ppm, exclusive)
 		}
 		base[l.tax] += s.amounts[i]
 	}

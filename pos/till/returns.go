@@ -20,8 +20,8 @@ type Back struct {
 func (b Back) Plus(c Back) Back { return Back{b.Qty + c.Qty, b.Amount + c.Amount, b.Tax + c.Tax} }
 
 // ReturnLine is the line that gives back qty of line n of a sale, when so much of it has
-// come back before. Its amount is what was paid for it: given back in parts, the parts
-// make the whole to the cent.
+// come back before. Its amount, and with exclusive prices its tax, is what was paid for it:
+// given back in parts, the parts make the whole to the cent.
 func ReturnLine(sale *event.SaleCompleted, n int, qty pos.Qty, before Back, reason string) (pos.Line, error) {
 	if n < 1 || n > len(sale.Lines) {
 		return pos.Line{}, refuse(CodeNoLine, fmt.Sprintf("sale %s has lines 1 to %d", sale.Receipt, len(sale.Lines)))
@@ -40,12 +40,34 @@ func ReturnLine(sale *event.SaleCompleted, n int, qty pos.Qty, before Back, reas
 	if qty < left {
 		amount = max(0, pos.Part(l.Amount, before.Qty+qty, l.Qty)-before.Amount) // parts before it, voided since, may have moved a cent
 	}
+	of := &pos.Return{Sale: sale.Sale, Receipt: sale.Receipt, Line: n, Reason: reason}
+	if sale.Prices == pos.Exclusive {
+		tax := taxOf(sale, n)
+		if before.Tax = max(before.Tax, pos.Part(tax, before.Qty, l.Qty)-1); qty < left { // a former release did not keep it
+			tax = pos.Part(tax, before.Qty+qty, l.Qty)
+		}
+		of.Tax, of.Taxed = min(0, before.Tax-tax), true
+	}
 	return pos.Line{
 		Item: l.Item, Code: l.Code, Description: l.Description, Department: l.Department, Unit: l.Unit, Tax: l.Tax, Rate: l.Rate,
-		Qty: -qty, Fixed: true, Price: -amount, Amount: -amount,
-		Return: &pos.Return{Sale: sale.Sale, Receipt: sale.Receipt, Line: n, Reason: reason},
+		Qty: -qty, Fixed: true, Price: -amount, Amount: -amount, Return: of,
 	}, nil
 }
+
+// taxOf is the tax that line n of a sale with exclusive prices was sold with: rounded per
+// document, what it added to the tax of the lines before it.
+func taxOf(sale *event.SaleCompleted, n int) pos.Money {
+	l, base := &sale.Lines[n-1], pos.Money(0)
+	for i := range n - 1 {
+		if x := &sale.Lines[i]; sale.Rounding == pos.PerDocument && x.Tax == l.Tax && x.Rate == l.Rate && (x.Return == nil || !x.Return.Taxed) {
+			base += x.Amount
+		}
+	}
+	return taxAt(base+l.Amount, l.Rate) - taxAt(base, l.Rate)
+}
+
+// taxAt is the tax on a net amount.
+func taxAt(net pos.Money, rate pos.Rate) pos.Money { return pos.Part(net, pos.Qty(rate), 1_000_000) }
 
 // Returning is what the basket gives back of each line of a sale; of none with its name
 // empty.
@@ -54,8 +76,10 @@ func (b *Basket) Returning(sale string) map[int]Back {
 	for i := range b.Lines {
 		if l := &b.Lines[i]; l.Return != nil && l.Return.Sale == sale {
 			back := Back{-l.Qty, -l.Amount, 0}
-			if b.Prices == pos.Exclusive {
-				back.Tax = pos.Part(back.Amount, pos.Qty(l.Rate), 1_000_000)
+			if l.Return.Taxed {
+				back.Tax = -l.Return.Tax
+			} else if b.Prices == pos.Exclusive {
+				back.Tax = taxAt(back.Amount, l.Rate)
 			}
 			sum[l.Return.Line] = sum[l.Return.Line].Plus(back)
 		}

@@ -23,6 +23,7 @@ const (
 //	receipt  receipt → seq u64
 //	key      first 16 bytes of SHA-256(idempotency key) → seq u64 · SHA-256 of the body, 32 B
 //	back     sale id · 0 · line u32 → quantity i64 · amount i64 that came back;
+//	         line n + 2^30: 0 · tax that came back with line n;
 //	         line 0: how often its receipt was given out · of these, as a copy
 //	seq      seq u64 → sale length u8 · receipt length u8 · sale · receipt · [key 16 B]
 //

@@ -36,11 +36,20 @@ func backOf(seq uint64, data []byte) (list []backLine, err error) {
 	for i := range e.Lines {
 		l := &e.Lines[i]
 		if r := l.Return; r != nil && r.Sale != "" && len(r.Sale) <= maxName && r.Line > 0 {
-			list = append(list, backLine{seq: seq, of: backKey{r.Sale, uint32(r.Line)}, Back: till.Back{Qty: -l.Qty, Amount: -l.Amount}})
+			b := backLine{seq: seq, of: backKey{r.Sale, uint32(r.Line)}, Back: till.Back{Qty: -l.Qty, Amount: -l.Amount}}
+			list = append(list, b)
+			if r.Tax != 0 {
+				b.of.line, b.Qty, b.Amount = b.of.line+taxes, 0, -r.Tax
+				list = append(list, b)
+			}
 		}
 	}
 	return list, nil
 }
+
+// taxes is added to a line's number where the tax is kept that came back with it: a former
+// release knows of no such line, and goes on reading the index.
+const taxes = 1 << 30
 
 // givenOut returns that a sale's receipt was given out once more.
 func givenOut(seq uint64, kind string, data []byte) ([]backLine, error) {
@@ -76,6 +85,14 @@ func parseBack(v []byte) (b till.Back) {
 func (v *View) Returned(sale string) (map[int]till.Back, error) {
 	found, err := v.noted(sale)
 	delete(found, 0)
+	for n, tax := range found {
+		if n > taxes {
+			delete(found, n)
+			back := found[n-taxes]
+			back.Tax = tax.Amount
+			found[n-taxes] = back
+		}
+	}
 	return found, err
 }
 
