@@ -289,9 +289,12 @@ func (p *step) wants(t *register.Turn, e register.Appender) []want {
 		}
 		if e, ok := e.(*event.SaleCompleted); ok {
 			list[0].amount = magnitude(e.Total)
+			if !strings.HasPrefix(e.VoidOf, t.Journal()) {
+				list = also(list, operator.ReturnBlind, list[0].amount)
+			}
 		}
 	case "/v1/baskets/*", "/v1/baskets/*/lines", "/v1/baskets/*/lines/*", "/v1/baskets/*/lines/*/void":
-		list = p.ofBasket(list, b, e, t.Rules.Rounding)
+		list = p.ofBasket(list, b, e, t)
 	}
 	return list
 }
@@ -318,12 +321,12 @@ func magnitude(m pos.Money) int64 {
 }
 
 // ofBasket is what a change of lines and discounts asks for.
-func (p *step) ofBasket(list []want, b *till.Basket, a register.Appender, r pos.Rounding) []want {
+func (p *step) ofBasket(list []want, b *till.Basket, a register.Appender, t *register.Turn) []want {
 	e, _ := a.(*event.Basket)
 	body := &p.body
 	if p.action.path == "/v1/baskets/*/lines" {
 		if body.given["return"] {
-			return append(list, returned(b, e, r, body.back.Sale != "" || body.back.Receipt != "" && body.back.Line > 0))
+			return append(list, returned(b, e, t, body.back.Sale != "" || body.back.Receipt != "" && body.back.Line > 0))
 		}
 		list = body.line.wants(list)
 	}
@@ -390,9 +393,14 @@ func grows(b *till.Basket, e *event.Basket) (qty, worth bool) {
 }
 
 // returned is the permission for goods that come back, and what is paid out for all of a
-// kind in the basket.
-func returned(b *till.Basket, e *event.Basket, r pos.Rounding, known bool) want {
+// kind in the basket. Of a sale that a former journal made nobody here knows all that came
+// back: that journal may have gone on, before a backup was restored or on another board.
+func returned(b *till.Basket, e *event.Basket, t *register.Turn, known bool) want {
 	w := want{operator.ReturnBlind, 0}
+	own := func(r *pos.Return) bool { return strings.HasPrefix(r.Sale, t.Journal()) }
+	if e != nil && e.Line.Return != nil {
+		known = own(e.Line.Return)
+	}
 	if known {
 		w.Permission = operator.Return
 	}
@@ -401,12 +409,12 @@ func returned(b *till.Basket, e *event.Basket, r pos.Rounding, known bool) want 
 	}
 	back := []pos.Line{e.Line}
 	for i := range b.Lines {
-		if r := b.Lines[i].Return; r != nil && (r.Sale != "") == known {
+		if r := b.Lines[i].Return; r != nil && own(r) == known {
 			back = append(back, b.Lines[i].Line)
 		}
 	}
 	w.amount = int64(pos.MaxAmount)
-	if t, err := pos.Compute(back, pos.ComputeOptions{Prices: b.Prices, Rounding: r}); err == nil {
+	if t, err := pos.Compute(back, pos.ComputeOptions{Prices: b.Prices, Rounding: t.Rules.Rounding}); err == nil {
 		w.amount = magnitude(t.Total)
 	}
 	return w
