@@ -174,7 +174,7 @@ func TestNoCardRefundOnASale(t *testing.T) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 	g.step(at+"/complete", `{}`)
-	if entries, err := simulator.ReadLedger(filepath.Join(g.dir, "acquirer")); err != nil || len(entries) != 1 || entries[0].Amount != 3 {
+	if entries, err := simulator.ReadLedger(filepath.Join(g.dir, "acquirer")); err != nil || len(entries) != 2 || entries[1].Amount != 3 {
 		t.Errorf("%+v, %v", entries, err)
 	}
 }
@@ -270,7 +270,7 @@ func TestOneRefundForOneReceipt(t *testing.T) {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
 	entries, err := simulator.ReadLedger(filepath.Join(g.dir, "acquirer"))
-	if err != nil || len(entries) != 2 {
+	if err != nil || len(entries) != 3 {
 		t.Errorf("the acquirer has %+v, %v", entries, err)
 	}
 
