@@ -10,6 +10,7 @@ import (
 	"posd/pos"
 	"posd/pos/card"
 	"posd/pos/event"
+	"posd/pos/register"
 	"posd/pos/till"
 )
 
@@ -119,4 +120,71 @@ func TestForwardedByAnotherPaymentTerminal(t *testing.T) {
 	s.open()
 	a.greet(card.Greeting{Terminal: "P2", Memory: "1", Forwarded: 650})
 	owes(650)
+}
+
+// Which amount was charged instead is what a person needs who is to put it right: it stands
+// in the journal, the basket, the status and the reason, also after a restart, whoever asked
+// first for the payment to be taken back.
+func TestAnotherAmountIsKept(t *testing.T) {
+	t.Parallel()
+	for _, cashier := range []bool{false, true} {
+		a := &adapter{greeting: card.Greeting{Terminal: "P1", Memory: "1"}}
+		a.answer = func(_ string, r *card.Request) (card.Answer, error) {
+			switch {
+			case r.Ask == card.AskAuthorise && cashier:
+				return card.Answer{}, errors.New("the line broke")
+			case r.Ask == card.AskStatus:
+				return card.Answer{State: card.Pending}, nil
+			}
+			return card.Answer{State: card.Approved, Amount: 777777, Number: "7", Reason: "too late"}, nil
+		}
+		s := adapted(t, till.Limits{}, a)
+		o := s.basket(500)
+		if _, err := s.desk.Begin(s.ctx(), s.call(), o, 500); err != nil {
+			t.Fatal(err)
+		}
+		tender := func() (x event.OpenTender) {
+			s.reg.Look(func(st *till.State) { x = *st.Find(o.Basket).Tender("1") })
+			return x
+		}
+		if cashier {
+			until(t, "it is unknown", func() bool { return tender().State == "unknown" })
+			if _, err := s.do(func(t *register.Turn) (*event.Basket, error) { return t.State.Reverse(o, t.Rules, "1", nil) }); err != nil {
+				t.Fatal(err)
+			}
+			s.desk.Wake()
+		}
+		if x := s.stuck(); !strings.Contains(x.Last, "7777.77 instead of 5.00") || x.State != "reversing" {
+			t.Errorf("%+v", x)
+		}
+		s.close()
+		s.open()
+		if x := tender(); x.Charged != 777777 || !strings.Contains(x.Reason, "7777.77 instead of 5.00") {
+			t.Errorf("%+v", x)
+		}
+		version := func() (v string) {
+			s.reg.Look(func(st *till.State) { v = st.Find(o.Basket).Version })
+			return v
+		}
+		was := version()
+		s.stuck()
+		if version() != was {
+			t.Error("it is journaled again whenever it is asked about")
+		}
+		o.Reason = "the acquirer's report"
+		resolve := func(amount pos.Money) error {
+			_, err := s.do(func(t *register.Turn) (*event.Basket, error) {
+				return t.State.Resolve(o, t.Rules, "1", true, &pos.Tender{Reference: "7", Amount: amount})
+			})
+			return err
+		}
+		for _, amount := range []pos.Money{0, 777777, -500} {
+			if resolve(amount) == nil {
+				t.Errorf("ended as paid with %d", amount)
+			}
+		}
+		if err := resolve(500); err != nil {
+			t.Error(err)
+		}
+	}
 }

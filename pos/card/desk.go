@@ -271,7 +271,7 @@ func (d *Desk) work(ctx context.Context, j *job) (reached bool) {
 		d.later(j, err.Error())
 		return false
 	}
-	v := careful(&t, judge(&t, &a, l.Greeting()))
+	v := careful(&t, judge(&t, &a, l.Greeting(), d.o.Currency))
 	if v.kind != "" {
 		d.settle(ctx, j.basket, &t, v)
 	}
@@ -288,7 +288,7 @@ func (d *Desk) work(ctx context.Context, j *job) (reached bool) {
 // careful leaves to a person what would be taken back unasked, where it may have been
 // another customer's: of before a backup, or of the till that the disk was copied from.
 func careful(t *event.OpenTender, v verdict) verdict {
-	if v.kind != event.TypeTenderReversing || !till.Heirs(t) {
+	if v.kind != event.TypeTenderReversing || v.stuck || !till.Heirs(t) {
 		return v
 	}
 	v = verdict{reason: v.reason + ": it may be another customer's, of this basket in a former journal; look there, then reverse it or end it by hand", stuck: true}

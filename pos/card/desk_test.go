@@ -335,13 +335,15 @@ func TestForgetfulPaymentTerminal(t *testing.T) {
 			t.Errorf("asked %d times, then %d", asked, n)
 		}
 		if _, err := s.do(func(t *register.Turn) (*event.Basket, error) {
-			return t.State.Resolve(o, t.Rules, "1", mode == "forget", "")
+			return t.State.Resolve(o, t.Rules, "1", mode == "forget", &pos.Tender{})
 		}); err == nil {
 			t.Error("ended by hand without a reason")
 		}
 		o.Reason = "the acquirer's report"
 		paid := s.balance(o, "1") != 0
-		e, err := s.do(func(t *register.Turn) (*event.Basket, error) { return t.State.Resolve(o, t.Rules, "1", paid, "R-7") })
+		e, err := s.do(func(t *register.Turn) (*event.Basket, error) {
+			return t.State.Resolve(o, t.Rules, "1", paid, &pos.Tender{Reference: "R-7"})
+		})
 		if err != nil || paid != (e.Type == event.TypeTenderApproved) || paid != (mode == "forget") || e.Reason != o.Reason {
 			t.Errorf("%s: %+v, %v", mode, e, err)
 		}

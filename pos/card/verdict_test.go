@@ -21,6 +21,7 @@ func TestJudge(t *testing.T) {
 	back := tender("reversing", 500, 0, true)   // it was approved
 	never := tender("reversing", 500, 0, false) // nobody knows
 	ok := Answer{State: Approved, Amount: 500, Number: "7"}
+	euro := pos.Currency{Code: "EUR", Exponent: 2}
 	g := Greeting{Terminal: "P", Memory: "m1"}
 	for _, c := range []struct {
 		name     string
@@ -34,6 +35,8 @@ func TestJudge(t *testing.T) {
 		{"approved by one that has forgotten other things", open, ok, "m2", event.TypeTenderApproved, ""},
 		{"pending", tender("pending", 500, 0, false), Answer{State: Pending}, "m1", "", ""},
 		{"another amount", open, Answer{State: Approved, Amount: 501}, "m1", event.TypeTenderReversing, ""},
+		{"charged, it says, what was paid back", open, Answer{State: Approved, Amount: -500}, "m1", event.TypeTenderReversing, ""},
+		{"refund with its sign", tender("unknown", -500, 0, false), Answer{State: Approved, Amount: -500}, "m1", event.TypeTenderApproved, ""},
 		{"no amount", open, Answer{State: Approved}, "m1", event.TypeTenderReversing, ""},
 		{"refund", tender("unknown", -500, 0, false), ok, "m1", event.TypeTenderApproved, ""},
 		{"refund offline", tender("unknown", -500, 0, false), Answer{State: Approved, Amount: 500, Offline: true}, "m1", event.TypeTenderReversing, ""},
@@ -58,9 +61,9 @@ func TestJudge(t *testing.T) {
 		{"never asked", never, Answer{State: Absent}, "m1", event.TypeTenderReversed, ""},
 		{"forgotten while it is to be taken back", never, Answer{State: Absent}, "m2", "stuck", ""},
 		{"it went through, and stays", never, ok, "m1", event.TypeTenderApproved, ""},
-		{"the wrong amount stays", never, Answer{State: Approved, Amount: 1}, "m1", "stuck", ""},
+		{"the wrong amount stays", never, Answer{State: Approved, Amount: 1}, "m1", "stuck" + event.TypeTenderReversing, ""},
 	} {
-		v := judge(c.of, &c.a, Greeting{Terminal: or(c.terminal, "P"), Memory: c.memory})
+		v := judge(c.of, &c.a, Greeting{Terminal: or(c.terminal, "P"), Memory: c.memory}, euro)
 		got := v.kind
 		if v.stuck {
 			got = "stuck" + v.kind
@@ -81,14 +84,14 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
-	if v := judge(open, &a, g); pos.CheckReference(a.Reference) == nil || pos.CheckReference(v.learned.Reference) != nil || v.learned.Reference == "" || v.learned.Card.Auth != "A" {
+	if v := judge(open, &a, g, euro); pos.CheckReference(a.Reference) == nil || pos.CheckReference(v.learned.Reference) != nil || v.learned.Reference == "" || v.learned.Card.Auth != "A" {
 		t.Errorf("a payment without a number: %+v", v.learned)
 	}
 	// One that was approved offline and has been forwarded is not with the payment
 	// terminal any more: what is outstanding was lowered by that already.
 	stored := tender("reversing", 500, 500, true)
 	for _, still := range []bool{true, false} {
-		if v := judge(stored, &Answer{State: Reversed, Offline: still}, g); v.learned.Card.Offline != still {
+		if v := judge(stored, &Answer{State: Reversed, Offline: still}, g, euro); v.learned.Card.Offline != still {
 			t.Errorf("%+v", v.learned.Card)
 		}
 	}

@@ -72,6 +72,7 @@ type Basket struct {
 	Driver  string    // of the payment terminal that is asked; empty: none is
 	Memory  string    // names what that terminal remembers; with another one it has forgotten
 	Offline pos.Money // the most that it may approve without its acquirer
+	Charged pos.Money // what it says that it has charged or paid back, if that is another amount; else 0
 }
 
 // AppendEvent is like SaleCompleted.AppendEvent.
@@ -128,6 +129,7 @@ func (e *Basket) AppendData(dst []byte) []byte {
 		dst = appendSome(dst, `,"driver":`, e.Driver)
 		dst = appendSome(dst, `,"memory":`, e.Memory)
 		dst = appendNumber(dst, `,"offline_most":`, e.Offline)
+		dst = appendNumber(dst, `,"charged":`, e.Charged)
 	}
 	return append(dst, '}')
 }
@@ -161,6 +163,7 @@ func ParseBasket(kind string, data []byte) (Basket, error) {
 		{"driver", &e.Driver, may},
 		{"memory", &e.Memory, may},
 		{"offline_most", &e.Offline, may},
+		{"charged", &e.Charged, may},
 	})
 	return finish(r, e)
 }

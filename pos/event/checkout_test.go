@@ -135,7 +135,7 @@ func drawBasket(t *rapid.T) *Basket {
 		e.N, e.MinAge, e.Line = rapid.IntRange(0, 500).Draw(t, "n"), rapid.IntRange(0, 99).Draw(t, "age"), drawLine(t)
 	case TypeTenderPending, TypeTenderApproved, TypeTenderDeclined, TypeTenderUnknown, TypeTenderReversed, TypeTenderReversing:
 		e.Tender, e.Driver = pos.Tender{ID: text.Draw(t, "id"), Kind: pos.TenderKind(text.Draw(t, "kind")), Amount: drawMoney(t)}, text.Draw(t, "driver")
-		e.Memory, e.Offline = text.Draw(t, "memory"), drawMoney(t)
+		e.Memory, e.Offline, e.Charged = text.Draw(t, "memory"), drawMoney(t), drawMoney(t)
 	}
 	return e
 }

@@ -43,6 +43,7 @@ type OpenTender struct {
 	Driver  string
 	Memory  string    // as in Basket
 	Offline pos.Money // likewise
+	Charged pos.Money // likewise
 	// OfflineDate is the business date whose limit it counts for, approved offline.
 	OfflineDate string
 	// ForwardedBefore is what its payment terminal had forwarded, as far as was known,
@@ -96,6 +97,7 @@ func (t *OpenTender) AppendData(dst []byte) []byte {
 	dst = appendSome(dst, `,"driver":`, t.Driver)
 	dst = appendSome(dst, `,"memory":`, t.Memory)
 	dst = appendNumber(dst, `,"offline_most":`, t.Offline)
+	dst = appendNumber(dst, `,"charged":`, t.Charged)
 	dst = appendSome(dst, `,"offline_date":`, t.OfflineDate)
 	dst = appendNumber(dst, `,"forwarded_before":`, t.ForwardedBefore)
 	dst = appendSome(dst, `,"reason":`, t.Reason)
@@ -143,6 +145,7 @@ func (r *reader) openTender() (t OpenTender) {
 		{"driver", &t.Driver, may},
 		{"memory", &t.Memory, may},
 		{"offline_most", &t.Offline, may},
+		{"charged", &t.Charged, may},
 		{"offline_date", &t.OfflineDate, may},
 		{"forwarded_before", &t.ForwardedBefore, may},
 		{"reason", &t.Reason, may},

@@ -108,7 +108,7 @@ func (s *Server) resolveTender(ctx context.Context, p *step) (register.Outcome, 
 		if outcome != "paid" && outcome != "not-paid" {
 			return nil, refuse("value-invalid", "outcome is paid or not-paid").at("/outcome")
 		}
-		return t.State.Resolve(p.of, t.Rules, p.names[1], outcome == "paid", p.body.tender.Reference)
+		return t.State.Resolve(p.of, t.Rules, p.names[1], outcome == "paid", &p.body.tender)
 	})
 }
 

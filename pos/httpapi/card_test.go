@@ -212,6 +212,7 @@ func TestCardNeedsAPerson(t *testing.T) {
 	g.refuses(at+"/tenders/1/resolve", `{"outcome":"perhaps","reason":"r"}`, "value-invalid")
 	g.refuses(at+"/tenders/1/resolve", `{"outcome":"paid","reason":"r"}`, "tender-invalid")
 	g.refuses(at+"/tenders/1/resolve", `{"outcome":"paid","reference":"7"}`, "value-invalid")
+	g.refuses(at+"/tenders/1/resolve", `{"outcome":"paid","reference":"7","reason":"r","amount":499}`, "value-invalid")
 	g.refuses(at+"/tenders/2/resolve", `{"outcome":"paid","reference":"7","reason":"r"}`, "tender-not-found")
 	g.refuses("/v1/card/forwarded", `{"amount":1,"reason":"r"}`, "value-invalid") // nothing is known to be outstanding
 	if s := g.step(at+"/tenders/1/resolve", `{"outcome":"paid","reference":"000001","reason":"on the report","operator":"9"}`); s.Event.Type != "tender.approved" || s.Data.Due != 0 {
@@ -270,7 +271,7 @@ func TestOneRefundForOneReceipt(t *testing.T) {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
 	entries, err := simulator.ReadLedger(filepath.Join(g.dir, "acquirer"))
-	if err != nil || len(entries) != 3 {
+	if err != nil || len(entries) != 3 { // the first is the beginning of its memory
 		t.Errorf("the acquirer has %+v, %v", entries, err)
 	}
 

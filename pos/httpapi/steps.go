@@ -43,7 +43,7 @@ var actions = []action{
 	{"/v1/baskets/*/void", operator.BasketVoid, "", (*Server).voidBasket},
 	{"/v1/baskets/*/tenders", operator.Sale, "kind amount reference", (*Server).addTender},
 	{"/v1/baskets/*/tenders/*/reverse", operator.TenderReverse, "reference", (*Server).reverseTender},
-	{"/v1/baskets/*/tenders/*/resolve", operator.CardResolve, "outcome reference", (*Server).resolveTender},
+	{"/v1/baskets/*/tenders/*/resolve", operator.CardResolve, "outcome reference amount", (*Server).resolveTender},
 	{"/v1/baskets/*/complete", operator.Sale, "print", (*Server).complete},
 	{"/v1/sales/*/void", operator.SaleVoid, "tenders print", (*Server).voidSale},
 	{"/v1/sales/*/paper", operator.Sale, "as columns", (*Server).giveReceipt}, // a copy: ReceiptCopy

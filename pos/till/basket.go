@@ -558,17 +558,22 @@ func isState(t *event.OpenTender, so string) error {
 }
 
 // EndTender says what became of tender id: kind is one of approved, declined, unknown,
-// reversing and reversed. What was learned of a payment is taken from t.
+// reversing and reversed. What was learned of a payment is taken from t; the amount of one that is
+// to be taken back is what the payment terminal charged instead.
 func (s *State) EndTender(o Step, r Rules, id, kind string, t *pos.Tender) (*event.Basket, error) {
 	return s.edit(o, r, kind, func(b *Basket, e *event.Basket) error {
 		old := b.Tender(id)
 		if old == nil {
 			return noTender(id)
 		}
-		if !follows(old, kind) {
+		named := kind == event.TypeTenderReversing && t != nil && t.Amount != 0 // another amount was
+		if !follows(old, kind) && !(named && old.State == "reversing" && old.Charged == 0) {
 			return isState(old, "")
 		}
 		e.Tender, e.Driver, e.Memory, e.Offline = old.Tender, old.Driver, old.Memory, old.Offline
+		if e.Charged = old.Charged; named {
+			e.Charged = t.Amount
+		}
 		if t != nil && t.Reference != "" {
 			if err := pos.CheckReference(t.Reference); err != nil {
 				return Refusal(err, "/reference")
@@ -585,7 +590,7 @@ func (s *State) EndTender(o Step, r Rules, id, kind string, t *pos.Tender) (*eve
 
 // openTender is the tender as it stands after an event. was is the one before, or nil.
 func openTender(was *event.OpenTender, e *event.Basket) event.OpenTender {
-	t := event.OpenTender{Tender: e.Tender, State: e.Type[len("tender."):], Driver: e.Driver, Memory: e.Memory, Offline: e.Offline, Reason: e.Reason}
+	t := event.OpenTender{Tender: e.Tender, State: e.Type[len("tender."):], Driver: e.Driver, Memory: e.Memory, Offline: e.Offline, Charged: e.Charged, Reason: e.Reason}
 	if was != nil {
 		t.ForwardedBefore = was.ForwardedBefore
 		t.Kept = t.State == "approved" && was.State == "reversing"
@@ -601,7 +606,7 @@ func openTender(was *event.OpenTender, e *event.Basket) event.OpenTender {
 // to an opening state must have found room when it began.
 func bound(t *event.OpenTender) {
 	if t.State == "reversed" {
-		t.Reason, t.ForwardedBefore = "", 0
+		t.Reason, t.ForwardedBefore, t.Charged = "", 0, 0
 	}
 	if len(t.Reason) > mostReason {
 		t.Reason = strings.ToValidUTF8(t.Reason[:mostReason], "")

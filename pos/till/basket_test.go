@@ -196,12 +196,13 @@ func TestOpeningStateStaysARecordWhateverEnds(t *testing.T) {
 	})
 	each(func(o Step, x *event.OpenTender) {
 		if x.State == "reversing" {
+			end(f.EndTender(o, f.rules, x.ID, event.TypeTenderReversing, &pos.Tender{Amount: pos.MaxAmount, Card: said.Card}))
 			end(f.EndTender(o, f.rules, x.ID, event.TypeTenderApproved, said))
 		}
 	})
 	each(func(o Step, x *event.OpenTender) {
 		if x.Kept {
-			end(f.Resolve(o, f.rules, x.ID, false, long[:64]))
+			end(f.Resolve(o, f.rules, x.ID, false, &pos.Tender{Reference: long[:64]}))
 			by++
 		}
 	})

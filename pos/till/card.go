@@ -201,8 +201,9 @@ func (s *State) Reverse(o Step, r Rules, id string, learned *pos.Tender) (*event
 }
 
 // Resolve ends by hand a tender of which the payment terminal cannot say what became of
-// it: somebody has looked, there or at the acquirer, and says why.
-func (s *State) Resolve(o Step, r Rules, id string, paid bool, reference string) (*event.Basket, error) {
+// it: somebody has looked, there or at the acquirer, and says why. said has the reference
+// of a payment that was made, and its amount, where the payment terminal named another one.
+func (s *State) Resolve(o Step, r Rules, id string, paid bool, said *pos.Tender) (*event.Basket, error) {
 	b, err := s.Seen(o)
 	if err != nil {
 		return nil, err
@@ -215,13 +216,15 @@ func (s *State) Resolve(o Step, r Rules, id string, paid bool, reference string)
 		return nil, isState(t, "; only one that is unknown, or that the payment terminal does not take back, is ended by hand")
 	case o.Reason == "":
 		return nil, &RefusalError{Code: CodeValue, Detail: "say why, and who has looked where", Field: "/reason"}
-	case paid && reference == "" && t.Reference == "":
+	case (said.Amount != 0 || paid && t.Charged != 0) && said.Amount != t.Amount:
+		return nil, &RefusalError{Code: CodeValue, Detail: "the payment terminal has named another amount, or you do: only if the acquirer's report shows the tender's own amount, give that; else have it paid back there, and end the tender as not-paid", Field: "/amount"}
+	case paid && said.Reference == "" && t.Reference == "":
 		return nil, &RefusalError{Code: CodeTender, Detail: "a payment that was made has a reference: the number on its slip", Field: "/reference"}
 	}
 	// What a person says of money that was approved offline is the careful side of it: a
 	// payment that was made may be outstanding; one that was taken back may have been
 	// forwarded before, and is taken off by WriteOff alone.
-	learned, kind := &pos.Tender{Reference: reference}, event.TypeTenderDeclined
+	learned, kind := &pos.Tender{Reference: said.Reference}, event.TypeTenderDeclined
 	if paid {
 		kind = event.TypeTenderApproved
 		if learned.Card = t.Card; t.Card == nil {

@@ -98,7 +98,7 @@ func TestExposure(t *testing.T) {
 	expect("beyond the terminal's limit", 800, 800)
 	begin(200, 200)
 	expect("up to it", 1000, 1000)
-	f.must(f.Resolve(Step{Basket: unknown.Basket, Reason: "r"}, f.rules, "1", false, ""))
+	f.must(f.Resolve(Step{Basket: unknown.Basket, Reason: "r"}, f.rules, "1", false, &pos.Tender{}))
 	expect("ended by hand", 500, 500)
 
 	forwarded := func(memory string, total, amount pos.Money) {
@@ -218,12 +218,12 @@ func TestExposureByHand(t *testing.T) {
 	b := begin()
 	f.approve(b, "1", true)
 	f.must(f.Reverse(a, f.rules, "1", nil))
-	f.must(f.Resolve(a, f.rules, "1", false, ""))
+	f.must(f.Resolve(a, f.rules, "1", false, &pos.Tender{}))
 	expect("one that was forwarded before is reversed by hand", 400)
 	c := begin()
 	f.must(f.EndTender(c, f.rules, "1", event.TypeTenderUnknown, nil))
 	expect("one that is unknown", 800)
-	f.must(f.Resolve(c, f.rules, "1", true, "slip 1"))
+	f.must(f.Resolve(c, f.rules, "1", true, &pos.Tender{Reference: "slip 1"}))
 	expect("and was paid, nobody knows how", 800)
 	forward(800)
 	expect("one of the two is forwarded", 400)
