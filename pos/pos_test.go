@@ -465,6 +465,28 @@ func TestCashRounding(t *testing.T) {
 	}
 }
 
+// Cash of which all would come back is not taken: it would only open the drawer.
+func TestNoCashWhereNothingIsDue(t *testing.T) {
+	cash, card := Tender{Kind: Cash, Amount: 100}, Tender{Kind: Card, Amount: 500, Reference: "slip 1"}
+	for _, c := range []struct {
+		total   Money
+		tenders []Tender
+		err     error
+	}{
+		{0, nil, nil}, {0, []Tender{cash}, ErrTender}, {500, []Tender{card, cash}, ErrTender}, {500, []Tender{cash, card}, ErrTender},
+		{0, []Tender{{Kind: Cash}}, ErrTender}, {500, []Tender{card, {Kind: Cash}}, ErrTender}, {2, []Tender{{Kind: Cash}}, nil}, {-2, []Tender{{Kind: Cash}}, nil},
+		{501, []Tender{card, cash}, nil}, {2, []Tender{cash}, nil}, {100, []Tender{cash}, nil},
+		{1, []Tender{cash, cash}, nil}, // as it was handed over
+	} {
+		if _, err := TakeTenders(c.total, c.tenders, 5); !errors.Is(err, c.err) {
+			t.Errorf("%d by %v: %v", c.total, c.tenders, err)
+		}
+		if _, err := CheckTenders(c.total, c.tenders, 5); err != nil { // it was taken
+			t.Errorf("%d by %v, taken before: %v", c.total, c.tenders, err)
+		}
+	}
+}
+
 func TestMulDivProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Int64().Draw(t, "a"), rapid.Int64().Draw(t, "b")

@@ -33,7 +33,8 @@ func CheckTenders(total Money, tenders []Tender, coin Money) (s Settlement, err 
 }
 
 // TakeTenders is CheckTenders for money that changes hands with the sale: cash is paid in
-// coins. What was taken before the coin became another settles as it is.
+// coins, and only where some is due. What was taken before the coin became another settles
+// as it is.
 func TakeTenders(total Money, tenders []Tender, coin Money) (s Settlement, err error) {
 	return settle(total, tenders, coin, true)
 }
@@ -75,6 +76,8 @@ func settle(total Money, tenders []Tender, coin Money, now bool) (s Settlement, 
 		return s, fmt.Errorf("%w: %d paid out, %d owed to the customer", ErrUnderpaid, -paid, -total-s.Rounding)
 	case total < 0 && s.Change < 0:
 		return s, fmt.Errorf("%w: %d paid out, %d owed", ErrPaidOut, -paid, -total-s.Rounding)
+	case now && byCash && total >= 0 && paid-cash >= total: // it would only open the drawer
+		return s, fmt.Errorf("%w: nothing is due in cash", ErrTender)
 	}
 	return s, nil
 }

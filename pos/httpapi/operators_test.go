@@ -395,6 +395,19 @@ func TestDiscountLimits(t *testing.T) {
 	g.step(at+"/lines/3/void", ``, anna)
 }
 
+// Who may not open the drawer does not open it by a sale of nothing, nor by cash beside what
+// was paid by another kind.
+func TestNoDrawerByASaleOfNothing(t *testing.T) {
+	g := newRig(t).withOperators().start()
+	anna := g.signIn("anna")
+	g.lacks("/v1/cash/open", `{"reason":"x"}`, "drawer.open", anna)
+	const nothing, milk, cash = `{"lines":[{"item":"200","price":0}],"tenders":[`, `{"lines":[{"item":"100"}],"tenders":[{"kind":"account","amount":129,"reference":"K-1"}`, `{"kind":"cash","amount":100}]}`
+	g.refuses("/v1/checkout", nothing+cash, "tender-invalid", anna)
+	g.step("/v1/checkout", nothing+`]}`, anna)
+	g.refuses("/v1/checkout", milk+","+cash, "tender-invalid", anna)
+	g.step("/v1/checkout", milk+"]}", anna)
+}
+
 // Two discounts are not twice the limit: what comes off a line in all counts, whichever is
 // given first. The cents that shares are rounded by do not.
 func TestDiscountsTogether(t *testing.T) {

@@ -647,11 +647,27 @@ func (m *shop) checkout(lines []line, offs []off, tenders []tender, exclusive bo
 		if code != "discount-invalid" && slices.ContainsFunc(tenders, func(t tender) bool { return t.kind == "cash" && t.amount%m.coin != 0 }) {
 			code = "tender-invalid" // no such coins
 		}
+		if code == "" && needless(x.sums.total, tenders) {
+			code = "tender-invalid"
+		}
 		if code != "" {
 			return no(code)
 		}
 		return "", func(e *made) error { return m.sold(x, e, operator) }
 	}
+}
+
+// needless says that cash stands beside what others pay whole.
+func needless(total int64, tenders []tender) bool {
+	byCash := false
+	for _, t := range tenders {
+		if t.kind == "cash" {
+			byCash = true
+		} else {
+			total -= t.amount
+		}
+	}
+	return byCash && total <= 0
 }
 
 func tooYoung(lines []line, age int) bool {
