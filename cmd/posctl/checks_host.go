@@ -223,6 +223,8 @@ func (p *patient) operators() finding {
 	path := filepath.Join(p.c.Data.Dir, operator.File)
 	f, err := os.Open(path)
 	switch {
+	case errors.Is(err, os.ErrNotExist) && exists(filepath.Join(p.c.Data.Dir, operator.KeyFile)):
+		return attention("put operators back, or remove pin.key too if nobody is to sign in", "the operators file is gone, pin.key is not: whoever has a front end's token may do everything")
 	case errors.Is(err, os.ErrNotExist):
 		return ok("none sign in: whoever has a front end's token may do everything")
 	case errors.Is(err, os.ErrPermission):

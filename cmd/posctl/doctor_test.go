@@ -267,6 +267,10 @@ func TestDoctor(t *testing.T) {
 				w.t.Fatal(err)
 			}
 		}, stateFailed, "nobody can sign in"},
+		{"operators", "gone", func(w *ward) {
+			staffOf(w.t, w.data, map[string]string{"anna": "cashier"}, map[string]string{"anna": "4711"})
+			w.remove(join(w, operator.File))
+		}, stateAttention, "the operators file is gone"},
 		{"operators", "a bad line", func(w *ward) { writeFile(w.t, join(w, operator.File), "anna\n") }, stateAttention, "line 1: a line is an operator"},
 		{"tokens", "a bad line", func(w *ward) { writeFile(w.t, join(w, tokenFile), "till nothex 2026\n") }, stateAttention, "are no tokens"},
 		{"catalogue", "broken", func(w *ward) { writeFile(w.t, join(w, "catalogue.db"), "x") }, stateAttention, "no item codes"},

@@ -151,11 +151,11 @@ func (b *staff) pin(name string) error {
 
 // set asks for a PIN and writes the operator.
 func (b *staff) set(e operator.Entry) error {
-	key, err := b.key()
+	pin, err := b.t.askPIN(e.Name)
 	if err != nil {
 		return err
 	}
-	pin, err := b.t.askPIN(e.Name)
+	key, err := b.key() // not before: a key without operators looks as if they were lost
 	if err != nil {
 		return err
 	}

@@ -706,6 +706,34 @@ func TestOperatorsBroken(t *testing.T) {
 	}
 }
 
+// A till that is started without the operators that it had works on as one that has none,
+// and says so.
+func TestOperatorsGone(t *testing.T) {
+	g := newRig(t).withOperators().start()
+	g.signIn("anna")
+	g.stop()
+	at := filepath.Join(g.dir, operator.File)
+	if err := os.Rename(at, at+".away"); err != nil {
+		t.Fatal(err)
+	}
+	g.start()
+	g.step("/v1/checkout", good)
+	if h := g.health().Health; h.Status != "degraded" || !strings.Contains(strings.Join(h.Reasons, "\n"), "operators: the operators file is gone, pin.key is not") {
+		t.Errorf("%+v", h)
+	}
+	if a := g.do("GET", "/readyz", ""); a.StatusCode != 200 {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	g.stop()
+	if err := os.Remove(filepath.Join(g.dir, operator.KeyFile)); err != nil { // on purpose
+		t.Fatal(err)
+	}
+	g.start()
+	if h := g.health().Health; strings.Contains(strings.Join(h.Reasons, "\n"), "operators") {
+		t.Errorf("%+v", h)
+	}
+}
+
 // The document lists each permission, with what its limit counts.
 func TestPermissionsAreDocumented(t *testing.T) {
 	b, err := os.ReadFile("../../docs/integrate.md")

@@ -37,6 +37,8 @@ type page struct {
 
 const lookEvery = time.Second
 
+var errGone = errors.New("the operators file is gone, pin.key is not: whoever has a front end's token may do everything; put it back, or remove pin.key too if nobody is to sign in")
+
 // OpenBook looks at the files in a data folder.
 func OpenBook(dir string, log *slog.Logger) *Book {
 	if log == nil {
@@ -107,6 +109,9 @@ func (b *Book) turn(was, is *page) *page {
 // that had operators goes on having them.
 func (b *Book) read(was *page) *page {
 	if b.seen[0] == nil {
+		if b.seen[1] != nil { // the first operator's PIN has made it
+			return &page{err: errGone}
+		}
 		return &page{}
 	}
 	list, err := readFile(filepath.Join(b.dir, File))

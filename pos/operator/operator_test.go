@@ -458,6 +458,16 @@ func TestBook(t *testing.T) {
 		if b.On() || !strings.Contains(log.String(), "there is no operators file any more") {
 			t.Errorf("%s", log.String())
 		}
+		if _, err := b.All(); err == nil || b.Closed() != nil {
+			t.Errorf("without a file, with the key: %v, closed %v", err, b.Closed())
+		}
+		if err := os.Remove(filepath.Join(dir, KeyFile)); err != nil {
+			t.Fatal(err)
+		}
+		right("anna", "4711", false)
+		if _, err := b.All(); err != nil || b.On() {
+			t.Errorf("without both: %v", err)
+		}
 	})
 	for _, pin := range []string{"4711", "2718", "4712"} {
 		if strings.Contains(log.String(), pin) {
