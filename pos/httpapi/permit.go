@@ -175,16 +175,10 @@ func (c *caller) allow(p *step) func(*register.Turn, register.Appender) error {
 				return bad
 			}
 		}
-		list := p.wants(t, e)
-		if h, ok := e.(*event.ShiftHanded); ok {
-			if h.To != c.name {
-				c.to = h.To
-			}
-			if h.From != c.name {
-				list = append(list, want{operator.ShiftClose, 0})
-			}
+		if h, ok := e.(*event.ShiftHanded); ok && h.To != c.name {
+			c.to = h.To
 		}
-		by, bad := c.permit(list)
+		by, bad := c.permit(p.wants(t, e))
 		if bad != nil {
 			return bad
 		}
@@ -272,6 +266,10 @@ func (p *step) wants(t *register.Turn, e register.Appender) []want {
 	case "/v1/baskets/*/tenders":
 		if p.slip {
 			list = also(list, operator.CardResolve, 0)
+		}
+	case "/v1/shift/hand":
+		if e, ok := e.(*event.ShiftHanded); ok && e.From != e.Operator {
+			list = append(list, want{operator.ShiftClose, 0})
 		}
 	case "/v1/cash/in", "/v1/cash/out", "/v1/cash/drop":
 		list[0].amount = int64(p.body.amount)
