@@ -345,3 +345,31 @@ func TestUseByOfAClockThatWasReset(t *testing.T) {
 	g.start()
 	g.step("/v1/checkout", steak)
 }
+
+// A bar code that is scanned where a number is typed is none; the same digits as a code
+// are the item, and other large numbers are amounts.
+func TestABarCodeIsNoAmount(t *testing.T) {
+	g := newRig(t)
+	g.importItems(labelled + "96385074,Gum,Food,pc,0.50,B\n10000000,Own,Food,pc,0.50,B\n")
+	g.start()
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	g.step(at+"/lines", `{"item":"4006381333931"}`)
+	for _, tc := range []struct{ path, body, pointer string }{
+		{at + "/tenders", `{"kind":"cash","amount":4006381333931}`, "/amount"},
+		{at + "/tenders", `{"kind":"cash","amount":96385074}`, "/amount"},
+		{at + "/tenders", `{"kind":"cash","amount":12345000065}`, "/amount"}, // of 0 12345 00006 5 a front end sends no zero
+		{at + "/lines", `{"item":"200","price":4006381333931}`, "/price"},
+		{at + "/lines", `{"item":"4006381333931","quantity":96385074}`, "/quantity"},
+		{at + "/lines", `{"item":"4006381333931","quantity":"96385074"}`, "/quantity"},
+		{"/v1/cash/in", `{"amount":4006381333931,"reason":"change"}`, "/amount"},
+		{"/v1/checkout", `{"lines":[{"item":"200","price":4006381333931}],"tenders":[{"kind":"cash","amount":4006381333931}]}`, "/lines/0/price"},
+	} {
+		a := g.do("POST", tc.path, tc.body)
+		if a.slug() != "number-too-large" || a.pointer() != tc.pointer || !strings.Contains(string(a.body), "the bar code of item") {
+			t.Errorf("%s: %d %s", tc.body, a.StatusCode, a.body)
+		}
+	}
+	for _, amount := range []string{"4006381333932", "10000000", "400638133393", "6385074"} {
+		g.step("/v1/checkout", `{"lines":[{"item":"200","price":`+amount+`}],"tenders":[{"kind":"card","amount":`+amount+`,"reference":"slip"}]}`)
+	}
+}

@@ -94,7 +94,7 @@ var kinds = []kind{
 	{"tax-required", 422, "Tax code required", "A line without item needs a tax code."},
 	{"fractional-money", 422, "Money is not an integer", "Money is an integer number of minor units: 299 for 2.99."},
 	{till.CodeNegative, 422, "Amount below zero", "Prices, amounts and quantities are zero or more."},
-	{till.CodeOverflow, 422, "Number too large", "Amounts go up to 10^15 minor units, quantities up to 10^12 units, and so do their products and sums."},
+	{till.CodeOverflow, 422, "Number too large", "Amounts go up to 10^15 minor units, quantities up to 10^12 units, and so do their products and sums. The bar code of an item of the catalogue is no amount and no quantity: it was scanned where a number is typed."},
 	{till.CodeQuantity, 422, "Quantity invalid", "A quantity is an integer or a decimal string with at most 3 decimals: 2 or \"1.250\". It is above zero unless the line has an amount."},
 	{"currency-mismatch", 422, "Other currency", "The terminal sells in the currency of its configuration only."},
 	{"value-invalid", 422, "Value not allowed", "The pointer names a value outside of those listed in the detail."},

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"posd/pos"
+	"posd/pos/catalogue"
 	"posd/pos/itemcode"
 )
 
@@ -64,9 +65,11 @@ type decoder struct {
 	d   *jsontext.Decoder
 	bad *problem
 	buf []byte // a name or a text with escapes
+
+	items *catalogue.Catalogue // whose bar codes are no amounts; nil: nobody looks
 }
 
-// decode fills req from body. Strings are copies. It is pure.
+// decode fills req from body. Strings are copies. It is pure, but for the items.
 func (d *decoder) decode(body []byte, req *request) *problem {
 	req.reset()
 	return d.document(body, func(name []byte) bool { return d.member(req, name) })
@@ -422,7 +425,19 @@ func (d *decoder) signed() pos.Money {
 		d.fail("number-too-large", string(clip(v))+" is more than "+strconv.FormatInt(int64(pos.MaxAmount), 10)+"; correct it")
 		return 0
 	}
+	d.scanned(n)
 	return pos.Money(n)
+}
+
+// scanned refuses the bar code of an item, scanned where a number is typed. It costs
+// nothing below 10^7, and above it one in a million is a GTIN of the catalogue by chance.
+func (d *decoder) scanned(n int64) {
+	if d.items == nil || n < 1e7 || n >= 1e14 {
+		return
+	}
+	if item, ok, _ := d.items.Lookup(itemcode.GTIN(n).String()); ok {
+		d.fail("number-too-large", "this is the bar code of item "+strconv.Quote(item.Code)+"; scan it as an item, and type the number")
+	}
 }
 
 // quantity reads "1.250" or 2. A number with a fraction is refused: many a front
@@ -444,6 +459,8 @@ func (d *decoder) quantity() pos.Qty {
 		d.fail("number-too-large", err.Error())
 	case err != nil:
 		d.fail("quantity-invalid", err.Error())
+	case q%1000 == 0 && q > 0:
+		d.scanned(int64(q / 1000))
 	case q < 0:
 		d.fail("negative-amount", "quantity "+q.String()+" is below zero; goods that come back are a line of a basket with return")
 	}

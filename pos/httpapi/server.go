@@ -172,7 +172,7 @@ func New(o Options) (*Server, error) {
 	s.stopping = make(chan struct{})
 	s.streams, s.downloads, s.times = make(chan struct{}, mostStreams), make(chan struct{}, downloads), usualTimes
 	s.meters = newMeters(o.Metrics, s)
-	s.pool.New = func() any { return &exchange{} }
+	s.pool.New = func() any { return &exchange{dec: decoder{items: o.Catalogue}} }
 	if host, _, err := net.SplitHostPort(o.HTTP.Listen); err == nil {
 		s.listenHost = strings.Trim(host, "[]")
 	}
