@@ -44,8 +44,9 @@ type Query struct {
 	Z      uint64 // number of its report
 	Shift  uint64 // its own
 	Closed uint64 // record that closed it
-	// Setback is the record that opened the last shift of an earlier date than the one
-	// before it, because that one's clock was wrong; 0: none did.
+	// Setback is the record from which on business dates do not go back: the one that opened
+	// the last shift of an earlier date than the one before it, because that one's clock was
+	// wrong, or a later one; 0: they never did.
 	Setback uint64
 	Format  string
 	Rows    string // one of RowKinds, of a table

@@ -21,6 +21,8 @@ import (
 	"posd/journal/chain"
 	"posd/pos"
 	"posd/pos/event"
+	"posd/pos/register"
+	"posd/pos/till"
 )
 
 // entry is an event on its way into the journal.
@@ -158,6 +160,223 @@ func TestDaysAroundASetback(t *testing.T) {
 	}
 	if wrong == 0 {
 		t.Error("whoever does not know of the setback finds all the same")
+	}
+}
+
+// told is one event of a journal on its way into it.
+type told struct {
+	event interface {
+		AppendEvent([]byte, event.Header) ([]byte, error)
+	}
+}
+
+func (a told) AppendRecord(dst []byte, seq uint64) ([]byte, error) {
+	if e, ok := a.event.(*event.SaleCompleted); ok {
+		e.Sale = fmt.Sprint("s-", seq)
+	}
+	return a.event.AppendEvent(dst, event.Header{Time: time.Unix(1795253400, 0)})
+}
+
+func tell(t testing.TB, j *journal.Journal, e told) uint64 {
+	t.Helper()
+	seq, err := j.Append(event.RecordType, journal.Durable, 1024, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
+func durable(t testing.TB, j *journal.Journal, seq uint64) uint64 {
+	t.Helper()
+	if err := j.Wait(t.Context(), seq); err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
+func soldOn(date string, shift, n uint64) told {
+	return told{&event.SaleCompleted{Receipt: fmt.Sprint("t-1-", n), Number: n, Shift: shift, BusinessDate: date, Currency: pos.Currency{Code: "EUR", Exponent: 2}, Total: 119,
+		Lines:   []pos.Line{{Description: "bread", Qty: 1000, Unit: "pc", Tax: "A", Rate: 190000, Price: 119, Amount: 119}},
+		Tenders: []pos.Tender{{Kind: pos.Cash, Amount: 119}}}}
+}
+
+// However often dates go back, a day has the records that are its own, and no others.
+func TestDatesThatGoBack(t *testing.T) {
+	eur := pos.Currency{Code: "EUR", Exponent: 2}
+	days := []string{"2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04", "2040-01-01", "2062-11-03"}
+	rapid.Check(t, func(rt *rapid.T) {
+		dir := filepath.Join(t.TempDir(), "journal")
+		if _, err := journal.Create(dir, journal.CreateOptions{Identity: journal.Identity{Store: "s", Terminal: "t"}, SegmentSize: 64 << 10}); err != nil {
+			t.Fatal(err)
+		}
+		j, err := journal.Open(dir, journal.Options{SegmentSize: 64 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		var setback, n, waits uint64
+		waits = j.Oldest()
+		was, open := "", false
+		want := map[string][]uint64{} // records by day
+		of := func(date string, seq uint64) {
+			for ; waits <= seq; waits++ {
+				want[date] = append(want[date], waits)
+			}
+		}
+		opens := false
+		for shift := range uint64(rapid.IntRange(0, 9).Draw(rt, "shifts")) {
+			date := rapid.SampledFrom(days).Draw(rt, "date")
+			if rapid.Bool().Draw(rt, "today") && was != "" {
+				date = was
+			}
+			tell(t, j, told{&event.Cash{Type: event.TypeDrawerOpened}})
+			seq := tell(t, j, told{&event.ShiftOpened{Shift: shift + 1, BusinessDate: date, Currency: eur}})
+			of(date, seq)
+			if date < was {
+				setback = seq
+			}
+			for range rapid.IntRange(0, 3).Draw(rt, "sales") {
+				n++
+				of(date, tell(t, j, soldOn(date, shift+1, n)))
+			}
+			opens = rapid.Bool().Draw(rt, "stays open") // as after a salvage that has lost the end
+			if !opens {
+				of(date, tell(t, j, told{&event.ShiftClosed{Shift: shift + 1, BusinessDate: date, Currency: eur}}))
+			}
+			was, open = date, true
+		}
+		until := durable(t, j, tell(t, j, told{&event.Cash{Type: event.TypeDrawerOpened}}))
+		if open && opens {
+			of(was, until)
+		}
+		setback += uint64(rapid.SampledFrom([]int{0, 0, 3, 1000}).Draw(rt, "more")) // a later one will do
+		x := New(Options{Dir: t.TempDir(), Journal: j, Pace: func(<-chan struct{}) {}})
+		for _, date := range append(days, "2026-10-31", "2070-01-01") {
+			spans, err := x.bounds(t.Context(), &Job{Query: Query{Date: date, Setback: setback}, Until: until})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []uint64
+			for _, s := range spans {
+				for seq := s.first; seq < s.end; seq++ {
+					got = append(got, seq)
+				}
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want[date]) {
+				rt.Fatalf("%s, setback %d: %v, want %v", date, setback, got, want[date])
+			}
+		}
+	})
+}
+
+// A journal that continues one whose dates went back has them among its copies, wherever
+// these begin: the days are found in it, too, and in what it adds.
+func TestDaysInAnHeir(t *testing.T) {
+	eur := pos.Currency{Code: "EUR", Exponent: 2}
+	for from := range uint64(3) {
+		dir := filepath.Join(t.TempDir(), "journal")
+		id := journal.Identity{Store: "s", Terminal: "t"}
+		if _, err := journal.Create(dir, journal.CreateOptions{Identity: id}); err != nil {
+			t.Fatal(err)
+		}
+		j, err := journal.Open(dir, journal.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n, shift, last uint64
+		day := func(date string, sales int) {
+			shift++
+			last = tell(t, j, told{&event.ShiftOpened{Shift: shift, BusinessDate: date, Currency: eur}})
+			for range sales {
+				n++
+				last = tell(t, j, soldOn(date, shift, n))
+			}
+		}
+		for _, date := range []string{"2026-11-01", "2062-11-03", "2026-11-02", "2040-01-01", "2026-11-03"} {
+			day(date, 5)
+		}
+		durable(t, j, last)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var heir register.Successor
+		end, err := journal.Verify(t.Context(), dir, journal.VerifyOptions{Each: func(r chain.Record, _ chain.Head) error { heir.Add(r); return nil }})
+		if err == nil {
+			_, _, err = journal.Succeed(dir, journal.CreateOptions{
+				Identity: id, Opening: heir.Opening(), Parent: &chain.Parent{Journal: end.Journal.String(), Seq: end.Last, Head: end.Head.String(), Reason: "restore"},
+				Copies: func(add func(chain.ID, chain.Record, chain.Head) error) error {
+					_, err := journal.Salvage(t.Context(), dir, journal.SalvageOptions{From: end.First + 4*from, Each: add})
+					return err
+				},
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j, err = journal.Open(dir, journal.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		state, err := till.ParseState(heir.Opening()(nil, 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last, _ = j.Floor()
+		for range 2 { // once with what it adds
+			x, stop := runs(t, Options{Journal: j})
+			for _, date := range []string{"2026-11-02", "2026-11-03", "2026-11-04", "2040-01-01", "2062-11-03"} {
+				want := uint64(5)
+				if date == "2026-11-04" && shift < 6 {
+					want = 0
+				}
+				if got := x.wait(t, Query{Date: date, Format: CSV, Rows: "sales", Setback: state.Setback}); got.Written != want {
+					t.Errorf("from %d, setback %d, end %d: %d sales of %s", from, state.Setback, last, got.Written, date)
+				}
+			}
+			stop()
+			day("2026-11-04", 5)
+			durable(t, j, last)
+		}
+		j.Close()
+	}
+}
+
+// What is left of before the setback is of later dates only. A day behind that of the setback
+// is whole; that one may have had a morning.
+func TestTruncatedAroundASetback(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	if _, err := journal.Create(dir, journal.CreateOptions{Identity: journal.Identity{Store: "s", Terminal: "t"}, SegmentSize: 64 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Open(dir, journal.Options{SegmentSize: 64 << 10, Retention: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	n := uint64(0)
+	sell := func(date string) uint64 { n++; return durable(t, j, tell(t, j, soldOn(date, 1, n))) }
+	for j.Oldest() < 3 {
+		j.Settle(sell("2062-11-03"))
+		if n > 20000 {
+			t.Fatal("nothing is freed")
+		}
+	}
+	setback := sell("2026-11-21")
+	sell("2026-11-21")
+	sell("2026-11-22")
+	sell("2026-11-22")
+	x, _ := runs(t, Options{Journal: j})
+	for date, want := range map[string]struct {
+		sales     uint64
+		truncated bool
+	}{
+		"2026-11-20": {0, true}, "2026-11-21": {2, true}, "2026-11-22": {2, false}, "2026-11-23": {0, false},
+	} {
+		if got := x.wait(t, Query{Date: date, Format: CSV, Rows: "sales", Setback: setback}); got.Written != want.sales || got.Truncated != want.truncated {
+			t.Errorf("%s: %d sales, truncated %v", date, got.Written, got.Truncated)
+		}
+	}
+	if got := x.wait(t, Query{Date: "2062-11-03", Format: CSV, Rows: "sales", Setback: setback}); got.Written == 0 || !got.Truncated {
+		t.Errorf("the day that was freed in part: %d sales, truncated %v", got.Written, got.Truncated)
 	}
 }
 

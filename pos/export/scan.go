@@ -139,44 +139,59 @@ func whenOf(r *record) (w when, ok bool, err error) {
 type span struct{ first, end uint64 }
 
 // bounds are the records of a job. What lies between two days, or shifts, belongs to the
-// later one. Shifts never go back, and dates only at Setback, so that they can be searched
-// on both sides of it.
-func (x *Exporter) bounds(ctx context.Context, j *Job) ([]span, error) {
+// later one. Shifts never go back, and dates not from Setback on, so that they can be
+// searched. What is before it is looked through: dates may go back there more than once.
+func (x *Exporter) bounds(ctx context.Context, j *Job) (spans []span, err error) {
 	oldest, end := x.o.Journal.Oldest(), j.Until+1
-	var spans []span
 	if j.Date == "" {
 		first, err := x.search(ctx, oldest, end, func(w when) bool { return w.shift < j.Shift })
-		spans = append(spans, span{first, end})
 		j.Truncated = first == oldest && oldest > 1
-		return spans, err
+		return append(spans, span{first, end}), err
 	}
-	next := oldest
-	if j.Setback > oldest && j.Setback < end {
-		behind, err := x.search(ctx, oldest, j.Setback, func(when) bool { return true })
+	next, goesOn, earlier := oldest, false, false
+	s := scan{x: x, next: oldest, end: min(j.Setback, end)}
+	for more := true; more; {
+		more, err = s.turn(ctx, func(r *record) error {
+			w, found, err := whenOf(r)
+			if !found {
+				return err
+			}
+			goesOn = w.date == j.Date
+			switch n := len(spans); {
+			case !goesOn:
+				earlier = earlier || w.date < j.Date
+			case n > 0 && spans[n-1].end == next:
+				spans[n-1].end = s.next
+			default:
+				spans = append(spans, span{next, s.next})
+			}
+			goesOn = goesOn && !w.ended
+			next = s.next
+			return nil
+		})
 		if err != nil {
 			return nil, err
 		}
-		next = behind
-		day, err := x.day(ctx, j.Date, oldest, next)
-		if err != nil {
-			return nil, err
-		}
-		spans = append(spans, day)
 	}
-	day, err := x.day(ctx, j.Date, next, end)
+	day, err := x.day(ctx, j.Date, next, end, goesOn)
+	earlier = earlier || day.first > next
 	spans = append(spans, day)
-	j.Truncated = spans[0].first == oldest && oldest > 1
+	// A day of which an earlier one is held has not begun before. The other way round a
+	// clock that was ahead may stand between the day's parts.
+	j.Truncated = oldest > 1 && (!earlier || spans[0].first == oldest && spans[0].end > oldest)
 	return spans, err
 }
 
 // day are the records of a business date in [lo, hi), where dates do not go back. What is
-// behind the last sale of a shift that has not ended is of that shift's day.
-func (x *Exporter) day(ctx context.Context, date string, lo, hi uint64) (s span, err error) {
+// behind the last sale of a shift that has not ended is of that shift's day; goesOn says
+// that such a one of that day is open at lo.
+func (x *Exporter) day(ctx context.Context, date string, lo, hi uint64, goesOn bool) (s span, err error) {
 	s.first, err = x.search(ctx, lo, hi, func(w when) bool { return w.date < date })
 	if err != nil {
 		return s, err
 	}
-	goesOn, later := false, false
+	later := false
+	goesOn = goesOn && s.first == lo
 	s.end, err = x.search(ctx, s.first, hi, func(w when) bool {
 		if w.date > date {
 			later = true // the search cannot miss it

@@ -13,11 +13,15 @@ import (
 // Successor folds a former journal, as much of it as is left, into what the
 // terminal's next journal begins from: the next branch of receipt numbers, the
 // perpetual total, the shift that is open. Unlike the register it takes gaps.
-type Successor struct{ s till.State }
+type Successor struct {
+	s    till.State
+	last uint64
+}
 
 // Add takes the next record of the former journal that is left. What cannot be
 // understood changes nothing: it is copied all the same.
 func (f *Successor) Add(rec chain.Record) {
+	f.last = rec.Seq
 	switch rec.Type {
 	case chain.TypeOpening:
 		if s, err := till.ParseState(rec.Payload); err == nil {
@@ -53,6 +57,9 @@ func (f *Successor) skipTo(data []byte) {
 func (f *Successor) Opening() journal.Opening {
 	s := f.s
 	s.Branch, s.Receipt, s.Returned = max(s.Branch, 1)+1, 0, 0
+	if s.Setback != 0 { // it may be among the copies: before this, with the records between them
+		s.Setback = 2*f.last + 8
+	}
 	if !s.Shift.Open { // its beginning may be lost, though sales of it are left
 		s.Shift = till.Shift{Number: s.Shift.Number, Totals: event.ShiftTotals{Perpetual: s.Perpetual, PerpetualRefunds: s.Refunds}}
 	}

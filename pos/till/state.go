@@ -25,7 +25,7 @@ type State struct {
 	Currency  pos.Currency
 	Shift     Shift
 	Date      string // business date of the last shift, YYYY-MM-DD
-	Setback   uint64 // record that opened the last shift whose date is before the one before it; 0: none did
+	Setback   uint64 // record that opened the last shift whose date is before the one before it, or a later one; 0: none did
 	Baskets   []*Basket
 	Returned  uint64 // sequence number of the last sale with goods that came back
 	Wrong     []Wrong
