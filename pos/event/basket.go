@@ -53,6 +53,7 @@ type Basket struct {
 	// basket.opened
 	Name     string // for people who look for a parked one; also of basket.parked
 	Prices   pos.PriceMode
+	Rounding string // as OpenBasket's
 	Training bool
 	Opened   time.Time
 
@@ -112,6 +113,7 @@ func (e *Basket) AppendData(dst []byte) []byte {
 	case TypeBasketOpened:
 		dst = appendSome(dst, `,"name":`, e.Name)
 		dst = appendText(dst, `,"prices":`, e.Prices.String())
+		dst = appendSome(dst, `,"rounding":`, e.Rounding)
 		dst = appendTrue(dst, `,"training":`, e.Training)
 		dst = append(appendTime(append(dst, `,"opened":"`...), e.Opened), '"')
 	case TypeBasketParked:
@@ -151,6 +153,7 @@ func ParseBasket(kind string, data []byte) (Basket, error) {
 		{"due", &e.Due, must},
 		{"name", &e.Name, may},
 		{"prices", &e.Prices, may},
+		{"rounding", &e.Rounding, may},
 		{"training", &e.Training, may},
 		{"opened", &e.Opened, may},
 		{"customer", &e.Customer, may},

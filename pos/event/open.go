@@ -13,6 +13,7 @@ type OpenBasket struct {
 	Parked          bool
 	Name, Operator  string
 	Prices          pos.PriceMode
+	Rounding        string // of the tax, as a pos.Rounding says it; empty, of a former release: the one in force
 	Training        bool
 	Opened          time.Time
 	Customer, Note  string
@@ -61,6 +62,7 @@ func (e *OpenBasket) AppendData(dst []byte) []byte {
 	dst = appendSome(dst, `,"name":`, e.Name)
 	dst = appendText(dst, `,"operator":`, e.Operator)
 	dst = appendText(dst, `,"prices":`, e.Prices.String())
+	dst = appendSome(dst, `,"rounding":`, e.Rounding)
 	dst = appendTrue(dst, `,"training":`, e.Training)
 	dst = append(appendTime(append(dst, `,"opened":"`...), e.Opened), '"')
 	dst = appendSome(dst, `,"customer":`, e.Customer)
@@ -115,6 +117,7 @@ func ParseOpenBasket(data []byte) (OpenBasket, error) {
 		{"name", &e.Name, may},
 		{"operator", &e.Operator, must},
 		{"prices", &e.Prices, must},
+		{"rounding", &e.Rounding, may},
 		{"training", &e.Training, may},
 		{"opened", &e.Opened, must},
 		{"customer", &e.Customer, may},

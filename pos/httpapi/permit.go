@@ -412,7 +412,7 @@ func returned(b *till.Basket, e *event.Basket, t *register.Turn, known bool) wan
 		}
 	}
 	w.amount = int64(pos.MaxAmount)
-	if t, err := pos.Compute(back, pos.ComputeOptions{Prices: b.Prices, Rounding: t.Rules.Rounding}); err == nil {
+	if t, err := pos.Compute(back, pos.ComputeOptions{Prices: b.Prices, Rounding: b.RoundedBy(t.Rules)}); err == nil {
 		w.amount = magnitude(t.Total)
 	}
 	return w

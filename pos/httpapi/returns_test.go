@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"posd/pos"
+	"posd/pos/event"
 	"posd/pos/operator"
 )
 
@@ -165,5 +166,28 @@ func TestPartsOfANetPriceMakeTheWhole(t *testing.T) {
 	}
 	if total != -143 {
 		t.Errorf("%d are given back in many baskets", total)
+	}
+}
+
+// Head office pushes another rounding and other prices while a basket is being paid for: it
+// ends as it was begun.
+func TestPushWhileABasketIsPaidFor(t *testing.T) {
+	for _, way := range []pos.Rounding{pos.PerLine, pos.PerDocument} {
+		g := newRig(t)
+		g.set.Prices, g.set.Rounding = pos.Exclusive, pos.PerDocument+pos.PerLine-way
+		g.start()
+		at, due := "/v1/baskets/"+g.step("/v1/baskets", `{}`).Data.Basket, pos.Money(0)
+		for range 4 {
+			due = g.step(at+"/lines", `{"description":"Nail","tax":"A","price":2}`).Data.Due
+		}
+		g.step(at+"/tenders", fmt.Sprintf(`{"kind":"card","amount":%d,"reference":"slip 1"}`, due))
+		set := *g.r.Settings()
+		set.Prices, set.Rounding = pos.Inclusive, way
+		if err := g.r.Note(t.Context(), &event.ConfigApplied{Serial: 1, Config: "c"}, &set); err != nil {
+			t.Fatal(err)
+		}
+		if s := g.step(at+"/complete", `{}`); s.Sale.Total != due {
+			t.Errorf("to %s: %d was due, the sale is of %d", way, due, s.Sale.Total)
+		}
 	}
 }

@@ -63,12 +63,12 @@ func (s *State) Open(o Step, r Rules, name string, prices pos.PriceMode, trainin
 	if len(s.Baskets) >= MostBaskets {
 		return nil, refuse(CodeFull, fmt.Sprintf("%d baskets are open or parked; complete or void some", len(s.Baskets)))
 	}
-	if err := s.fits(nil, &Basket{OpenBasket: event.OpenBasket{Name: name}}, r.MostOpen); err != nil {
+	if err := s.fits(nil, &Basket{OpenBasket: event.OpenBasket{Name: name, Rounding: r.Rounding.String()}}, r.MostOpen); err != nil {
 		return nil, err
 	}
 	return &event.Basket{
 		Type: event.TypeBasketOpened, State: "open", Operator: o.Operator, Approved: o.Approved, Reason: o.Reason,
-		Name: name, Prices: prices, Training: training, Opened: time.UnixMilli(now.UnixMilli()).UTC(),
+		Name: name, Prices: prices, Rounding: r.Rounding.String(), Training: training, Opened: time.UnixMilli(now.UnixMilli()).UTC(),
 	}, nil
 }
 
@@ -138,8 +138,18 @@ func (b *Basket) compute(r Rules) ([]pos.Line, []pos.Discount, pos.Totals, error
 		lines[i] = b.Lines[i].Line
 		lines[i].Discounts = slices.Clone(lines[i].Discounts)
 	}
-	t, err := pos.Compute(lines, pos.ComputeOptions{Prices: b.Prices, Rounding: r.Rounding, Discounts: off})
+	t, err := pos.Compute(lines, pos.ComputeOptions{Prices: b.Prices, Rounding: b.RoundedBy(r), Discounts: off})
 	return lines, off, t, err
+}
+
+// RoundedBy is how the basket's tax is rounded: as when it was opened, or another rule would
+// change what was paid for.
+func (b *Basket) RoundedBy(r Rules) pos.Rounding {
+	if b.Rounding == "" {
+		return r.Rounding
+	}
+	kept, _ := pos.ParseRounding(b.Rounding)
+	return kept
 }
 
 // Sums are the basket's taxes and total as they are now.
@@ -654,7 +664,7 @@ func (s *State) Complete(o Step, r Rules) (*event.SaleCompleted, error) {
 		return nil, Refusal(err, "")
 	}
 	e := &event.SaleCompleted{
-		Operator: o.by(b), Approved: o.Approved, Prices: b.Prices, Rounding: r.Rounding, Lines: lines, Discounts: off, Taxes: t.Taxes, Total: t.Total,
+		Operator: o.by(b), Approved: o.Approved, Prices: b.Prices, Rounding: b.RoundedBy(r), Lines: lines, Discounts: off, Taxes: t.Taxes, Total: t.Total,
 		Training: b.Training, Basket: b.Basket, Opened: b.Opened, Customer: b.Customer, Note: b.Note, Age: b.Age, Print: o.Print,
 	}
 	e.Tenders = b.approved()

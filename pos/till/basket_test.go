@@ -515,6 +515,7 @@ func TestNoRefundOnASale(t *testing.T) {
 	paid := f.Find(o.Basket).Total
 	f.must(f.AddTender(o, f.rules, pos.Tender{Kind: pos.Card, Amount: paid, Reference: "s"}))
 	f.rules.Rounding = pos.PerDocument
+	f.Find(o.Basket).Rounding = "" // as of a former release, which did not keep it
 	_, err = f.Complete(o, f.rules)
 	refused(t, err, CodeOverpaid)
 	for _, amount := range []pos.Money{-1, 1} {
@@ -625,5 +626,47 @@ func TestSmallPartComesBack(t *testing.T) {
 	}
 	if _, err := pos.Compute([]pos.Line{l}, pos.ComputeOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A basket's tax is rounded as when it was opened, over a restart too: what was paid for can
+// be completed, whatever head office pushes meanwhile. In a journal of a former release the
+// rule in force counts.
+func TestBasketKeepsItsRounding(t *testing.T) {
+	for _, opened := range []pos.Rounding{pos.PerDocument, pos.PerLine} {
+		for _, former := range []bool{false, true} {
+			f := newFold(t)
+			f.rules.Rounding = opened
+			e, err := f.Open(Step{Operator: "7"}, f.rules, "", pos.Exclusive, false, time.UnixMilli(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if former {
+				e.Rounding = ""
+			}
+			o := Step{Basket: f.must(e, nil).Basket, Operator: "7"}
+			for range 4 {
+				f.must(f.AddLine(o, f.rules, article(2), 0)) // 19 % of 0.02 are 0.0038
+			}
+			due := map[pos.Rounding]pos.Money{pos.PerDocument: 10, pos.PerLine: 8}
+			f.must(f.AddTender(o, f.rules, pos.Tender{Kind: pos.Card, Amount: due[opened], Reference: "slip"}))
+			s, err := ParseState(f.Append(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.State = s
+			now := pos.PerDocument + pos.PerLine - opened
+			f.rules.Rounding = now
+			sale, err := f.Complete(o, f.rules)
+			if former {
+				if err == nil {
+					t.Errorf("%+v", sale)
+				}
+				continue
+			}
+			if err != nil || sale.Rounding != opened || sale.Total != due[opened] {
+				t.Errorf("opened with %s, completed with %s: %+v, %v", opened, now, sale, err)
+			}
+		}
 	}
 }

@@ -319,7 +319,7 @@ func (s *State) step(h *event.Header, r Record, e *event.Basket) {
 	if e.Type == event.TypeBasketOpened {
 		s.remove(e.Basket)
 		s.Baskets = append(s.Baskets, &Basket{OpenBasket: event.OpenBasket{
-			Name: e.Name, Prices: e.Prices, Training: e.Training, Opened: e.Opened, Basket: e.Basket,
+			Name: e.Name, Prices: e.Prices, Rounding: e.Rounding, Training: e.Training, Opened: e.Opened, Basket: e.Basket,
 		}})
 	}
 	b := s.Find(e.Basket)
