@@ -30,7 +30,7 @@ export CGO_ENABLED ?= 0
 # everywhere it would be 600 kB. Segments begin at 16 KiB instead of 64: kernels with 4 and
 # with 16 KiB pages run it, as the journal asks for.
 HOT := runtime internal/runtime/... internal/abi internal/cpu internal/bytealg internal/race internal/goarch \
-  sync sync/atomic internal/sync bytes strings strconv internal/strconv unicode/utf8 math/bits encoding/binary hash/crc32 \
+  sync/atomic strconv internal/strconv unicode/utf8 math/bits \
   crypto/internal/fips140/sha256 crypto/sha256 github.com/go-json-experiment/json/... \
   github.com/klauspost/compress/s2 github.com/klauspost/compress/internal/le
 GOBUILD := go build -trimpath -buildvcs=false -tags nethttpomithttp2
