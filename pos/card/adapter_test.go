@@ -188,3 +188,85 @@ func TestAnotherAmountIsKept(t *testing.T) {
 		}
 	}
 }
+
+// One that answers with its last payment, whatever it is asked about, has made that one
+// only: it pays for no second basket, complete or open the first may be, and is not asked
+// to take anything back.
+func TestOneChargePaysOneBasket(t *testing.T) {
+	t.Parallel()
+	last := card.Answer{State: card.Approved, Amount: 500, Number: "000123", Auth: "A1B2C3", Last4: "1111"}
+	a := &adapter{greeting: card.Greeting{Terminal: "P1", Memory: "1"}}
+	a.answer = func(string, *card.Request) (card.Answer, error) { return last, nil }
+	s := adapted(t, till.Limits{}, a)
+	paid := s.basket(500)
+	again := func(amount pos.Money) {
+		t.Helper()
+		o := s.basket(amount)
+		if _, err := s.desk.Begin(s.ctx(), s.call(), o, amount); err != nil {
+			t.Fatal(err)
+		}
+		x := s.stuck()
+		if x.State != "unknown" || !strings.Contains(x.Last, "000123") || !strings.Contains(x.Last, "A1B2C3") || !strings.Contains(x.Last, paid.Basket+"-1") {
+			t.Errorf("%+v", x)
+		}
+		o.Reason = "the acquirer's report"
+		if _, err := s.do(func(t *register.Turn) (*event.Basket, error) {
+			return t.State.Resolve(o, t.Rules, "1", false, &pos.Tender{})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "it is settled", func() bool { return len(s.desk.Status().Open) == 0 })
+	}
+	if e := s.pay(paid, 500); e.Type != event.TypeTenderApproved {
+		t.Fatalf("%+v", e)
+	}
+	again(500)
+	again(300) // another amount than was asked for, and another customer's
+	s.close()
+	s.open()
+	again(500) // from the open basket
+	if _, err := s.reg.Complete(s.ctx(), s.call(), paid); err != nil {
+		t.Fatal(err)
+	}
+	again(500)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, asked := range a.asked {
+		if asked == "P1 "+card.AskReverse {
+			t.Error("it was asked to take back what another customer paid")
+		}
+	}
+}
+
+// Payments that share something are still each their own: no payment terminal that numbers
+// well is doubted, though its numbers begin anew.
+func TestApprovalsThatAreAlike(t *testing.T) {
+	t.Parallel()
+	var next card.Answer
+	a := &adapter{greeting: card.Greeting{Terminal: "P1", Memory: "1"}}
+	a.answer = func(string, *card.Request) (card.Answer, error) { return next, nil }
+	s := adapted(t, till.Limits{}, a)
+	for _, x := range []struct {
+		terminal, number, auth string
+		amount, answered       pos.Money
+	}{
+		{"P1", "000001", "A1", 500, 500},
+		{"P1", "000001", "A2", 500, 500}, // the numbers began anew
+		{"P1", "000002", "A1", 500, 500},
+		{"P1", "000001", "A1", 600, 600},
+		{"P1", "000001", "A1", -500, 500}, // paid back with the charge's own
+		{"P2", "000001", "A1", 500, 500},
+		{"P1", "", "A1", 500, 500},
+		{"P1", "", "A1", 500, 500},
+		{"P1", "000003", "", 500, 500},
+		{"P1", "000003", "", 500, 500},
+	} {
+		a.mu.Lock()
+		a.greeting.Terminal = x.terminal
+		next = card.Answer{State: card.Approved, Amount: x.answered, Number: x.number, Auth: x.auth}
+		a.mu.Unlock()
+		if e := s.pay(s.basket(x.amount), x.amount); e.Type != event.TypeTenderApproved {
+			t.Errorf("%+v: %+v", x, e)
+		}
+	}
+}

@@ -144,7 +144,7 @@ func (d *Desk) ask(l Link, begun *event.Basket) {
 	crash("answered")
 	if err == nil {
 		d.good(true)
-		if v := careful(&t, judge(&t, &a, l.Greeting(), d.o.Currency)); v.kind != "" {
+		if v := d.judge(begun.Basket, &t, &a, l.Greeting()); v.kind != "" {
 			d.settle(d.life, begun.Basket, &t, v)
 			return
 		}

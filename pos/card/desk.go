@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ const (
 	again      = 50 * time.Millisecond
 	mostAwait  = 16
 	mostEnds   = 64 // that are remembered for whoever waits
+	mostTaken  = 128
 	longOpen   = 5 * time.Minute
 	outageText = "posd was stopped before the payment terminal answered"
 )
@@ -75,6 +77,9 @@ type Desk struct {
 	changed  chan struct{}               // closed when there is something new to see
 	waiting  atomic.Int32                // calls of Await
 	count    counts
+	day      string              // business date
+	taken    [mostTaken]approval // the last ones of it
+	next     int                 // of taken
 }
 
 // job is a tender that is not settled.
@@ -89,6 +94,9 @@ type job struct {
 	stuck    bool
 	seen     bool
 }
+
+// approval is a payment's name at its payment terminal, and here.
+type approval struct{ name, reference string }
 
 type counts struct {
 	asked, approved, offline, declined, unknown, reversed, failures uint64
@@ -271,7 +279,7 @@ func (d *Desk) work(ctx context.Context, j *job) (reached bool) {
 		d.later(j, err.Error())
 		return false
 	}
-	v := careful(&t, judge(&t, &a, l.Greeting(), d.o.Currency))
+	v := d.judge(j.basket, &t, &a, l.Greeting())
 	if v.kind != "" {
 		d.settle(ctx, j.basket, &t, v)
 	}
@@ -283,6 +291,65 @@ func (d *Desk) work(ctx context.Context, j *job) (reached bool) {
 	d.mu.Unlock()
 	d.later(j, or(v.reason, "the payment terminal says "+a.State))
 	return true
+}
+
+// judge is judge, careful, and twice.
+func (d *Desk) judge(basket string, t *event.OpenTender, a *Answer, g Greeting) verdict {
+	v := careful(t, judge(t, a, g, d.o.Currency))
+	if a.State != Approved || t.Reference != "" || a.Number == "" || a.Auth == "" {
+		return v
+	}
+	d.mu.Lock()
+	other := d.twice(referenceOf(basket, t.ID), t, a, g.Terminal)
+	d.mu.Unlock()
+	if other != "" {
+		v = verdict{reason: "the payment terminal names what it approved for " + other + ", number " + a.Number + ", authorised " + a.Auth + ": it may have made one payment, not two; look there and end the tender by hand", stuck: true}
+		if t.State == "pending" {
+			v.kind = event.TypeTenderUnknown
+		}
+	}
+	return v
+}
+
+// twice returns for which other payment the payment terminal has approved one of this
+// number, authorisation and amount, and remembers it. One that answers with its last
+// payment, whatever it is asked about, has made that one only. Numbers that begin anew may
+// come again: without the acquirer's authorisation nothing is compared, and what is
+// remembered not beyond its business date. d.mu is held.
+func (d *Desk) twice(own string, t *event.OpenTender, a *Answer, terminal string) (other string) {
+	amount := a.Amount
+	if t.Amount < 0 {
+		amount = min(amount, -amount)
+	}
+	name := nameOf(terminal, a.Number, a.Auth, amount)
+	d.o.Register.Look(func(s *till.State) {
+		if d.day != s.Date {
+			d.day, d.taken = s.Date, [mostTaken]approval{}
+		}
+		for _, b := range s.Baskets {
+			for i := range b.Tenders {
+				x := &b.Tenders[i]
+				if x.Card != nil && nameOf(x.Driver, x.Reference, x.Card.Auth, x.Amount) == name {
+					other = referenceOf(b.Basket, x.ID) // t has no reference yet
+				}
+			}
+		}
+	})
+	for i := range d.taken {
+		if x := &d.taken[i]; x.name == name && x.reference != own {
+			return x.reference
+		}
+	}
+	d.taken[d.next%mostTaken] = approval{name, or(other, own)}
+	d.next++
+	return other
+}
+
+// nameOf is the name that a payment has at its payment terminal.
+//
+//go:noinline
+func nameOf(terminal, number, auth string, amount pos.Money) string {
+	return terminal + "\n" + number + "\n" + auth + "\n" + strconv.FormatInt(int64(amount), 10)
 }
 
 // careful leaves to a person what would be taken back unasked, where it may have been

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"net"
 	"os"
 	"slices"
@@ -419,7 +420,7 @@ func (s *Simulator) told(ref string) card.Answer {
 	}
 	if p.state == card.Approved {
 		a.Amount, a.Number, a.Offline = pos.Money(p.amount), p.number, p.offline
-		a.Brand, a.Last4, a.Auth = "visa", "1111", "A"+p.number
+		a.Brand, a.Last4, a.Auth = "visa", "1111", fmt.Sprintf("%06X", crc32.ChecksumIEEE([]byte(ref))&0xffffff)
 	}
 	return a
 }
