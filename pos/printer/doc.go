@@ -21,7 +21,9 @@
 // on once there is more; the job waits for that up to five minutes, and
 // [Printer.Status] says so meanwhile. A printer that cannot answer (Options.Silent) is
 // written to and believed: its jobs end as Sent, as do those of one that tells its
-// status but does not know GS r.
+// status but does not know GS r. An answer to GS r that says that the paper is at its
+// end confirms nothing. Answers have no names: at a device file, the first one after a job
+// that was not confirmed counts for that job, not for the next one.
 //
 // Who runs what: one goroutine, in [Printer.Run], owns the printer. It opens the
 // printer for each job and closes it behind, so that several tills can share one,

@@ -18,7 +18,7 @@ import (
 // What is sent to ask, and what an answer looks like.
 //
 //	DLE EOT n   at once, whatever the printer is doing   0xx1xx10   n = 1 online, 2 why not, 4 paper
-//	GS r 1      in turn, after all that came before      0000xxxx   paper sensor
+//	GS r 1      in turn, after all that came before      0000xxxx   paper sensor; 11 in xx00: no paper
 //	GS a 0      no status unasked: its bytes could be taken for an answer
 const (
 	realTime  = "\x10\x04" // n
@@ -44,6 +44,9 @@ type link struct {
 	wait   time.Duration // for an answer
 	last   time.Time     // when anything was heard
 
+	of    *Printer // whose former job may still be confirmed here; nil: not on this link
+	empty bool     // the confirmation says that there is no paper
+
 	asked byte    // the question whose answer is due; 0: none
 	next  int     // of questions
 	said  [5]byte // the last answer, by question
@@ -62,6 +65,9 @@ func (p *Printer) dial(ctx, stop context.Context) (*link, error) {
 	}
 	_, tcp := c.(net.Conn)
 	l := &link{conn: c, device: !tcp, wait: p.o.Answer, last: time.Now()}
+	if l.device { // a connection of its own brings nothing of another one's
+		l.of = p
+	}
 	l.stop = context.AfterFunc(stop, func() { c.Close() })
 	return l, nil
 }
@@ -191,7 +197,11 @@ func (l *link) listen(wait time.Duration) (confirmed bool, err error) {
 		case isStatus(b) && l.asked != 0:
 			l.answer(b)
 		case isConfirm(b):
-			confirmed = true
+			if l.of != nil && l.of.owed {
+				l.of.owed, l.of.mute = false, false // it does confirm
+				continue
+			}
+			confirmed, l.empty = true, b&0x0c != 0
 		}
 	}
 	switch {

@@ -108,6 +108,7 @@ type Printer struct {
 	next    time.Time // when it is tried then
 	breaker breaker   // of the owner
 	mute    bool      // of the owner: it does not answer GS r
+	owed    bool      // of the owner: it has not answered the last one
 }
 
 type entry struct {

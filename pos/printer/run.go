@@ -281,7 +281,14 @@ func (p *Printer) send(l *link, e *entry, stream []byte) (State, error) {
 	case p.o.Silent:
 		return Sent, nil
 	}
-	return p.confirmed(l, e)
+	late := p.owed
+	state, err := p.confirmed(l, e)
+	// What comes after a job that was not confirmed may be its confirmation: it is not the
+	// next one's. If one came that was not counted, and then none for so long that the
+	// printer is taken for one that cannot confirm, it was this job's: the one before it is
+	// lost.
+	p.owed = state == Unknown || state == Sent && !(late && !p.owed)
+	return state, err
 }
 
 // confirmed waits for the answer to confirm. Until then the printer is asked how it
@@ -293,6 +300,9 @@ func (p *Printer) confirmed(l *link, e *entry) (State, error) {
 		done, err := l.listen(p.o.Answer / 4)
 		now := time.Now()
 		switch {
+		case done && l.empty:
+			p.condition(PaperOut, false, "")
+			return Unknown, fmt.Errorf("%w: behind it, it says that there is no paper; look whether it is whole", errNotDone)
 		case done:
 			p.mute = false
 			return Printed, nil
