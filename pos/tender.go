@@ -62,7 +62,11 @@ func settle(total Money, tenders []Tender, coin Money, now bool) (s Settlement, 
 		s.Rounding = RoundCash(total-(paid-cash), coin)
 	}
 	for i := 0; now && i < len(tenders); i++ {
-		if err := tenders[i].inCoins(total-(paid-cash)+s.Rounding, coin); err != nil {
+		err := tenders[i].inCoins(total-(paid-cash)+s.Rounding, coin)
+		if err == nil {
+			err = tenders[i].Beside(tenders[:i])
+		}
+		if err != nil {
 			return s, fmt.Errorf("tender %d: %w", i+1, err)
 		}
 	}
@@ -90,6 +94,16 @@ func RoundCash(due, coin Money) Money {
 	}
 	n, _ := mulDiv(int64(due), 1, uint64(coin))
 	return Money(n)*coin - due
+}
+
+// Beside refuses a voucher that is among the others already. Errors: ErrTender.
+func (t *Tender) Beside(others []Tender) error {
+	for i := range others {
+		if t.Kind == Voucher && others[i].Kind == Voucher && others[i].Reference == t.Reference {
+			return fmt.Errorf("%w: this sale has the voucher of that reference already", ErrTender)
+		}
+	}
+	return nil
 }
 
 func (t *Tender) check(total, coin Money) error {

@@ -191,3 +191,37 @@ func TestPushWhileABasketIsPaidFor(t *testing.T) {
 		}
 	}
 }
+
+// One voucher pays once in a sale, in one call and step by step.
+func TestVoucherOnceInASale(t *testing.T) {
+	g := newRig(t).start()
+	const two = `{"lines":[{"item":"100","quantity":2}],"tenders":[{"kind":"voucher","amount":129,"reference":"V-9"},{"kind":"voucher","amount":129,"reference":"V-%d"}]}`
+	g.refuses("/v1/checkout", fmt.Sprintf(two, 9), "tender-invalid")
+	g.step("/v1/checkout", fmt.Sprintf(two, 8))
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	g.step(at+"/lines", `{"item":"100","quantity":2}`)
+	v := `{"kind":"voucher","amount":129,"reference":"V-9"}`
+	g.step(at+"/tenders", v)
+	if a := g.do("POST", at+"/tenders", v); a.slug() != "tender-invalid" || a.pointer() != "/reference" {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	g.step(at+"/tenders/1/reverse", `{}`)
+	g.step(at+"/tenders", v) // it was put back into the customer's hand
+	g.step(at+"/tenders", `{"kind":"card","amount":129,"reference":"V-9"}`)
+	g.step(at+"/complete", `{}`)
+}
+
+// What was sold in whole pieces comes back in whole pieces; what is measured, as it is.
+func TestWholePiecesComeBackWhole(t *testing.T) {
+	g := newRig(t).start()
+	s := g.step("/v1/checkout", `{"lines":[{"item":"100","quantity":2},{"description":"Rope","tax":"A","unit":"m","price":100,"quantity":2},{"description":"Pie","tax":"A","price":100,"quantity":"1.5"}],"tenders":[{"kind":"cash","amount":1000}]}`)
+	at := "/v1/baskets/" + g.step("/v1/baskets", `{}`).Data.Basket
+	back := func(line int, qty string) string {
+		return fmt.Sprintf(`{"quantity":%q,"return":{"receipt":%q,"line":%d}}`, qty, s.Sale.Receipt, line)
+	}
+	g.refuses(at+"/lines", back(1, "0.5"), "return-invalid")
+	g.refuses(at+"/lines", back(1, "1.5"), "return-invalid")
+	g.step(at+"/lines", back(1, "1"))
+	g.step(at+"/lines", back(2, "0.5"))
+	g.step(at+"/lines", back(3, "0.5"))
+}

@@ -324,7 +324,7 @@ func (p *player) payment(due int64) tender {
 	}
 	switch {
 	case t.kind != "cash":
-		t.ref = "slip 0042"
+		t.ref = p.one("slip 0042", "slip 0043", "slip 0044", "slip 0045")
 	case p.rng.IntN(6) > 0:
 		t.amount += toCoin(t.amount, p.m.coin)
 	}

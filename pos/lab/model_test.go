@@ -315,7 +315,7 @@ func (m *shop) addReturn(id, version string, of *sale, n int, qty int64) judge {
 		}
 		before := m.promised(b, of, n)
 		sold := of.lines[n-1]
-		if sold.back != nil || qty <= 0 || qty > sold.qty-before.qty {
+		if sold.back != nil || qty <= 0 || qty > sold.qty-before.qty || sold.qty%1000 == 0 && qty%1000 != 0 {
 			return no("return-invalid")
 		}
 		amount := of.amounts[n-1] - before.amount
@@ -524,6 +524,9 @@ func (m *shop) addTender(id, version string, t tender) judge {
 		if code := m.fits(s.total, b.approved(), t); code != "" {
 			return code
 		}
+		if twice(append(b.approved(), t)) {
+			return "tender-invalid"
+		}
 		for _, l := range b.lines {
 			if l.back == nil || l.back.sale == nil {
 				continue
@@ -542,6 +545,20 @@ func (m *shop) addTender(id, version string, t tender) judge {
 		}
 		return nil
 	})
+}
+
+// twice says that there are two vouchers of one number.
+func twice(list []tender) bool {
+	spent := map[string]bool{}
+	for _, t := range list {
+		if t.kind == "voucher" {
+			if spent[t.ref] {
+				return true
+			}
+			spent[t.ref] = true
+		}
+	}
+	return false
 }
 
 // fits says whether a tender may be added to those that count.
@@ -644,8 +661,8 @@ func (m *shop) checkout(lines []line, offs []off, tenders []tender, exclusive bo
 			return no("age-check-required")
 		}
 		x, code := m.sell(lines, offs, tenders, exclusive)
-		if code != "discount-invalid" && slices.ContainsFunc(tenders, func(t tender) bool { return t.kind == "cash" && t.amount%m.coin != 0 }) {
-			code = "tender-invalid" // no such coins
+		if code != "discount-invalid" && (twice(tenders) || slices.ContainsFunc(tenders, func(t tender) bool { return t.kind == "cash" && t.amount%m.coin != 0 })) {
+			code = "tender-invalid" // no such coins, or a voucher that is spent
 		}
 		if code == "" && needless(x.sums.total, tenders) {
 			code = "tender-invalid"

@@ -484,7 +484,11 @@ func (s *State) tender(o Step, r Rules, kind string, t pos.Tender, d Driver) (*e
 		if err != nil {
 			return err
 		}
-		if err := t.Fits(sums.Total, due, r.Coin, kind == event.TypeTenderApproved); err != nil {
+		err = t.Fits(sums.Total, due, r.Coin, kind == event.TypeTenderApproved)
+		if err == nil {
+			err = t.Beside(b.approved())
+		}
+		if err != nil {
 			return Refusal(err, tenderField(&t, sums.Total, due, err))
 		}
 		t.ID = strconv.Itoa(len(b.Tenders) + 1)

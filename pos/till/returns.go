@@ -36,6 +36,9 @@ func ReturnLine(sale *event.SaleCompleted, n int, qty pos.Qty, before Back, reas
 	case qty > left:
 		return pos.Line{}, because(CodeReturn, CauseTooMuch, fmt.Sprintf("of line %d of %s, %s were sold and %s have come back or stand in open and parked baskets: at most %s can", n, sale.Receipt, l.Qty, before.Qty, left))
 	}
+	if l.Qty%1000 == 0 && qty%1000 != 0 && (l.Unit == "" || l.Unit == "pc") {
+		return pos.Line{}, refuse(CodeReturn, fmt.Sprintf("line %d of %s was sold in whole pieces; so they come back", n, sale.Receipt))
+	}
 	amount := l.Amount - before.Amount // of all that is left
 	if qty < left {
 		amount = max(0, pos.Part(l.Amount, before.Qty+qty, l.Qty)-before.Amount) // parts before it, voided since, may have moved a cent
