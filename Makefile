@@ -37,9 +37,8 @@ GOBUILD := go build -trimpath -buildvcs=false -tags nethttpomithttp2
 # Elsewhere a defer is a call of the runtime, not code at each return, and what make and append
 # return begins in the heap: 33 kB less. A sale would take three of its 80 pieces of the heap more,
 # so what it runs through keeps both, for 15 kB.
-WARM := bufio time internal/poll net net/http net/textproto posd/cgroup posd/durable posd/journal/... posd/pos posd/pos/catalogue \
-  posd/pos/event posd/pos/httpapi posd/pos/itemcode posd/pos/operator posd/pos/register posd/pos/till posd/pos/view \
-  posd/sync/uplink posd/sync/wire
+WARM := bufio time internal/poll net net/http net/textproto posd/journal/... posd/pos posd/pos/event posd/pos/httpapi \
+  posd/pos/itemcode posd/pos/operator posd/pos/register posd/pos/till posd/pos/view
 COLD    := -l -d=noopendefer=1,variablemakethreshold=0
 SLIM    := $(GOBUILD) -gcflags='all=$(COLD)' $(WARM:%=-gcflags=%=-l) $(HOT:%=-gcflags=%=)
 LDFLAGS := -s -w -X main.release=$(VERSION)

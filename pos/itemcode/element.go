@@ -22,7 +22,7 @@ func (p *parser) elements() {
 			p.fail(at, "no application identifier of GS1; "+lostSeparator)
 			return
 		}
-		from := at + int(id.digits)
+		from := at + id.digits()
 		end := strings.IndexByte(s[from:], separator)
 		if end < 0 {
 			end = len(s) - from
@@ -69,10 +69,10 @@ func bracket(s string) (id *identifier, ai, length int) {
 		return nil, 0, 0
 	}
 	id, ai = identify(s[1:])
-	if id == nil || len(s) < int(id.digits)+2 || s[1+id.digits] != ')' {
+	if id == nil || len(s) < id.digits()+2 || s[1+id.digits()] != ')' {
 		return nil, 0, 0
 	}
-	return id, ai, int(id.digits) + 2
+	return id, ai, id.digits() + 2
 }
 
 // link reads a GS1 Digital Link: https://any.host/any/path/01/GTIN/10/BATCH?17=271231.
@@ -109,7 +109,7 @@ func (p *parser) link() {
 func (p *parser) linked(key, value string) {
 	at := strings.Index(p.text, value)
 	id, ai := identify(key)
-	if id == nil || len(key) != int(id.digits) {
+	if id == nil || len(key) != id.digits() {
 		p.fail(-1, "the link holds "+strconv.Quote(clip(key))+", which is no application identifier of GS1")
 		return
 	}
@@ -165,7 +165,7 @@ func (p *parser) element(id *identifier, ai, at int, value string) {
 	case ai == 30, ai == 37:
 		p.once(4, at, ai)
 		p.quantity(at, value, 0, "pc")
-	case unitOf(family) != "" && id.digits == 4:
+	case unitOf(family) != "" && id.digits() == 4:
 		p.quantity(at, value, ai%10, unitOf(family))
 	case family == 392:
 		p.once(5, at, ai)
@@ -214,7 +214,7 @@ func (p *parser) shape(id *identifier, ai, at int, value string) bool {
 
 func aiText(id *identifier, ai int) string {
 	s := strconv.Itoa(ai)
-	for len(s) < int(id.digits) {
+	for len(s) < id.digits() {
 		s = "0" + s
 	}
 	return s

@@ -149,7 +149,7 @@ func TestIdentifiersAreUnambiguous(t *testing.T) {
 		}
 		for n := int(id.first); n <= int(id.last); n++ {
 			text := aiText(id, n)
-			if got, ai := identify(text); len(text) != int(id.digits) || got != id || ai != n || seen[text] {
+			if got, ai := identify(text); len(text) != id.digits() || got != id || ai != n || seen[text] {
 				t.Errorf("%s: %+v", text, got)
 			}
 			seen[text] = true
