@@ -25,7 +25,7 @@ import (
 	"posd/pos/event"
 )
 
-var update = flag.Bool("update", false, "write docs/problems.md and openapi.json.s2")
+var update = flag.Bool("update", false, "write docs/problems.md and openapi.json.flate")
 
 func TestProblemsDoc(t *testing.T) {
 	const path = "../../docs/problems.md"

@@ -1,28 +1,29 @@
 package httpapi
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
 	_ "embed"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/s2"
 
 	"posd/journal"
 	"posd/pos/event"
 	"posd/pos/operator"
 )
 
-// openAPI is openapi.json, packed to a sixth: what a front end's author reads once need not
+// openAPI is openapi.json, packed to a twelfth: what a front end's author reads once need not
 // lie in the program as it is.
 //
-//go:embed openapi.json.s2
+//go:embed openapi.json.flate
 var openAPI []byte
 
 func schema(w http.ResponseWriter) int {
-	plain, err := s2.Decode(nil, openAPI)
+	plain, err := io.ReadAll(flate.NewReader(bytes.NewReader(openAPI)))
 	if err != nil {
 		return refuse("internal", "the document cannot be unpacked: "+err.Error()).write(w)
 	}
