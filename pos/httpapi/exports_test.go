@@ -106,6 +106,29 @@ func days(g *rig) (second string) {
 	return second
 }
 
+// A day that had begun before the clock was wrong is exported with both its parts.
+func TestExportAroundASetback(t *testing.T) {
+	g := newRig(t)
+	right := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	now, synced := right, true
+	g.now, g.synced = func() time.Time { return now }, func() bool { return synced }
+	for i := range 3 {
+		g.start()
+		g.sell(cashSale)
+		g.step("/v1/shift/close", ``)
+		g.stop() // the clock may go on only between
+		if now, synced = right.Add(time.Hour), true; i == 0 {
+			now, synced = right.AddDate(36, 0, 0), false // a clock that starts wrong
+		}
+	}
+	g.start()
+	for date, want := range map[string]int{"2026-11-20": 2, "2062-11-20": 1, "2026-11-21": 0} {
+		if rows := g.table(`{"date":"` + date + `","format":"csv","rows":"sales"}`); len(rows)-1 != want {
+			t.Errorf("%s: %d sales, want %d", date, len(rows)-1, want)
+		}
+	}
+}
+
 // The day that is not over yet has also what came behind its last sale: cash that moved,
 // baskets that are open.
 func TestExportOfAnOpenShift(t *testing.T) {

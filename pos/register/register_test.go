@@ -528,6 +528,32 @@ func TestSyncedClockCorrects(t *testing.T) {
 	sells("2026-11-22", 3, event.ClockSynced)
 }
 
+// A clock that is not disciplined any more does not bring the date back, though the latest
+// time seen was corrected meanwhile.
+func TestDateStaysWithoutDiscipline(t *testing.T) {
+	m := newTill(t)
+	right := m.now
+	m.now = right.AddDate(70, 0, 0)
+	m.start()
+	do := func(step func(u *Turn) (Appender, error)) {
+		t.Helper()
+		if _, err := m.r.Do(t.Context(), Call{}, step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(u *Turn) (Appender, error) { return Made(u.State.OpenShift("7", u.Date, u.Currency, 0)) }
+	do(open) // by hand: it stays open
+	m.sell(sale("", 100))
+	m.now, m.sync = right, true
+	m.sell(sale("", 100)) // the latest time is corrected, the shift keeps its date
+	m.sync = false
+	do(func(u *Turn) (Appender, error) { return Made(u.State.CloseShift("7", "")) })
+	do(open)
+	if st := m.r.Status(); st.BusinessDate != "2096-11-21" {
+		t.Errorf("%s by a clock that nothing disciplines", st.BusinessDate)
+	}
+}
+
 func TestOtherCurrency(t *testing.T) {
 	m := newTill(t)
 	m.start()

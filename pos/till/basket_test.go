@@ -670,3 +670,15 @@ func TestBasketKeepsItsRounding(t *testing.T) {
 		}
 	}
 }
+
+// Cash that was taken before the smallest coin became another settles as it was taken.
+func TestCashOfBeforeTheCoin(t *testing.T) {
+	f := newFold(t)
+	o := f.open()
+	f.must(f.AddLine(o, f.rules, article(333), 0))
+	f.must(f.AddTender(o, f.rules, pos.Tender{Kind: pos.Cash, Amount: 337}))
+	f.rules.Coin = 5
+	if e, err := f.Complete(o, f.rules); err != nil || e.Change != 2 || e.CashRounding != 2 {
+		t.Errorf("%+v, %v", e, err)
+	}
+}

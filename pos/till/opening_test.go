@@ -30,11 +30,18 @@ func fullState() State {
 			},
 			Keys: []Key{{ID: [16]byte{1}, Hash: [8]byte{2}, Seq: 17}, {ID: [16]byte{3}, Seq: 18}},
 		}, {OpenBasket: event.OpenBasket{Basket: "b-2", Opened: time.UnixMilli(0).UTC()}}},
-		Wrong: []Wrong{{"7", 3}, {`"8"`, 12}},
+		Wrong:   []Wrong{{"7", 3}, {`"8"`, 12}},
+		Setback: 11,
 	}
 }
 
 func TestOpeningRoundTrip(t *testing.T) {
+	full := reflect.ValueOf(fullState())
+	for i := range full.NumField() {
+		if full.Field(i).IsZero() {
+			t.Errorf("the full state has no %s", full.Type().Field(i).Name)
+		}
+	}
 	for name, s := range map[string]State{"full": fullState(), "new": {Branch: 1}} {
 		b := s.Append(nil)
 		got, err := ParseState(b)

@@ -10,7 +10,7 @@
 //     and the log says why. A file that is only behind catches up. One of the release
 //     before is taken over if no receipt was given out in what it has indexed.
 //   - It finds damage that bbolt, whose pages have no checksums, does not see: it is looked
-//     through at the start and once a day, and a name that does not lead to the record that
+//     through ten minutes after the start and once a day, and a name that does not lead to the record that
 //     has it, as after a flipped bit, has the file replaced. A sale of this journal's own is
 //     looked for in the journal itself.
 //   - It never blocks a sale. Commits happen in [View.Run], a failed one (full

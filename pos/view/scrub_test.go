@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,5 +222,119 @@ func BenchmarkScrub(b *testing.B) {
 		}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What one burst does not come to, the next ones do.
+func TestScrubGoesOn(t *testing.T) {
+	r := newIndex(t, 5, 40)
+	id := event.SaleID(r.j.ID(), r.seqs[1])
+	r.change(func(tx *bolt.Tx) error { return tx.Bucket(bucketSale).Delete([]byte(id)) })
+	f, err := openFile(r.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	left, turns := uint64(math.MaxUint64), 0
+	for left != 0 && err == nil {
+		turns++
+		err = f.read(func(tx *bolt.Tx) (err error) {
+			left, err = scrubDown(tx, left, time.Time{}) // one record
+			return err
+		})
+	}
+	if !errors.Is(err, errDamaged) || turns < 10 {
+		t.Errorf("%d turns, %v", turns, err)
+	}
+}
+
+// An index is left alone after the start, then looked through, and again a day later.
+func TestScrubIsDaily(t *testing.T) {
+	r := newIndex(t, 5, 40)
+	v, err := Open(r.path(), r.j, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if wait := time.Until(v.calm); wait < scrubAfter/2 {
+		t.Errorf("it waits for %v", wait)
+	}
+	if busy, err := v.scrub(); busy || err != nil {
+		t.Errorf("at once: %v, %v", busy, err)
+	}
+	v.calm = time.Now()
+	for v.left != 0 {
+		if _, err := v.scrub(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if busy, _ := v.scrub(); busy {
+		t.Error("it does not end")
+	}
+	v.scrubbed = time.Now().Add(-scrubEvery)
+	if busy, err := v.scrub(); !busy || err != nil {
+		t.Errorf("the next day: %v, %v", busy, err)
+	}
+}
+
+// The look through the file lets others work.
+func TestScrubGivesWay(t *testing.T) {
+	r := newIndex(t, 5, 40)
+	var ways atomic.Int64
+	r.open(Options{Pace: func(<-chan struct{}) { ways.Add(1) }})
+	if err := r.eventuallyRight(); err != nil {
+		t.Error(err)
+	}
+	r.close()
+	if ways.Load() == 0 {
+		t.Error("it was looked through in one go")
+	}
+}
+
+// A name that several records have had is no damage, whatever was committed and freed.
+func TestScrubOfSharedNames(t *testing.T) {
+	for seed := range uint64(12) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		f, err := openFile(filepath.Join(t.TempDir(), "view.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq, oldest, left := uint64(1), uint64(0), uint64(math.MaxUint64)
+		for range 30 {
+			var list []entry
+			for range rnd.IntN(30) {
+				seq += 1 + rnd.Uint64N(3)
+				e := entry{seq: seq}
+				switch rnd.IntN(4) {
+				case 0:
+					e.sale, e.receipt = fmt.Sprint("s-", seq), fmt.Sprint("T1-1-", rnd.IntN(40))
+				case 1:
+					e.receipt = fmt.Sprint("Z/", rnd.IntN(10))
+				}
+				if rnd.IntN(2) == 0 || e.receipt == "" {
+					e.keyed, e.key = true, idOf(fmt.Sprint(rnd.IntN(60)))
+				}
+				list = append(list, e)
+			}
+			if rnd.IntN(3) == 0 {
+				oldest += rnd.Uint64N(seq - oldest + 1)
+			}
+			if err := f.commit(mark{applied: seq}, list, oldest, 1+rnd.IntN(20)); err != nil {
+				t.Fatal(err)
+			}
+			for _, until := range []time.Time{{}, time.Now().Add(time.Hour)} { // one record, then all others
+				if err := f.read(func(tx *bolt.Tx) (err error) {
+					left, err = scrubDown(tx, left, until)
+					return err
+				}); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+			if left != 0 {
+				t.Errorf("seed %d: left %d", seed, left)
+			}
+			left = math.MaxUint64
+		}
+		f.close()
 	}
 }
