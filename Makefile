@@ -29,7 +29,7 @@ export CGO_ENABLED ?= 0
 # HTTP on the machine, or TLS of NATS. Calls are inlined only where sales and parcels spend time;
 # everywhere it would be 600 kB. Segments begin at 16 KiB instead of 64: kernels with 4 and
 # with 16 KiB pages run it, as the journal asks for.
-HOT := runtime internal/runtime/... internal/abi internal/cpu internal/bytealg internal/race internal/goarch \
+HOT := runtime internal/runtime/... internal/abi internal/cpu internal/bytealg internal/byteorder internal/race internal/goarch \
   sync/atomic strconv internal/strconv unicode/utf8 math/bits \
   crypto/internal/fips140/sha256 crypto/sha256 github.com/go-json-experiment/json/... \
   github.com/klauspost/compress/s2 github.com/klauspost/compress/internal/le
@@ -37,8 +37,8 @@ GOBUILD := go build -trimpath -buildvcs=false -tags nethttpomithttp2
 # Elsewhere a defer is a call of the runtime, not code at each return, and what make and append
 # return begins in the heap: 33 kB less. A sale would take three of its 80 pieces of the heap more,
 # so what it runs through keeps both, for 15 kB.
-WARM := bufio time internal/poll net net/http net/textproto posd/journal/... posd/pos posd/pos/event posd/pos/httpapi \
-  posd/pos/itemcode posd/pos/operator posd/pos/register posd/pos/till posd/pos/view
+WARM := bufio internal/poll net/http net/textproto posd/journal/... posd/pos posd/pos/event posd/pos/httpapi \
+  posd/pos/itemcode posd/pos/register posd/pos/till posd/pos/view
 COLD    := -l -d=noopendefer=1,variablemakethreshold=0
 SLIM    := $(GOBUILD) -gcflags='all=$(COLD)' $(WARM:%=-gcflags=%=-l) $(HOT:%=-gcflags=%=)
 LDFLAGS := -s -w -X main.release=$(VERSION)
