@@ -11,6 +11,7 @@ import (
 var (
 	ErrTender    = errors.New("tender not acceptable") // kind, amount or reference of one tender
 	ErrCoins     = fmt.Errorf("%w", ErrTender)         // cash that no coins pay, an ErrTender
+	errSpent     = fmt.Errorf("%w: this sale has the voucher of that reference already", ErrTender)
 	ErrUnderpaid = errors.New("tenders are less than the total")
 	ErrOverpaid  = errors.New("change can be given from cash only") // non-cash tenders exceed the total
 	ErrPaidOut   = errors.New("more is paid out than the customer is owed")
@@ -100,7 +101,7 @@ func RoundCash(due, coin Money) Money {
 func (t *Tender) Beside(others []Tender) error {
 	for i := range others {
 		if t.Kind == Voucher && others[i].Kind == Voucher && others[i].Reference == t.Reference {
-			return fmt.Errorf("%w: this sale has the voucher of that reference already", ErrTender)
+			return errSpent
 		}
 	}
 	return nil
