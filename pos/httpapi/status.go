@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	"compress/flate"
 	"context"
 	_ "embed"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/flate" // NATS has it in the program; what unpacks in compress/flate would be 18 kB
 
 	"posd/journal"
 	"posd/pos/event"
