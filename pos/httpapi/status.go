@@ -17,7 +17,7 @@ import (
 	"posd/pos/operator"
 )
 
-// openAPI is openapi.json, packed to a twelfth: what a front end's author reads once need not
+// openAPI is openapi.json, packed to a tenth: what a front end's author reads once need not
 // lie in the program as it is.
 //
 //go:embed openapi.json.flate
