@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"compress/flate"
 	"errors"
 	"flag"
 	"fmt"
@@ -376,8 +377,32 @@ func TestHashSeesEveryKey(t *testing.T) {
 
 func TestReference(t *testing.T) {
 	var b bytes.Buffer
-	if err := WriteReference(&b); err != nil {
+	if err := writeReference(&b); err != nil {
 		t.Fatal(err)
+	}
+	for _, k := range keys {
+		if doc(k.name) == "" {
+			t.Errorf("docs.go says nothing of %s", k.name)
+		}
+	}
+	if *update {
+		packed = packed[:0]
+		f := bytes.NewBuffer(packed)
+		z, err := flate.NewWriter(f, flate.BestCompression)
+		if err == nil {
+			_, err = z.Write(b.Bytes())
+		}
+		if err = errors.Join(err, z.Close()); err == nil {
+			packed = f.Bytes()
+			err = os.WriteFile("reference.flate", packed, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var printed bytes.Buffer
+	if err := WriteReference(&printed); err != nil || printed.String() != b.String() {
+		t.Errorf("reference.flate is not what the table of keys says; run: go test ./pos/config -update: %v", err)
 	}
 	d := decode("reference", b.Bytes(), time.LoadLocation)
 	if len(d.problems)+len(d.warnings) != 0 {
@@ -399,7 +424,7 @@ func TestReference(t *testing.T) {
 	want := "# posd.toml\n\nposd and posctl read one file, by default `/etc/posd/posd.toml`. Check it with `posd --check --config FILE` before it\n" +
 		"is put in place: the check refuses unknown keys, bad values and unsafe permissions, and lists them all with their\n" +
 		"lines. At boot an unknown key is only a warning, so that a release that was rolled back starts with the newer file.\n\n" +
-		"This page is printed by `go test ./pos/config -update` from the table of keys in `pos/config/keys.go`.\n\n" +
+		"This page is printed by `go test ./pos/config -update` from `pos/config/keys.go` and `docs.go`.\n\n" +
 		"```toml\n" + b.String() + "```\n"
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {

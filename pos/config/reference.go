@@ -1,6 +1,9 @@
 package config
 
 import (
+	"bytes"
+	"compress/flate"
+	_ "embed"
 	"fmt"
 	"io"
 	"strings"
@@ -14,9 +17,20 @@ const referenceHead = `# posd.toml: every key that posd knows.
 # Check a file before you put it in place: posd --check --config FILE
 `
 
+// packed is what writeReference writes.
+//
+//go:embed reference.flate
+var packed []byte
+
 // WriteReference prints a commented configuration with every key. The output is
 // itself a valid file.
 func WriteReference(w io.Writer) error {
+	_, err := io.Copy(w, flate.NewReader(bytes.NewReader(packed)))
+	return err
+}
+
+// writeReference makes it from the table of keys.
+func writeReference(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(referenceHead)
 	table := ""
@@ -28,7 +42,7 @@ func WriteReference(w io.Writer) error {
 			fmt.Fprintf(&b, "\n[%s]\n", t)
 		}
 		b.WriteByte('\n')
-		for _, line := range strings.Split(k.doc, "\n") {
+		for _, line := range strings.Split(doc(k.name), "\n") {
 			fmt.Fprintf(&b, "# %s\n", line)
 		}
 		fmt.Fprintf(&b, "# %s · set by: %s\n", k.typ(), k.owner)

@@ -694,6 +694,12 @@ func TestPacked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, plain); err != nil {
+		t.Fatal(err)
+	}
+	compact.WriteByte('\n')
+	plain = compact.Bytes()
 	if *update {
 		var b bytes.Buffer
 		z, err := flate.NewWriter(&b, flate.BestCompression)
