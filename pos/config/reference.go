@@ -2,11 +2,12 @@ package config
 
 import (
 	"bytes"
-	"compress/flate"
 	_ "embed"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/klauspost/compress/flate"
 )
 
 const referenceHead = `# posd.toml: every key that posd knows.
