@@ -42,7 +42,7 @@ func cardRig(t *testing.T, g *rig) (*rig, *simulator.Simulator) {
 	go func() { defer close(done); sim.Serve(ctx, ln) }()
 	t.Cleanup(func() { cancel(); <-done; sim.Close() })
 	g.card = card.TCP{Address: ln.Addr().String()}
-	g.set.CardTimeout, g.set.Offline = time.Second, till.Limits{Sale: 500, Terminal: 500, Day: 500}
+	g.set.CardTimeout, g.set.Offline = 10*time.Second, till.Limits{Sale: 500, Terminal: 500, Day: 500}
 	return g.start(), sim
 }
 
