@@ -93,7 +93,7 @@ func (s *shop) open() {
 	}
 	s.reg, err = register.Open(j, v, register.Options{
 		Store: "S1", Terminal: "T1", Operator: "0", Currency: euro, TimeZone: time.UTC, Opener: &opener,
-		Settings: register.Settings{Offline: s.limits, CardTimeout: time.Second},
+		Settings: register.Settings{Offline: s.limits, CardTimeout: 3 * time.Second},
 		Now:      func() time.Time { return s.now },
 	})
 	if err != nil {
