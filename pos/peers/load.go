@@ -25,7 +25,7 @@ func catalogue() []byte {
 	var b bytes.Buffer
 	b.WriteString("code,description,department,unit,price,tax\n")
 	for i := range itemCount {
-		fmt.Fprintf(&b, "%d,Article %d,Department %d,pc,%d.%02d,%s\n", 100_000+i, i, i%20, i%50, i%100, []string{"A", "B"}[i%2])
+		fmt.Fprintf(&b, "%d,Article %d,Department %d,pc,%d.%02d,%s\n", 100_000+i, i, i%20, 1+i%50, i%100, []string{"A", "B"}[i%2])
 	}
 	return b.Bytes()
 }
