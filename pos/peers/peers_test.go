@@ -72,7 +72,7 @@ func TestPeerKeepsItsPromises(t *testing.T) {
 		const body = `{"lines":[{"item":"100110","quantity":3},{"item":"100001"}],"tenders":[{"kind":"cash","amount":5000}]}`
 		status, first := ask("k", body)
 		var a struct{ Sale struct{ Total, Change int64 } }
-		if err := json.Unmarshal([]byte(first), &a); err != nil || status != 201 || a.Sale.Total != 3*1010+101 || a.Sale.Change != 5000-3131 {
+		if err := json.Unmarshal([]byte(first), &a); err != nil || status != 201 || a.Sale.Total != 3*1110+201 || a.Sale.Change != 5000-3531 {
 			t.Errorf("%d %s, %v", status, first, err)
 		}
 		if status, again := ask("k", body); status != 200 || again != first {

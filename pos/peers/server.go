@@ -88,7 +88,7 @@ func (s *server) startPosd(ctx context.Context, bin rig.Programs, dir, csv strin
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return err
 	}
-	if _, err := rig.Output(ctx, bin.Posctl, "catalogue", "import", csv, "--config", conf); err != nil {
+	if _, err := rig.Output(ctx, bin.Posctl, "catalogue", "import", "--force", csv, "--config", conf); err != nil {
 		return err
 	}
 	return s.begin(filepath.Join(dir, "log"), core, bin.Posd, "--config", conf)
