@@ -303,10 +303,7 @@ func (d *Desk) judge(basket string, t *event.OpenTender, a *Answer, g Greeting) 
 	other := d.twice(referenceOf(basket, t.ID), t, a, g.Terminal)
 	d.mu.Unlock()
 	if other != "" {
-		v = verdict{reason: "the payment terminal names what it approved for " + other + ", number " + a.Number + ", authorised " + a.Auth + ": it may have made one payment, not two; look there and end the tender by hand", stuck: true}
-		if t.State == "pending" {
-			v.kind = event.TypeTenderUnknown
-		}
+		v = doubtful(t, "the payment terminal names what it approved for "+other+", number "+a.Number+", authorised "+a.Auth+": it may have made one payment, not two; look there and end the tender by hand")
 	}
 	return v
 }
@@ -358,7 +355,12 @@ func careful(t *event.OpenTender, v verdict) verdict {
 	if v.kind != event.TypeTenderReversing || v.stuck || !till.Heirs(t) {
 		return v
 	}
-	v = verdict{reason: v.reason + ": it may be another customer's, of this basket in a former journal; look there, then reverse it or end it by hand", stuck: true}
+	return doubtful(t, v.reason+": it may be another customer's, of this basket in a former journal; look there, then reverse it or end it by hand")
+}
+
+// doubtful leaves a payment to a person.
+func doubtful(t *event.OpenTender, reason string) verdict {
+	v := verdict{reason: reason, stuck: true}
 	if t.State == "pending" {
 		v.kind = event.TypeTenderUnknown
 	}

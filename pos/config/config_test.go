@@ -386,9 +386,8 @@ func TestReference(t *testing.T) {
 		}
 	}
 	if *update {
-		packed = packed[:0]
-		f := bytes.NewBuffer(packed)
-		z, err := flate.NewWriter(f, flate.BestCompression)
+		var f bytes.Buffer
+		z, err := flate.NewWriter(&f, flate.BestCompression)
 		if err == nil {
 			_, err = z.Write(b.Bytes())
 		}
