@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"posd/sync/hub"
-	"posd/sync/wire"
 )
 
 const catalogueUsage = `Usage: poshub catalogue publish FILE STORE [TERMINAL] --currency CODE --why REASON [flags]
@@ -191,14 +190,7 @@ func writeSupplied(f *flags, c *client, all []hub.Orders, lines bool) (code int)
 	}
 	for i := range all {
 		s := suppliedState{all[i].Store, all[i].Terminal, says[all[i].Store+"."+all[i].Terminal], *all[i].Catalogue}
-		switch s.Order.State {
-		case wire.StateRefused:
-			code = exitRefused
-		case hub.StateSent:
-			if code == 0 {
-				code = exitUnanswered
-			}
-		}
+		code = worse(code, s.Order.State)
 		if lines {
 			if c := f.answer(&s); c != 0 {
 				return c

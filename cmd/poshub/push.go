@@ -146,14 +146,7 @@ func writePushed(f *flags, all []hub.Orders, lines bool) (code int) {
 	}
 	for i := range all {
 		o := &all[i]
-		switch o.Config.State {
-		case wire.StateRefused:
-			code = exitRefused
-		case hub.StateSent:
-			if code == 0 {
-				code = exitUnanswered
-			}
-		}
+		code = worse(code, o.Config.State)
 		if lines {
 			if c := f.answer(o); c != 0 {
 				return c
@@ -177,4 +170,15 @@ func showPushed(f *flags, c *client, store, terminal string) int {
 	}
 	io.WriteString(f.stdout, r.Text)
 	return 0
+}
+
+// worse is the exit code behind one more order in that state: refused, then unanswered.
+func worse(code int, state string) int {
+	switch {
+	case state == wire.StateRefused:
+		return exitRefused
+	case state == hub.StateSent && code == 0:
+		return exitUnanswered
+	}
+	return code
 }
