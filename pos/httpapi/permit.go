@@ -287,7 +287,7 @@ func (p *step) wants(t *register.Turn, e register.Appender) []want {
 		}
 		if e, ok := e.(*event.SaleCompleted); ok {
 			list[0].amount = magnitude(e.Total)
-			if !strings.HasPrefix(e.VoidOf, t.Journal()) {
+			if !t.Gave(e.VoidOf) {
 				list = also(list, operator.ReturnBlind, list[0].amount)
 			}
 		}
@@ -395,9 +395,8 @@ func grows(b *till.Basket, e *event.Basket) (qty, worth bool) {
 // back: that journal may have gone on, before a backup was restored or on another board.
 func returned(b *till.Basket, e *event.Basket, t *register.Turn, known bool) want {
 	w := want{operator.ReturnBlind, 0}
-	own := func(r *pos.Return) bool { return strings.HasPrefix(r.Sale, t.Journal()) }
 	if e != nil && e.Line.Return != nil {
-		known = own(e.Line.Return)
+		known = t.Gave(e.Line.Return.Sale)
 	}
 	if known {
 		w.Permission = operator.Return
@@ -407,7 +406,7 @@ func returned(b *till.Basket, e *event.Basket, t *register.Turn, known bool) wan
 	}
 	back := []pos.Line{e.Line}
 	for i := range b.Lines {
-		if r := b.Lines[i].Return; r != nil && own(r) == known {
+		if r := b.Lines[i].Return; r != nil && t.Gave(r.Sale) == known {
 			back = append(back, b.Lines[i].Line)
 		}
 	}

@@ -105,6 +105,9 @@ func (r *Register) scanOf(basket string) *scan {
 // Journal is how the names of baskets and sales begin that this journal gives.
 func (t *Turn) Journal() string { return t.r.name }
 
+// Gave says that this journal, and no former one, gave a basket or a sale its name.
+func (t *Turn) Gave(name string) bool { return strings.HasPrefix(name, t.r.name) }
+
 // Day is the business date of a sale that is made now.
 func (t *Turn) Day() string { return t.r.saleDate(t.Now, t.trust) }
 
